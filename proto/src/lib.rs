@@ -1,1 +1,22 @@
-//! (skeleton)
+//! What is said: the messages and services of PVC, generated from `proto/**/*.proto`, and their
+//! conversions to and from `pvc-model`'s types. One conversion serves the wire and the disk.
+//!
+//! No decision is made here. A message that `model` can't hold is refused with the field's name.
+
+/// The public API.
+pub mod v1 {
+    #![allow(clippy::all, clippy::pedantic)]
+    include!(concat!(env!("OUT_DIR"), "/pvc.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/pvc.v1.serde.rs"));
+}
+
+/// Between the parts of PVC; may change with every version.
+pub mod internal {
+    #[allow(clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/pvc.internal.v1.rs"));
+    }
+}
+
+/// The encoded descriptor set of every file, with source comments.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

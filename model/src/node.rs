@@ -1,0 +1,74 @@
+//! Nodes: hosts that run pvcd.
+
+use crate::Meta;
+use crate::time::Timestamp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NodeRole {
+    /// Votes in Raft and answers clients, and runs VMs.
+    Coordinator,
+    /// Runs VMs.
+    Hypervisor,
+}
+
+/// Whether the leader hears the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reachability {
+    /// Enrolled, never heard of yet.
+    NeverSeen,
+    Reachable,
+    /// Silent for longer than the grace.
+    Unreachable,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeSpec {
+    pub role: NodeRole,
+    /// False: no new VM is placed here; what runs goes on.
+    pub schedulable: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Owned by the leader; a node's own report never changes it.
+    pub reachability: Reachability,
+    /// When `reachability` last changed.
+    pub since: Timestamp,
+    /// Raft member id, for life; 0: not a member.
+    pub member_id: u64,
+    /// host:port of its pvcd. Given at joining.
+    pub address: String,
+    /// What the node says of itself.
+    pub facts: NodeFacts,
+}
+
+/// What a node says of itself; changes seldom (its load goes by heartbeat, and is never stored).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Version of its pvcd.
+    pub version: String,
+    /// Logical CPUs.
+    pub cpus: u32,
+    /// MiB.
+    pub memory_mib: u64,
+    /// Version of the hypervisor, as libvirt tells it.
+    pub hypervisor: String,
+    pub kernel: String,
+    /// Changes with each start of its pvcd.
+    pub session: String,
+    /// Why the node can't run VMs now; empty when it can.
+    pub problem: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub meta: Meta,
+    pub spec: NodeSpec,
+    pub status: NodeStatus,
+}
+
+impl Node {
+    pub fn is_reachable(&self) -> bool {
+        self.status.reachability == Reachability::Reachable
+    }
+}

@@ -1,0 +1,310 @@
+//! VMs: guests. What people want (`spec`, `desired`), what the leader has decided (`placement`,
+//! `migration`, `release`), and what the node saw (`observed`) are three things and never one field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::name::Name;
+use crate::time::Timestamp;
+use crate::{Meta, Uid};
+
+/// What people want of a VM's power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Power {
+    Off,
+    On,
+    /// Off on purpose: like `Off`, but said so in lists and never alarmed.
+    Disabled,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskBus {
+    Virtio,
+    Scsi,
+    Sata,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Name of a volume.
+    pub volume: Name,
+    pub bus: DiskBus,
+    pub read_only: bool,
+    /// Bytes of the blank volume that is made with the VM where there is none of that name;
+    /// 0: the volume must exist.
+    pub create_bytes: u64,
+    /// Pool of the volume that is made.
+    pub pool: Name,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// A bridge on the host.
+    pub bridge: String,
+    /// Always set once the VM is stored.
+    pub mac: Option<Mac>,
+    pub model: NicModel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NicModel {
+    Virtio,
+    E1000e,
+    Rtl8139,
+}
+
+/// An Ethernet address; unicast.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// Boots a kernel directly. Paths are on the host, below the shared volume directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectBoot {
+    pub kernel: String,
+    pub initrd: String,
+    pub cmdline: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationMethod {
+    /// Live only: refused when it can't be done.
+    Live,
+    /// Shut down here, start there.
+    Shutdown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmSpec {
+    /// 1 to 512.
+    pub vcpus: u32,
+    /// MiB, 16 to 16777216.
+    pub memory_mib: u64,
+    pub disks: Vec<Disk>,
+    pub nics: Vec<Nic>,
+    pub tags: BTreeSet<Name>,
+    pub notes: BTreeMap<String, String>,
+    pub boot: Option<DirectBoot>,
+    pub migration_method: MigrationMethod,
+    /// Milliseconds, 1 to 60000.
+    pub migration_max_downtime_ms: u32,
+    /// Nodes that it may run on; empty: any.
+    pub node_limit: BTreeSet<Name>,
+    pub home: Option<Name>,
+    /// Restarts after a crash in ten minutes before it is `failed`; 0 to 100.
+    pub max_restarts: u32,
+    /// A libvirt domain XML of the user's; empty: made from this spec.
+    pub raw_xml: String,
+    /// libvirt's name of a CPU model; empty: the host's.
+    pub cpu_model: String,
+    pub machine: Machine,
+    /// Seconds, 1 to 3600.
+    pub shutdown_grace_seconds: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    Pc,
+    Q35,
+}
+
+/// Where a VM may run now. Only this node may start it, and only at this epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub node: Name,
+    /// Rises with every change of `node`.
+    pub epoch: u64,
+}
+
+/// How the placed node sees the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObservedPhase {
+    Stopped,
+    /// To be started; waits for something named in the reason.
+    Pending,
+    Starting,
+    Running,
+    ShuttingDown,
+    /// Ended by itself; waits to be started again.
+    Backoff,
+    /// Given up.
+    Failed,
+}
+
+impl ObservedPhase {
+    /// No qemu of this guest runs on the node, and none will before the node learns something newer.
+    /// `Backoff` and `Pending` are not at rest: the node will start it by itself.
+    pub fn is_at_rest(self) -> bool {
+        match self {
+            ObservedPhase::Stopped | ObservedPhase::Failed => true,
+            ObservedPhase::Pending
+            | ObservedPhase::Starting
+            | ObservedPhase::Running
+            | ObservedPhase::ShuttingDown
+            | ObservedPhase::Backoff => false,
+        }
+    }
+}
+
+/// What the placed node saw, and at which intent of the VM it looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    pub node: Name,
+    pub epoch: u64,
+    pub phase: ObservedPhase,
+    pub reason: String,
+    /// The VM's `intent` that the node knew when it looked.
+    pub seen_intent: u64,
+    /// `boot_generation` that the guest was last started at; 0: never here.
+    pub boot_generation: u64,
+    /// `spec_generation` of the running guest; 0 when off.
+    pub spec_generation: u64,
+    /// Restarts by itself since it was last started on purpose.
+    pub restarts: u32,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationPhase {
+    /// The target gets ready.
+    Preparing,
+    /// Memory is on its way; the source drives. Neither side may start the guest.
+    Transferring,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    pub from: Name,
+    pub to: Name,
+    pub phase: MigrationPhase,
+    /// The target becomes the home.
+    pub permanent: bool,
+    /// The source is to break it off.
+    pub cancel: bool,
+    /// Name of the task.
+    pub task: Name,
+    /// Address of the target's hypervisor; empty while `Preparing`.
+    pub target_address: String,
+    pub source_absent: bool,
+    pub target_absent: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vm {
+    pub meta: Meta,
+    pub spec: VmSpec,
+    pub desired: Power,
+    /// None: it has never been placed; no host knows it.
+    pub placement: Option<Placement>,
+    pub observed: Option<Observed>,
+    pub migration: Option<Migration>,
+    /// Home to return to, while the VM is away.
+    pub migrated_from: Option<Name>,
+    /// Rises with every start or restart that a person asks for.
+    pub boot_generation: u64,
+    /// Rises with every change of `spec`.
+    pub spec_generation: u64,
+    /// Rises with every change of what its node is to do.
+    pub intent: u64,
+    /// Its node is to let go of it: shut it down and not start it again.
+    pub release: bool,
+    /// How it goes off: 0 at once, else after this many seconds of grace.
+    pub off_grace_seconds: u32,
+    /// The task that changes it now.
+    pub task: Option<Name>,
+    pub deleting: bool,
+    pub delete_volumes: bool,
+}
+
+impl Vm {
+    pub fn subject(&self) -> String {
+        format!("vm/{}", self.meta.name)
+    }
+
+    pub fn uid(&self) -> Uid {
+        self.meta.uid
+    }
+
+    pub fn placed_on(&self, node: &Name) -> bool {
+        self.placement.as_ref().is_some_and(|p| p.node == *node)
+    }
+
+    /// What the placed node reported at the present placement; an older placement's report says nothing.
+    pub fn current_observation(&self) -> Option<&Observed> {
+        let placement = self.placement.as_ref()?;
+        self.observed.as_ref().filter(|o| o.node == placement.node && o.epoch == placement.epoch)
+    }
+
+    /// True when it is proven that no host runs the guest and none will start it before it learns of a
+    /// newer intent: never placed, or the placed node said "at rest" knowing the present intent, and
+    /// that intent does not ask it to run.
+    pub fn is_proven_off(&self) -> bool {
+        if self.migration.is_some() {
+            return false;
+        }
+        if self.placement.is_none() {
+            return true;
+        }
+        let asked_to_run = self.desired == Power::On && !self.release && !self.deleting;
+        self.current_observation().is_some_and(|o| {
+            let settled = match o.phase {
+                ObservedPhase::Stopped => !asked_to_run,
+                // Given up at this boot generation: it is not tried again before a person asks.
+                ObservedPhase::Failed => o.boot_generation >= self.boot_generation || !asked_to_run,
+                ObservedPhase::Pending
+                | ObservedPhase::Starting
+                | ObservedPhase::Running
+                | ObservedPhase::ShuttingDown
+                | ObservedPhase::Backoff => false,
+            };
+            settled && o.seen_intent >= self.intent
+        })
+    }
+
+    /// Whether its placed node is to have it running.
+    pub fn should_run(&self) -> bool {
+        self.desired == Power::On && !self.release && !self.deleting && self.placement.is_some()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MacError {
+    #[error("{0:?} is not an Ethernet address (six hexadecimal pairs joined by ':')")]
+    Syntax(String),
+    #[error("{0} is a group address; a NIC needs a unicast one (an even first byte)")]
+    Multicast(Mac),
+}
+
+impl std::str::FromStr for Mac {
+    type Err = MacError;
+
+    fn from_str(text: &str) -> Result<Self, MacError> {
+        let bad = || MacError::Syntax(text.chars().take(32).collect());
+        let mut bytes = [0u8; 6];
+        let pairs: Vec<&str> = text.split(':').collect();
+        if pairs.len() != 6 {
+            return Err(bad());
+        }
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(bad());
+            }
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
+        }
+        if bytes[0] & 1 == 1 {
+            return Err(MacError::Multicast(Mac(bytes)));
+        }
+        Ok(Mac(bytes))
+    }
+}
+
+impl std::fmt::Display for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}

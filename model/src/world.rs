@@ -1,0 +1,142 @@
+//! The cluster as a value: every object, by name, at one revision. Clones in O(1).
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::change::{Changes, Collection, Object, ObjectKey};
+use crate::fault::Fault;
+use crate::name::{Name, Uid};
+use crate::node::Node;
+use crate::rejection::Rejection;
+use crate::task::Task;
+use crate::token::Token;
+use crate::vm::Vm;
+use crate::volume::Volume;
+use crate::Revision;
+
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    pub revision: Revision,
+    pub nodes: OrdMap<Name, Arc<Node>>,
+    pub vms: OrdMap<Name, Arc<Vm>>,
+    pub volumes: OrdMap<Name, Arc<Volume>>,
+    pub tasks: OrdMap<Name, Arc<Task>>,
+    pub tokens: OrdMap<Name, Arc<Token>>,
+    pub faults: OrdMap<Name, Arc<Fault>>,
+    vm_names: OrdMap<Uid, Name>,
+    /// Volume → the VM that has it as a disk.
+    volume_users: OrdMap<Name, Name>,
+    /// Tasks that are not over: few, while ended ones are thousands.
+    running_tasks: OrdMap<Name, ()>,
+}
+
+impl World {
+    pub fn put(&mut self, object: Object) {
+        match object {
+            Object::Node(o) => drop(self.nodes.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Vm(o) => self.put_vm(o),
+            Object::Volume(o) => drop(self.volumes.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Task(o) => {
+                if o.is_over() {
+                    self.running_tasks.remove(&o.meta.name);
+                } else {
+                    self.running_tasks.insert(o.meta.name.clone(), ());
+                }
+                self.tasks.insert(o.meta.name.clone(), Arc::new(o));
+            }
+            Object::Token(o) => drop(self.tokens.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
+        }
+    }
+
+    fn put_vm(&mut self, vm: Vm) {
+        self.forget_vm(&vm.meta.name.clone());
+        let name = vm.meta.name.clone();
+        self.vm_names.insert(vm.meta.uid, name.clone());
+        for disk in &vm.spec.disks {
+            self.volume_users.insert(disk.volume.clone(), name.clone());
+        }
+        self.vms.insert(name, Arc::new(vm));
+    }
+
+    fn forget_vm(&mut self, name: &Name) {
+        let Some(old) = self.vms.remove(name) else { return };
+        // A rename puts the new name first or last; only what still points to the old name goes.
+        if self.vm_names.get(&old.meta.uid) == Some(name) {
+            self.vm_names.remove(&old.meta.uid);
+        }
+        for disk in &old.spec.disks {
+            if self.volume_users.get(&disk.volume) == Some(name) {
+                self.volume_users.remove(&disk.volume);
+            }
+        }
+    }
+
+    pub fn delete(&mut self, key: &ObjectKey) {
+        match key.collection {
+            Collection::Nodes => drop(self.nodes.remove(&key.name)),
+            Collection::Vms => self.forget_vm(&key.name),
+            Collection::Volumes => drop(self.volumes.remove(&key.name)),
+            Collection::Tasks => {
+                self.running_tasks.remove(&key.name);
+                self.tasks.remove(&key.name);
+            }
+            Collection::Tokens => drop(self.tokens.remove(&key.name)),
+            Collection::Faults => drop(self.faults.remove(&key.name)),
+        }
+    }
+
+    /// The world as it will be once `changes` are committed at `revision`.
+    pub fn apply(&mut self, changes: &Changes, revision: Revision) {
+        for key in changes.deletes() {
+            self.delete(key);
+        }
+        for object in changes.puts() {
+            let mut object = object.clone();
+            match &mut object {
+                Object::Node(o) => o.meta.revision = revision,
+                Object::Vm(o) => o.meta.revision = revision,
+                Object::Volume(o) => o.meta.revision = revision,
+                Object::Task(o) => o.meta.revision = revision,
+                Object::Token(o) => o.meta.revision = revision,
+                Object::Fault(o) => o.meta.revision = revision,
+            }
+            self.put(object);
+        }
+        self.revision = revision;
+    }
+
+    pub fn node(&self, name: &Name) -> Result<&Arc<Node>, Rejection> {
+        self.nodes.get(name).ok_or_else(|| Rejection::not_found(format!("node/{name}")))
+    }
+
+    pub fn vm(&self, name: &Name) -> Result<&Arc<Vm>, Rejection> {
+        self.vms.get(name).ok_or_else(|| Rejection::not_found(format!("vm/{name}")))
+    }
+
+    pub fn vm_by_uid(&self, uid: Uid) -> Option<&Arc<Vm>> {
+        self.vm_names.get(&uid).and_then(|name| self.vms.get(name))
+    }
+
+    pub fn volume(&self, name: &Name) -> Result<&Arc<Volume>, Rejection> {
+        self.volumes.get(name).ok_or_else(|| Rejection::not_found(format!("volume/{name}")))
+    }
+
+    pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
+        self.tasks.get(name).ok_or_else(|| Rejection::not_found(format!("task/{name}")))
+    }
+
+    /// The VM that has this volume as a disk.
+    pub fn volume_user(&self, volume: &Name) -> Option<&Name> {
+        self.volume_users.get(volume)
+    }
+
+    pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.running_tasks.keys().filter_map(|name| self.tasks.get(name))
+    }
+
+    pub fn vms_placed_on<'a>(&'a self, node: &'a Name) -> impl Iterator<Item = &'a Arc<Vm>> {
+        self.vms.values().filter(move |vm| vm.placed_on(node))
+    }
+}
