@@ -36,6 +36,8 @@ pub struct NodeStatus {
     pub since: Timestamp,
     /// Raft member id, for life; 0: not a member.
     pub member_id: u64,
+    /// Number of starts of its pvcd: a report of an older session says nothing any more.
+    pub session: u64,
     /// host:port of its pvcd. Given at joining.
     pub address: String,
     /// What the node says of itself.
@@ -54,8 +56,6 @@ pub struct NodeFacts {
     /// Version of the hypervisor, as libvirt tells it.
     pub hypervisor: String,
     pub kernel: String,
-    /// Changes with each start of its pvcd.
-    pub session: String,
     /// Why the node can't run VMs now; empty when it can.
     pub problem: String,
 }

@@ -3,17 +3,19 @@
 //! `decide` reads the world and the command, and answers with changes or a refusal. It runs on the
 //! leader, in the decision lane, one command after the other; never inside the store.
 
-mod cluster;
-mod edit;
+mod advance;
+mod draft;
+mod fault;
+mod migration;
 mod node;
 mod power;
 mod relocate;
 mod report;
+mod task;
 mod token;
 mod vm;
 mod volume;
 
-pub use cluster::{raise_fault, clear_fault};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
 
@@ -74,7 +76,7 @@ pub enum Command {
         address: String,
         key_hash: String,
     },
-    Report { node: Name, session: String, vms: Vec<VmReport>, volumes: Vec<VolumeReport>, facts: Option<NodeFacts> },
+    Report { node: Name, session: u64, vms: Vec<VmReport>, volumes: Vec<VolumeReport>, facts: Option<NodeFacts> },
 
     // Asked by the leader's own controllers
     SetReachability { node: Name, reachability: Reachability },
@@ -139,8 +141,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             token::create_join(world, name, *lifetime_seconds, node.as_ref(), secret_hash, context)
         }
         Command::RevokeToken { name } => token::revoke(world, name),
-        Command::AckFault { name } => cluster::ack_fault(world, name, context),
-        Command::CancelTask { name } => cluster::cancel_task(world, name, context),
+        Command::AckFault { name } => fault::ack(world, name, context),
+        Command::CancelTask { name } => task::cancel(world, name, context),
         Command::FoundNode { name, address, member_id } => {
             node::found(world, name, address, *member_id, context)
         }
@@ -148,18 +150,18 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             token::redeem(world, token, secret_hash, node, *role, address, key_hash, context)
         }
         Command::Report { node, session, vms, volumes, facts } => {
-            report::report(world, node, session, vms, volumes, facts.as_ref(), context)
+            report::report(world, node, *session, vms, volumes, facts.as_ref(), context)
         }
         Command::SetReachability { node, reachability } => {
             node::set_reachability(world, node, *reachability, context)
         }
         Command::SetNodeRole { node, role } => node::set_role(world, node, *role, context),
         Command::RaiseFault { name, subject, message, help } => {
-            Ok(raise_fault(world, name, subject, message, help, context))
+            Ok(fault::raise(world, name, subject, message, help, context))
         }
-        Command::ClearFault { name } => Ok(clear_fault(world, name)),
-        Command::AdvanceTask { name } => cluster::advance_task(world, name, context),
+        Command::ClearFault { name } => Ok(fault::clear(world, name)),
+        Command::AdvanceTask { name } => task::advance(world, name, context),
         Command::AssignVolumeWorker { name } => volume::assign_worker(world, name, context),
-        Command::Prune => Ok(cluster::prune(world, context)),
+        Command::Prune => Ok(task::prune(world, context)),
     }
 }
