@@ -15,6 +15,8 @@ pub mod plan;
 pub mod rejection;
 pub mod role;
 pub mod task;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod token;
 pub mod vm;

@@ -230,7 +230,9 @@ impl Vm {
     /// What the placed node reported at the present placement; an older placement's report says nothing.
     pub fn current_observation(&self) -> Option<&Observed> {
         let placement = self.placement.as_ref()?;
-        self.observed.as_ref().filter(|o| o.node == placement.node && o.epoch == placement.epoch)
+        self.observed
+            .as_ref()
+            .filter(|o| o.node == placement.node && o.epoch == placement.epoch)
     }
 
     /// True when it is proven that no host runs the guest and none will start it before it learns of a

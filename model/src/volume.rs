@@ -63,7 +63,8 @@ impl Volume {
 
     /// Whether its worker still has something to do.
     pub fn has_work(&self) -> bool {
-        let growing = self.status.phase == VolumePhase::Ready && self.status.size_bytes < self.spec.size_bytes;
+        let growing =
+            self.status.phase == VolumePhase::Ready && self.status.size_bytes < self.spec.size_bytes;
         matches!(self.status.phase, VolumePhase::Creating | VolumePhase::Deleting)
             || growing
             || self.status.snapshots.iter().any(|s| !s.ready || s.deleting)

@@ -55,7 +55,10 @@ pub fn obstacle(world: &World, vm: &Vm, node: &Node) -> Option<String> {
     let limit = usable_mib(node);
     if usage.memory_mib + vm.spec.memory_mib > limit {
         let free = limit.saturating_sub(usage.memory_mib);
-        return Some(format!("has {free} MiB free, the VM needs {} MiB", vm.spec.memory_mib));
+        return Some(format!(
+            "has {free} MiB free, the VM needs {} MiB",
+            vm.spec.memory_mib
+        ));
     }
     let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
     if usage.vcpus + vm.spec.vcpus > vcpus_max {
@@ -73,22 +76,31 @@ pub fn usable_mib(node: &Node) -> u64 {
 pub fn check_fits_some_node(world: &World, subject: &str, spec: &VmSpec) -> Result<(), Rejection> {
     let known = || world.nodes.values().filter(|n| n.status.facts.memory_mib > 0);
     let allowed = known().filter(|n| spec.node_limit.is_empty() || spec.node_limit.contains(&n.meta.name));
-    let Some(largest) = allowed.max_by_key(|n| usable_mib(n)) else { return Ok(()) };
+    let Some(largest) = allowed.max_by_key(|n| usable_mib(n)) else {
+        return Ok(());
+    };
     let usable = usable_mib(largest);
     if spec.memory_mib > usable {
         let detail = format!(
             "it wants {} MiB; the largest node that it may run on, {}, has {usable} MiB for VMs",
             spec.memory_mib, largest.meta.name
         );
-        return Err(Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
-            .help("give it less memory, or see `pvc node list`"));
+        return Err(
+            Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
+                .help("give it less memory, or see `pvc node list`"),
+        );
     }
     let cpus = known().map(|n| n.status.facts.cpus).max().unwrap_or(0);
     let vcpus_max = cpus.saturating_mul(VCPUS_PER_CPU_MAX);
     if spec.vcpus > vcpus_max {
-        let detail = format!("it wants {} vCPUs; the largest node takes at most {vcpus_max}", spec.vcpus);
-        return Err(Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
-            .help("give it fewer vCPUs, or see `pvc node list`"));
+        let detail = format!(
+            "it wants {} vCPUs; the largest node takes at most {vcpus_max}",
+            spec.vcpus
+        );
+        return Err(
+            Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
+                .help("give it fewer vCPUs, or see `pvc node list`"),
+        );
     }
     Ok(())
 }
@@ -98,8 +110,12 @@ pub fn check_target(world: &World, vm: &Vm, node: &Name) -> Result<(), Rejection
     let target = world.node(node)?;
     match obstacle(world, vm, target) {
         None => Ok(()),
-        Some(why) => Err(Rejection::precondition("target-takes-vm", vm.subject(), format!("node {node} {why}"))
-            .help("choose another node, or none: see `pvc node list`")),
+        Some(why) => {
+            Err(
+                Rejection::precondition("target-takes-vm", vm.subject(), format!("node {node} {why}"))
+                    .help("choose another node, or none: see `pvc node list`"),
+            )
+        }
     }
 }
 
@@ -121,14 +137,20 @@ pub fn place(world: &World, vm: &Vm, except: Option<&Name>) -> Result<Name, Reje
         }
         let usage = usage(world, name, Some(vm));
         let left = usable_mib(node).saturating_sub(usage.memory_mib);
-        if best.is_none_or(|(most, fewest, _)| (left, std::cmp::Reverse(usage.vms)) > (most, std::cmp::Reverse(fewest))) {
+        if best.is_none_or(|(most, fewest, _)| {
+            (left, std::cmp::Reverse(usage.vms)) > (most, std::cmp::Reverse(fewest))
+        }) {
             best = Some((left, usage.vms, name));
         }
     }
     match best {
         Some((_, _, name)) => Ok(name.clone()),
-        None if why.is_empty() => Err(Rejection::precondition("a-node-takes-vm", vm.subject(), "there is no other node")
-            .help("see `pvc node list`")),
+        None if why.is_empty() => {
+            Err(
+                Rejection::precondition("a-node-takes-vm", vm.subject(), "there is no other node")
+                    .help("see `pvc node list`"),
+            )
+        }
         None => Err(Rejection::new(
             RejectionKind::Exhausted,
             "a-node-takes-vm",

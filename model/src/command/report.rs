@@ -1,0 +1,129 @@
+//! What nodes report of themselves, their guests and their volumes.
+
+use super::draft::Draft;
+use super::{advance, migration, volume};
+use crate::change::{Changes, Object};
+use crate::context::Context;
+use crate::name::{Name, Uid};
+use crate::node::{Node, NodeFacts};
+use crate::rejection::Rejection;
+use crate::vm::{Observed, Vm};
+use crate::volume::VolumeStatus;
+use crate::world::World;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct VmReport {
+    pub uid: Uid,
+    /// From the node where it is placed. `since` is ignored: the leader's clock says it.
+    pub observed: Option<Observed>,
+    /// From the two nodes of a migration.
+    pub migration: Option<MigrationReport>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct MigrationReport {
+    pub task: Name,
+    pub event: MigrationEvent,
+    /// With `Ready`: where the target's hypervisor is reached.
+    pub address: String,
+    /// With `Failed`: why.
+    pub error: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationEvent {
+    /// Target: ready to receive.
+    Ready,
+    /// Source: the hypervisor confirmed that the guest has moved. Target: the guest runs here.
+    Arrived,
+    /// Source: it failed, the guest runs on here. Target: can't receive.
+    Failed,
+    /// The guest is not here, and this side doesn't know what became of it.
+    Absent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeReport {
+    pub name: Name,
+    pub uid: Uid,
+    /// What the worker found or made; its `worker` and `task` are ignored.
+    pub status: VolumeStatus,
+    /// It is gone from the disk.
+    pub deleted: bool,
+}
+
+pub(super) fn report(
+    world: &World,
+    node: &Name,
+    session: u64,
+    vms: &[VmReport],
+    volumes: &[VolumeReport],
+    facts: Option<&NodeFacts>,
+    context: &mut Context,
+) -> Result<Changes, Rejection> {
+    let stored = world.node(node)?;
+    let subject = format!("node/{node}");
+    let known = stored.status.session;
+    if session < known {
+        let detail = format!("session {session} is over, {known} has begun");
+        return Err(Rejection::precondition("stale-session", subject, detail));
+    }
+    if session > known && facts.is_none() {
+        let detail = "a new session begins with the node's facts";
+        return Err(Rejection::precondition(
+            "session-begins-with-facts",
+            subject,
+            detail,
+        ));
+    }
+    let mut draft = Draft::new(world, format!("report of node/{node}"), context);
+    if let Some(facts) = facts {
+        let mut new = Node::clone(stored);
+        new.status.session = session;
+        new.status.facts = facts.clone();
+        if new != **stored {
+            new.meta.updated = draft.context.now;
+            draft.put(Object::Node(new));
+        }
+    }
+    for report in volumes {
+        volume::report(&mut draft, node, report);
+    }
+    for report in vms {
+        let Some(vm) = draft.world.vm_by_uid(report.uid).cloned() else {
+            continue;
+        };
+        if let Some(observed) = &report.observed {
+            observe(&mut draft, &vm, node, observed);
+        }
+        if let Some(word) = &report.migration {
+            let vm = draft.world.vm_by_uid(report.uid).cloned().unwrap_or(vm);
+            migration::report(&mut draft, &vm, node, word);
+        }
+    }
+    advance::all(&mut draft);
+    Ok(draft.finish())
+}
+
+/// Takes what the placed node saw; what another node, or this one at an older placement, says is void.
+fn observe(draft: &mut Draft<'_>, vm: &Vm, node: &Name, seen: &Observed) {
+    let valid = vm
+        .placement
+        .as_ref()
+        .is_some_and(|p| p.node == *node && p.epoch == seen.epoch);
+    if !valid || seen.node != *node || seen.seen_intent > vm.intent {
+        return;
+    }
+    let mut observed = seen.clone();
+    let old = vm.current_observation();
+    observed.since = match old {
+        Some(old) if old.phase == seen.phase => old.since,
+        Some(_) | None => draft.context.now,
+    };
+    if old == Some(&observed) {
+        return;
+    }
+    let mut vm = vm.clone();
+    vm.observed = Some(observed);
+    draft.put_vm(vm);
+}

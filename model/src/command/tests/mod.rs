@@ -1,0 +1,6 @@
+mod joining;
+mod moving;
+mod power;
+mod tasks;
+mod vms;
+mod volumes;
