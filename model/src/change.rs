@@ -82,10 +82,7 @@ impl Object {
             Object::Token(o) => (Collection::Tokens, &o.meta),
             Object::Fault(o) => (Collection::Faults, &o.meta),
         };
-        ObjectKey {
-            collection,
-            name: meta.name.clone(),
-        }
+        ObjectKey { collection, name: meta.name.clone() }
     }
 }
 
@@ -102,10 +99,7 @@ pub struct Changes {
 
 impl Changes {
     pub fn new(summary: impl Into<String>) -> Self {
-        Changes {
-            summary: summary.into(),
-            ..Changes::default()
-        }
+        Changes { summary: summary.into(), ..Changes::default() }
     }
 
     pub fn put(&mut self, object: Object) {

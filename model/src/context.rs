@@ -17,12 +17,7 @@ pub struct Context {
 impl Context {
     /// `seed` must be random in life; the same seed draws the same identities.
     pub fn new(now: Timestamp, actor: impl Into<String>, seed: [u64; 2]) -> Self {
-        Context {
-            now,
-            actor: actor.into(),
-            seed,
-            drawn: 0,
-        }
+        Context { now, actor: actor.into(), seed, drawn: 0 }
     }
 
     /// 64 bits that follow from the seed and the number of draws so far.
@@ -30,9 +25,7 @@ impl Context {
         self.drawn += 1;
         // splitmix64 (Steele, Lea, Flood 2014) over both halves of the seed: spreads, hides nothing.
         let mut z = self.seed[0]
-            ^ self.seed[1]
-                .rotate_left(32)
-                .wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            ^ self.seed[1].rotate_left(32).wrapping_add(self.drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -38,9 +38,7 @@ impl FromStr for Name {
             return Err(NameError::Empty);
         }
         if text.chars().count() > NAME_LENGTH_MAX {
-            return Err(NameError::TooLong {
-                length: text.chars().count(),
-            });
+            return Err(NameError::TooLong { length: text.chars().count() });
         }
         let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if let Some(found) = text.chars().find(|c| !allowed(*c)) {
@@ -111,24 +109,14 @@ impl FromStr for Uid {
         if lengths != [8, 4, 4, 4, 12] || !groups.iter().all(|g| g.bytes().all(|b| b.is_ascii_hexdigit())) {
             return Err(bad());
         }
-        u128::from_str_radix(&groups.concat(), 16)
-            .map(Uid)
-            .map_err(|_| bad())
+        u128::from_str_radix(&groups.concat(), 16).map(Uid).map_err(|_| bad())
     }
 }
 
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hex = format!("{:032x}", self.0);
-        write!(
-            f,
-            "{}-{}-{}-{}-{}",
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..]
-        )
+        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 }
 

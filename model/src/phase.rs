@@ -27,20 +27,14 @@ pub fn vm_phase(world: &World, vm: &Vm) -> (VmPhase, String) {
         let silent = node.is_none_or(|n| n.status.reachability == Reachability::Unreachable);
         let may_run = vm.desired == Power::On || !vm.is_proven_off();
         if silent && may_run {
-            return (
-                VmPhase::Unknown,
-                format!("node {} is unreachable", placement.node),
-            );
+            return (VmPhase::Unknown, format!("node {} is unreachable", placement.node));
         }
     }
     if vm.deleting {
         return (VmPhase::Deleting, String::new());
     }
     if let Some(migration) = &vm.migration {
-        return (
-            VmPhase::Migrating,
-            format!("from {} to {}", migration.from, migration.to),
-        );
+        return (VmPhase::Migrating, format!("from {} to {}", migration.from, migration.to));
     }
     let Some(observed) = vm.current_observation() else {
         return match vm.desired {

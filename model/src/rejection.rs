@@ -42,13 +42,7 @@ impl Rejection {
         subject: impl Into<String>,
         detail: impl Into<String>,
     ) -> Self {
-        Rejection {
-            kind,
-            rule,
-            subject: subject.into(),
-            detail: detail.into(),
-            help: String::new(),
-        }
+        Rejection { kind, rule, subject: subject.into(), detail: detail.into(), help: String::new() }
     }
 
     #[must_use]

@@ -40,10 +40,8 @@ mod tests {
     #[test]
     fn the_whole_table() {
         let roles = [Viewer, Operator, Admin, Node];
-        let may: Vec<Vec<bool>> = roles
-            .iter()
-            .map(|have| roles.iter().map(|need| have.may(*need)).collect())
-            .collect();
+        let may: Vec<Vec<bool>> =
+            roles.iter().map(|have| roles.iter().map(|need| have.may(*need)).collect()).collect();
         assert_eq!(
             may,
             [

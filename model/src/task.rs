@@ -13,28 +13,15 @@ pub enum TaskKind {
     VmStop,
     VmRestart,
     VmDisable,
-    VmMigrate {
-        to: Name,
-        method: crate::vm::MigrationMethod,
-    },
-    VmUnmigrate {
-        to: Name,
-        method: crate::vm::MigrationMethod,
-    },
-    VmMove {
-        to: Name,
-        method: crate::vm::MigrationMethod,
-    },
+    VmMigrate { to: Name, method: crate::vm::MigrationMethod },
+    VmUnmigrate { to: Name, method: crate::vm::MigrationMethod },
+    VmMove { to: Name, method: crate::vm::MigrationMethod },
     VmDelete,
     VolumeCreate,
     VolumeResize,
     VolumeDelete,
-    VolumeSnapshotCreate {
-        snapshot: Name,
-    },
-    VolumeSnapshotDelete {
-        snapshot: Name,
-    },
+    VolumeSnapshotCreate { snapshot: Name },
+    VolumeSnapshotDelete { snapshot: Name },
 }
 
 impl TaskKind {
@@ -138,10 +125,6 @@ impl Task {
 
     pub fn stage_name(&self) -> &'static str {
         let stages = self.kind.stages();
-        stages
-            .get(self.stage as usize)
-            .or(stages.last())
-            .copied()
-            .unwrap_or("")
+        stages.get(self.stage as usize).or(stages.last()).copied().unwrap_or("")
     }
 }

@@ -38,13 +38,7 @@ pub fn spec() -> VmSpec {
 }
 
 pub fn disk(volume: &str, create_bytes: u64) -> Disk {
-    Disk {
-        volume: name(volume),
-        bus: DiskBus::Virtio,
-        read_only: false,
-        create_bytes,
-        pool: name("shared"),
-    }
+    Disk { volume: name(volume), bus: DiskBus::Virtio, read_only: false, create_bytes, pool: name("shared") }
 }
 
 /// A cluster whose log index is `world.revision`.
@@ -57,31 +51,16 @@ pub struct Cluster {
 impl Cluster {
     /// Reachable nodes of 4 CPUs and 4096 MiB.
     pub fn of(nodes: &[&str]) -> Self {
-        let mut cluster = Cluster {
-            world: World::default(),
-            now: 1_000_000,
-            commands: 0,
-        };
+        let mut cluster = Cluster { world: World::default(), now: 1_000_000, commands: 0 };
         for (index, node) in nodes.iter().enumerate() {
             let address = format!("192.0.2.{index}:7371");
             if index == 0 {
-                cluster.ok(Command::FoundNode {
-                    name: name(node),
-                    address,
-                    member_id: 1,
-                });
+                cluster.ok(Command::FoundNode { name: name(node), address, member_id: 1 });
             } else {
                 cluster.join(node, &address, NodeRole::Hypervisor).expect("joins");
             }
-            cluster.ok(Command::SetReachability {
-                node: name(node),
-                reachability: Reachability::Reachable,
-            });
-            let facts = NodeFacts {
-                cpus: 4,
-                memory_mib: 4096,
-                ..NodeFacts::default()
-            };
+            cluster.ok(Command::SetReachability { node: name(node), reachability: Reachability::Reachable });
+            let facts = NodeFacts { cpus: 4, memory_mib: 4096, ..NodeFacts::default() };
             cluster.ok(Command::Report {
                 node: name(node),
                 session: 1,
@@ -141,10 +120,7 @@ impl Cluster {
     }
 
     pub fn create(&mut self, vm: &str) {
-        self.ok(Command::CreateVm {
-            name: name(vm),
-            spec: spec(),
-        });
+        self.ok(Command::CreateVm { name: name(vm), spec: spec() });
     }
 
     pub fn vm(&self, vm: &str) -> Vm {
@@ -153,22 +129,14 @@ impl Cluster {
 
     /// The newest task about a VM or a volume.
     pub fn last_task(&self) -> Task {
-        let newest = self
-            .world
-            .tasks
-            .values()
-            .max_by_key(|t| (t.meta.revision, t.started));
+        let newest = self.world.tasks.values().max_by_key(|t| (t.meta.revision, t.started));
         Task::clone(newest.expect("there is a task"))
     }
 
     pub fn task_of(&self, vm: &str) -> Task {
         let uid = self.vm(vm).uid();
         let about = self.world.tasks.values().filter(|t| t.subject.uid() == uid);
-        Task::clone(
-            about
-                .max_by_key(|t| (t.meta.revision, t.started))
-                .expect("there is a task"),
-        )
+        Task::clone(about.max_by_key(|t| (t.meta.revision, t.started)).expect("there is a task"))
     }
 
     pub fn assert_task(&self, vm: &str, state: TaskState) {
@@ -192,22 +160,14 @@ impl Cluster {
             node: placement.node.clone(),
             epoch: placement.epoch,
             phase,
-            reason: if phase == ObservedPhase::Failed {
-                "it crashed 6 times".into()
-            } else {
-                String::new()
-            },
+            reason: if phase == ObservedPhase::Failed { "it crashed 6 times".into() } else { String::new() },
             seen_intent,
             boot_generation: vm.boot_generation,
             spec_generation: if on { vm.spec_generation } else { 0 },
             restarts: 0,
             since: Timestamp(0),
         };
-        let report = VmReport {
-            uid: vm.uid(),
-            observed: Some(observed),
-            migration: None,
-        };
+        let report = VmReport { uid: vm.uid(), observed: Some(observed), migration: None };
         self.ok(Command::Report {
             node: placement.node,
             session: 1,
@@ -220,17 +180,8 @@ impl Cluster {
     pub fn tells(&mut self, node: &str, vm: &str, event: MigrationEvent) {
         let vm = self.vm(vm);
         let task = vm.migration.as_ref().map(|m| m.task.clone()).expect("migrating");
-        let word = MigrationReport {
-            task,
-            event,
-            address: "192.0.2.9".into(),
-            error: "no memory".into(),
-        };
-        let report = VmReport {
-            uid: vm.uid(),
-            observed: None,
-            migration: Some(word),
-        };
+        let word = MigrationReport { task, event, address: "192.0.2.9".into(), error: "no memory".into() };
+        let report = VmReport { uid: vm.uid(), observed: None, migration: Some(word) };
         self.ok(Command::Report {
             node: name(node),
             session: 1,
@@ -242,23 +193,14 @@ impl Cluster {
 
     pub fn running(&mut self, vm: &str, node: &str) {
         self.create(vm);
-        self.ok(Command::StartVm {
-            name: name(vm),
-            node: Some(name(node)),
-        });
+        self.ok(Command::StartVm { name: name(vm), node: Some(name(node)) });
         self.sees(vm, ObservedPhase::Running);
         self.assert_task(vm, TaskState::Succeeded);
     }
 
     /// Every volume with work gets it done by its worker.
     pub fn work_volumes(&mut self) {
-        let busy: Vec<_> = self
-            .world
-            .volumes
-            .values()
-            .filter(|v| v.has_work())
-            .cloned()
-            .collect();
+        let busy: Vec<_> = self.world.volumes.values().filter(|v| v.has_work()).cloned().collect();
         for volume in busy {
             let worker = volume.status.worker.clone().expect("has a worker");
             let mut status = volume.status.clone();
@@ -267,12 +209,8 @@ impl Cluster {
             status.size_bytes = volume.spec.size_bytes;
             status.snapshots.retain(|s| !s.deleting);
             status.snapshots.iter_mut().for_each(|s| s.ready = true);
-            let report = VolumeReport {
-                name: volume.meta.name.clone(),
-                uid: volume.meta.uid,
-                status,
-                deleted,
-            };
+            let report =
+                VolumeReport { name: volume.meta.name.clone(), uid: volume.meta.uid, status, deleted };
             self.ok(Command::Report {
                 node: worker,
                 session: 1,
@@ -284,20 +222,13 @@ impl Cluster {
     }
 
     pub fn unreachable(&mut self, node: &str) {
-        self.ok(Command::SetReachability {
-            node: name(node),
-            reachability: Reachability::Unreachable,
-        });
+        self.ok(Command::SetReachability { node: name(node), reachability: Reachability::Unreachable });
     }
 
     /// "hv1: a b | hv2:": which VMs are placed where.
     pub fn map(&self) -> String {
         let line = |node: &Name| {
-            let vms: Vec<_> = self
-                .world
-                .vms_placed_on(node)
-                .map(|v| v.meta.name.to_string())
-                .collect();
+            let vms: Vec<_> = self.world.vms_placed_on(node).map(|v| v.meta.name.to_string()).collect();
             format!("{node}: {}", vms.join(" ")).trim_end().to_string()
         };
         self.world.nodes.keys().map(line).collect::<Vec<_>>().join(" | ")

@@ -183,8 +183,8 @@ pub struct Migration {
     pub task: Name,
     /// Address of the target's hypervisor; empty while `Preparing`.
     pub target_address: String,
+    /// The source has lost the guest and does not know why; the target is to look for it.
     pub source_absent: bool,
-    pub target_absent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,9 +230,7 @@ impl Vm {
     /// What the placed node reported at the present placement; an older placement's report says nothing.
     pub fn current_observation(&self) -> Option<&Observed> {
         let placement = self.placement.as_ref()?;
-        self.observed
-            .as_ref()
-            .filter(|o| o.node == placement.node && o.epoch == placement.epoch)
+        self.observed.as_ref().filter(|o| o.node == placement.node && o.epoch == placement.epoch)
     }
 
     /// True when it is proven that no host runs the guest and none will start it before it learns of a

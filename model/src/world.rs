@@ -108,15 +108,11 @@ impl World {
     }
 
     pub fn node(&self, name: &Name) -> Result<&Arc<Node>, Rejection> {
-        self.nodes
-            .get(name)
-            .ok_or_else(|| Rejection::not_found(format!("node/{name}")))
+        self.nodes.get(name).ok_or_else(|| Rejection::not_found(format!("node/{name}")))
     }
 
     pub fn vm(&self, name: &Name) -> Result<&Arc<Vm>, Rejection> {
-        self.vms
-            .get(name)
-            .ok_or_else(|| Rejection::not_found(format!("vm/{name}")))
+        self.vms.get(name).ok_or_else(|| Rejection::not_found(format!("vm/{name}")))
     }
 
     pub fn vm_by_uid(&self, uid: Uid) -> Option<&Arc<Vm>> {
@@ -124,15 +120,11 @@ impl World {
     }
 
     pub fn volume(&self, name: &Name) -> Result<&Arc<Volume>, Rejection> {
-        self.volumes
-            .get(name)
-            .ok_or_else(|| Rejection::not_found(format!("volume/{name}")))
+        self.volumes.get(name).ok_or_else(|| Rejection::not_found(format!("volume/{name}")))
     }
 
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
-        self.tasks
-            .get(name)
-            .ok_or_else(|| Rejection::not_found(format!("task/{name}")))
+        self.tasks.get(name).ok_or_else(|| Rejection::not_found(format!("task/{name}")))
     }
 
     /// The VM that has this volume as a disk.

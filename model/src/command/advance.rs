@@ -32,12 +32,7 @@ pub(super) fn task(draft: &mut Draft<'_>, name: &Name) {
             None => draft.end_task(name, TaskState::Failed, "the VM is gone"),
         },
         Subject::Volume { uid, name: volume } => {
-            let found = draft
-                .world
-                .volumes
-                .get(volume)
-                .filter(|v| v.meta.uid == *uid)
-                .cloned();
+            let found = draft.world.volumes.get(volume).filter(|v| v.meta.uid == *uid).cloned();
             volume_task(draft, &task, found.as_deref());
         }
     }
@@ -58,11 +53,7 @@ fn vm_task(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
         | TaskKind::VolumeDelete
         | TaskKind::VolumeSnapshotCreate { .. }
         | TaskKind::VolumeSnapshotDelete { .. } => {
-            draft.end_task(
-                &task.meta.name,
-                TaskState::Failed,
-                "a volume's task on a VM: a defect",
-            );
+            draft.end_task(&task.meta.name, TaskState::Failed, "a volume's task on a VM: a defect");
         }
     }
 }
@@ -75,10 +66,7 @@ enum Boot {
 }
 
 fn boot(draft: &Draft<'_>, vm: &Vm) -> Boot {
-    if let Some(seen) = vm
-        .current_observation()
-        .filter(|o| o.boot_generation >= vm.boot_generation)
-    {
+    if let Some(seen) = vm.current_observation().filter(|o| o.boot_generation >= vm.boot_generation) {
         match seen.phase {
             ObservedPhase::Running => return Boot::Running,
             ObservedPhase::Failed => return Boot::Failed(seen.reason.clone()),
@@ -139,11 +127,7 @@ fn go_off(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
         return draft.end_task(name, TaskState::Cancelled, "it stays on");
     }
     let (phase, reason) = vm_phase(&draft.world, vm);
-    let why = if phase == VmPhase::Unknown {
-        reason
-    } else {
-        String::new()
-    };
+    let why = if phase == VmPhase::Unknown { reason } else { String::new() };
     draft.set_stage(name, 0, &why);
 }
 
@@ -174,10 +158,7 @@ fn live(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
         MigrationPhase::Preparing => {
             let waited_ms = draft.context.now.millis_since(task.stage_since);
             if waited_ms > PREPARE_SECONDS_MAX * 1000 {
-                let why = format!(
-                    "node {} was not ready within {PREPARE_SECONDS_MAX} s",
-                    migration.to
-                );
+                let why = format!("node {} was not ready within {PREPARE_SECONDS_MAX} s", migration.to);
                 end_at_source(draft, vm, TaskState::Failed, &why);
             }
         }
@@ -245,11 +226,7 @@ fn remove(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
         }
     }
     if left > 0 {
-        return draft.set_stage(
-            name,
-            1,
-            &format!("{left} of {} volumes left", vm.spec.disks.len()),
-        );
+        return draft.set_stage(name, 1, &format!("{left} of {} volumes left", vm.spec.disks.len()));
     }
     draft.end_task(name, TaskState::Succeeded, "");
     draft.delete(Collection::Vms, &vm.meta.name);

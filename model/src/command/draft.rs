@@ -19,23 +19,13 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     pub fn new(world: &World, summary: impl Into<String>, context: &'a mut Context) -> Self {
-        Draft {
-            world: world.clone(),
-            changes: Changes::new(summary),
-            context,
-        }
+        Draft { world: world.clone(), changes: Changes::new(summary), context }
     }
 
     /// A new object's identity.
     pub fn new_meta(&mut self, name: Name) -> Meta {
         let now = self.context.now;
-        Meta {
-            name,
-            uid: self.context.draw_uid(),
-            revision: 0,
-            created: now,
-            updated: now,
-        }
+        Meta { name, uid: self.context.draw_uid(), revision: 0, created: now, updated: now }
     }
 
     pub fn put_vm(&mut self, mut vm: Vm) {
@@ -59,10 +49,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn delete(&mut self, collection: Collection, name: &Name) {
-        let key = ObjectKey {
-            collection,
-            name: name.clone(),
-        };
+        let key = ObjectKey { collection, name: name.clone() };
         self.world.delete(&key);
         self.changes.delete(key);
     }
@@ -107,11 +94,7 @@ impl<'a> Draft<'a> {
         self.put_task(task);
         match subject {
             Subject::Vm { uid, .. } => {
-                if let Some(vm) = self
-                    .world
-                    .vm_by_uid(uid)
-                    .filter(|vm| vm.task.as_ref() == Some(name))
-                {
+                if let Some(vm) = self.world.vm_by_uid(uid).filter(|vm| vm.task.as_ref() == Some(name)) {
                     let mut vm = Vm::clone(vm);
                     vm.task = None;
                     self.put_vm(vm);
@@ -151,10 +134,7 @@ impl<'a> Draft<'a> {
     }
 
     pub fn finish_replying(self, collection: Collection, name: &Name) -> Changes {
-        self.changes.replying(ObjectKey {
-            collection,
-            name: name.clone(),
-        })
+        self.changes.replying(ObjectKey { collection, name: name.clone() })
     }
 }
 
@@ -164,11 +144,6 @@ pub(super) fn check_revision(subject: &str, expected: Revision, actual: Revision
         return Ok(());
     }
     let detail = format!("it is at revision {actual}, not at {expected}: someone changed it meanwhile");
-    Err(Rejection::new(
-        RejectionKind::RevisionMismatch,
-        "expected-revision",
-        subject,
-        detail,
-    )
-    .help("read it again, then repeat the change"))
+    Err(Rejection::new(RejectionKind::RevisionMismatch, "expected-revision", subject, detail)
+        .help("read it again, then repeat the change"))
 }

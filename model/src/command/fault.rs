@@ -47,19 +47,13 @@ pub(super) fn raise(
 pub(super) fn clear(world: &World, name: &Name) -> Changes {
     let mut changes = Changes::new(format!("clear fault/{name}"));
     if world.faults.contains_key(name) {
-        changes.delete(crate::ObjectKey {
-            collection: Collection::Faults,
-            name: name.clone(),
-        });
+        changes.delete(crate::ObjectKey { collection: Collection::Faults, name: name.clone() });
     }
     changes
 }
 
 pub(super) fn ack(world: &World, name: &Name, context: &mut Context) -> Result<Changes, Rejection> {
-    let old = world
-        .faults
-        .get(name)
-        .ok_or_else(|| Rejection::not_found(format!("fault/{name}")))?;
+    let old = world.faults.get(name).ok_or_else(|| Rejection::not_found(format!("fault/{name}")))?;
     let mut draft = Draft::new(world, format!("acknowledge fault/{name}"), context);
     if old.acknowledged_by.is_none() {
         let mut fault = Fault::clone(old);

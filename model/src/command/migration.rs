@@ -46,32 +46,19 @@ pub(super) fn report(draft: &mut Draft<'_>, vm: &Vm, node: &Name, report: &Migra
             end_at_target(draft, vm);
         }
         (MigrationPhase::Transferring, MigrationEvent::Failed) if from_source => {
-            let state = if migration.cancel {
-                TaskState::Cancelled
-            } else {
-                TaskState::Failed
-            };
+            let state = if migration.cancel { TaskState::Cancelled } else { TaskState::Failed };
             end_at_source(draft, vm, state, &report.error);
         }
-        (MigrationPhase::Transferring, MigrationEvent::Absent) if from_source || from_target => {
+        (MigrationPhase::Transferring, MigrationEvent::Absent) if from_source && !migration.source_absent => {
             let mut vm = vm.clone();
-            let migration = vm.migration.as_mut().expect("checked above");
-            migration.source_absent |= from_source;
-            migration.target_absent |= from_target;
-            if migration.source_absent && migration.target_absent {
-                end_at_source(
-                    draft,
-                    &vm,
-                    TaskState::Failed,
-                    "the guest was lost on its way; it is started again",
-                );
-            } else if draft
-                .world
-                .vm_by_uid(vm.uid())
-                .is_none_or(|stored| **stored != vm)
-            {
-                draft.put_vm(vm);
-            }
+            vm.migration.as_mut().expect("checked above").source_absent = true;
+            draft.put_vm(vm);
+        }
+        // The target is believed only after the source: before the source's guest is gone, one that is
+        // not at the target yet may still arrive there.
+        (MigrationPhase::Transferring, MigrationEvent::Absent) if from_target && migration.source_absent => {
+            let why = "the guest was lost on its way; it is started again";
+            end_at_source(draft, vm, TaskState::Failed, why);
         }
         // A word out of turn: late, or from a node that has no say in it.
         (

@@ -206,121 +206,69 @@ pub enum Command {
 pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result<Changes, Rejection> {
     match command {
         Command::CreateVm { name, spec } => vm::create(world, name, spec, context),
-        Command::UpdateVm {
-            name,
-            patch,
-            expected_revision,
-        } => vm::update(world, name, patch, *expected_revision, context),
-        Command::RenameVm {
-            name,
-            new_name,
-            expected_revision,
-        } => vm::rename(world, name, new_name, *expected_revision, context),
-        Command::DeleteVm {
-            name,
-            delete_volumes,
-            expected_revision,
-        } => vm::delete(world, name, *delete_volumes, *expected_revision, context),
+        Command::UpdateVm { name, patch, expected_revision } => {
+            vm::update(world, name, patch, *expected_revision, context)
+        }
+        Command::RenameVm { name, new_name, expected_revision } => {
+            vm::rename(world, name, new_name, *expected_revision, context)
+        }
+        Command::DeleteVm { name, delete_volumes, expected_revision } => {
+            vm::delete(world, name, *delete_volumes, *expected_revision, context)
+        }
         Command::StartVm { name, node } => power::start(world, name, node.as_ref(), context),
         Command::ShutdownVm { name, grace_seconds } => power::shutdown(world, name, *grace_seconds, context),
         Command::StopVm { name } => power::stop(world, name, context),
         Command::RestartVm { name, grace_seconds } => power::restart(world, name, *grace_seconds, context),
-        Command::DisableVm {
-            name,
-            grace_seconds,
-            force,
-        } => power::disable(world, name, *grace_seconds, *force, context),
+        Command::DisableVm { name, grace_seconds, force } => {
+            power::disable(world, name, *grace_seconds, *force, context)
+        }
         Command::MigrateVm { name, node, method } => {
             relocate::migrate(world, name, node.as_ref(), *method, context)
         }
         Command::UnmigrateVm { name, method } => relocate::unmigrate(world, name, *method, context),
         Command::MoveVm { name, node, method } => relocate::move_vm(world, name, node, *method, context),
         Command::CreateVolume { name, spec } => volume::create(world, name, spec, context),
-        Command::ResizeVolume {
-            name,
-            size_bytes,
-            expected_revision,
-        } => volume::resize(world, name, *size_bytes, *expected_revision, context),
-        Command::DeleteVolume {
-            name,
-            expected_revision,
-        } => volume::delete(world, name, *expected_revision, context),
+        Command::ResizeVolume { name, size_bytes, expected_revision } => {
+            volume::resize(world, name, *size_bytes, *expected_revision, context)
+        }
+        Command::DeleteVolume { name, expected_revision } => {
+            volume::delete(world, name, *expected_revision, context)
+        }
         Command::CreateVolumeSnapshot { volume, snapshot } => {
             volume::create_snapshot(world, volume, snapshot, context)
         }
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
-        Command::UpdateNode {
-            name,
-            schedulable,
-            expected_revision,
-        } => node::update(world, name, *schedulable, *expected_revision, context),
-        Command::DeleteNode {
-            name,
-            expected_revision,
-        } => node::delete(world, name, *expected_revision),
-        Command::CreateApiToken {
-            name,
-            role,
-            lifetime_seconds,
-            description,
-            secret_hash,
-        } => token::create_api(
-            world,
-            name,
-            *role,
-            *lifetime_seconds,
-            description,
-            secret_hash,
-            context,
-        ),
-        Command::CreateJoinToken {
-            name,
-            lifetime_seconds,
-            node,
-            secret_hash,
-        } => token::create_join(
-            world,
-            name,
-            *lifetime_seconds,
-            node.as_ref(),
-            secret_hash,
-            context,
-        ),
+        Command::UpdateNode { name, schedulable, expected_revision } => {
+            node::update(world, name, *schedulable, *expected_revision, context)
+        }
+        Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
+        Command::CreateApiToken { name, role, lifetime_seconds, description, secret_hash } => {
+            token::create_api(world, name, *role, *lifetime_seconds, description, secret_hash, context)
+        }
+        Command::CreateJoinToken { name, lifetime_seconds, node, secret_hash } => {
+            token::create_join(world, name, *lifetime_seconds, node.as_ref(), secret_hash, context)
+        }
         Command::RevokeToken { name } => token::revoke(world, name),
         Command::AckFault { name } => fault::ack(world, name, context),
         Command::CancelTask { name } => task::cancel(world, name, context),
-        Command::FoundNode {
-            name,
-            address,
-            member_id,
-        } => node::found(world, name, address, *member_id, context),
-        Command::RedeemJoinToken {
-            token,
-            secret_hash,
-            node,
-            role,
-            address,
-            key_hash,
-        } => token::redeem(world, token, secret_hash, node, *role, address, key_hash, context),
-        Command::Report {
-            node,
-            session,
-            vms,
-            volumes,
-            facts,
-        } => report::report(world, node, *session, vms, volumes, facts.as_ref(), context),
+        Command::FoundNode { name, address, member_id } => {
+            node::found(world, name, address, *member_id, context)
+        }
+        Command::RedeemJoinToken { token, secret_hash, node, role, address, key_hash } => {
+            token::redeem(world, token, secret_hash, node, *role, address, key_hash, context)
+        }
+        Command::Report { node, session, vms, volumes, facts } => {
+            report::report(world, node, *session, vms, volumes, facts.as_ref(), context)
+        }
         Command::SetReachability { node, reachability } => {
             node::set_reachability(world, node, *reachability, context)
         }
         Command::SetNodeRole { node, role } => node::set_role(world, node, *role, context),
-        Command::RaiseFault {
-            name,
-            subject,
-            message,
-            help,
-        } => Ok(fault::raise(world, name, subject, message, help, context)),
+        Command::RaiseFault { name, subject, message, help } => {
+            Ok(fault::raise(world, name, subject, message, help, context))
+        }
         Command::ClearFault { name } => Ok(fault::clear(world, name)),
         Command::AdvanceTask { name } => task::advance(world, name, context),
         Command::AssignVolumeWorker { name } => volume::assign_worker(world, name, context),

@@ -37,11 +37,7 @@ pub(super) fn delete(world: &World, name: &Name, expected: Revision) -> Result<C
         .collect();
     if !held.is_empty() {
         let shown = held.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-        let more = if held.len() > 5 {
-            format!(" and {} more", held.len() - 5)
-        } else {
-            String::new()
-        };
+        let more = if held.len() > 5 { format!(" and {} more", held.len() - 5) } else { String::new() };
         return Err(Rejection::precondition(
             "node-must-be-empty",
             subject,
@@ -50,16 +46,11 @@ pub(super) fn delete(world: &World, name: &Name, expected: Revision) -> Result<C
         .help("move them: pvc vm move VM -t NODE"));
     }
     if node.spec.role == NodeRole::Coordinator {
-        return Err(
-            Rejection::precondition("node-must-not-vote", subject, "it is a coordinator")
-                .help(format!("pvc cluster voter remove {name}")),
-        );
+        return Err(Rejection::precondition("node-must-not-vote", subject, "it is a coordinator")
+            .help(format!("pvc cluster voter remove {name}")));
     }
     let mut changes = Changes::new(format!("remove {subject}"));
-    changes.delete(crate::ObjectKey {
-        collection: Collection::Nodes,
-        name: name.clone(),
-    });
+    changes.delete(crate::ObjectKey { collection: Collection::Nodes, name: name.clone() });
     Ok(changes)
 }
 
@@ -76,16 +67,12 @@ pub(super) fn found(
         Some(node) if node.status.member_id == member_id => {}
         Some(_) => {
             let detail = "a node of that name exists with another member id";
-            return Err(Rejection::precondition(
-                "node-name-unique",
-                format!("node/{name}"),
-                detail,
-            ));
+            return Err(Rejection::precondition("node-name-unique", format!("node/{name}"), detail));
         }
         None if !world.nodes.is_empty() => {
             let detail = "the cluster is founded already; further nodes join";
             return Err(
-                Rejection::precondition("found-once", format!("node/{name}"), detail).help("pvc token join"),
+                Rejection::precondition("found-once", format!("node/{name}"), detail).help("pvc token join")
             );
         }
         None => {
@@ -105,10 +92,7 @@ pub(super) fn new_node(
 ) -> Node {
     Node {
         meta: draft.new_meta(name.clone()),
-        spec: NodeSpec {
-            role,
-            schedulable: true,
-        },
+        spec: NodeSpec { role, schedulable: true },
         status: NodeStatus {
             reachability: Reachability::NeverSeen,
             since: draft.context.now,

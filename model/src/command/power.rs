@@ -21,15 +21,9 @@ pub(super) fn start(
     let old = world.vm(name)?;
     refuse_deleting(old)?;
     refuse_busy(old)?;
-    let given_up = old
-        .current_observation()
-        .is_some_and(|o| o.phase == ObservedPhase::Failed);
+    let given_up = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Failed);
     if old.desired == Power::On && !given_up {
-        let place = old
-            .placement
-            .as_ref()
-            .map(|p| format!(" on {}", p.node))
-            .unwrap_or_default();
+        let place = old.placement.as_ref().map(|p| format!(" on {}", p.node)).unwrap_or_default();
         let detail = format!("it is started already{place}");
         return Err(Rejection::precondition("vm-must-be-off", old.subject(), detail)
             .help(format!("pvc vm info {name}, or pvc vm restart {name}")));
@@ -57,10 +51,8 @@ fn choose_placement(world: &World, vm: &Vm, wanted: Option<&Name>) -> Result<Pla
         return Ok(now.clone());
     }
     if !vm.is_proven_off() {
-        let detail = format!(
-            "node {} has not confirmed that it is off, so it may start nowhere else",
-            now.node
-        );
+        let detail =
+            format!("node {} has not confirmed that it is off, so it may start nowhere else", now.node);
         return Err(Rejection::precondition("vm-must-be-off", vm.subject(), detail)
             .help(format!("pvc node info {}", now.node)));
     }
@@ -68,10 +60,7 @@ fn choose_placement(world: &World, vm: &Vm, wanted: Option<&Name>) -> Result<Pla
     if node == now.node {
         return Ok(now.clone());
     }
-    Ok(Placement {
-        node,
-        epoch: now.epoch + 1,
-    })
+    Ok(Placement { node, epoch: now.epoch + 1 })
 }
 
 pub(super) fn shutdown(
@@ -96,15 +85,7 @@ pub(super) fn stop(world: &World, name: &Name, context: &mut Context) -> Result<
         refuse_off(old)?;
     }
     refuse_moving(old)?;
-    let vm = off(
-        old,
-        if old.desired == Power::Disabled {
-            Power::Disabled
-        } else {
-            Power::Off
-        },
-        0,
-    );
+    let vm = off(old, if old.desired == Power::Disabled { Power::Disabled } else { Power::Off }, 0);
     run_task(world, vm, TaskKind::VmStop, "stop", context)
 }
 
@@ -138,10 +119,8 @@ pub(super) fn disable(
     let old = world.vm(name)?;
     refuse_deleting(old)?;
     if old.desired == Power::Disabled {
-        return Err(
-            Rejection::precondition("vm-not-disabled", old.subject(), "it is disabled already")
-                .help(format!("pvc vm start {name}")),
-        );
+        return Err(Rejection::precondition("vm-not-disabled", old.subject(), "it is disabled already")
+            .help(format!("pvc vm start {name}")));
     }
     if force {
         refuse_moving(old)?;
@@ -167,10 +146,8 @@ fn grace(vm: &Vm, asked: u32) -> Result<u32, Rejection> {
     match asked {
         0 => Ok(vm.spec.shutdown_grace_seconds),
         1..=3600 => Ok(asked),
-        _ => Err(
-            Rejection::invalid("grace-range", vm.subject(), "the grace is 1 to 3600 seconds")
-                .help(format!("pvc vm stop {} switches it off at once", vm.meta.name)),
-        ),
+        _ => Err(Rejection::invalid("grace-range", vm.subject(), "the grace is 1 to 3600 seconds")
+            .help(format!("pvc vm stop {} switches it off at once", vm.meta.name))),
     }
 }
 
@@ -178,22 +155,14 @@ fn refuse_off(vm: &Vm) -> Result<(), Rejection> {
     if vm.desired == Power::On {
         return Ok(());
     }
-    let word = if vm.is_proven_off() {
-        "it is off already"
-    } else {
-        "it is on its way off already"
-    };
+    let word = if vm.is_proven_off() { "it is off already" } else { "it is on its way off already" };
     Err(Rejection::precondition("vm-must-run", vm.subject(), word)
         .help(format!("pvc vm stop {} switches it off at once", vm.meta.name)))
 }
 
 /// A guest in mid-migration is on two hosts: it is brought to one before its power is touched.
 fn refuse_moving(vm: &Vm) -> Result<(), Rejection> {
-    if vm.migration.is_some() {
-        refuse_busy(vm)
-    } else {
-        Ok(())
-    }
+    if vm.migration.is_some() { refuse_busy(vm) } else { Ok(()) }
 }
 
 /// Puts the VM with its new task; a task that it had is superseded.
@@ -205,10 +174,7 @@ fn run_task(
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
     let mut draft = Draft::new(world, format!("{verb} {}", vm.subject()), context);
-    let subject = Subject::Vm {
-        uid: vm.uid(),
-        name: vm.meta.name.clone(),
-    };
+    let subject = Subject::Vm { uid: vm.uid(), name: vm.meta.name.clone() };
     let task = draft.start_task(kind, subject);
     if let Some(superseded) = vm.task.take() {
         supersede(&mut draft, &superseded, &task);

@@ -31,10 +31,7 @@ pub(super) fn migrate(
         None => plan::place(world, vm, here)?,
     };
     let method = method.unwrap_or(vm.spec.migration_method);
-    let kind = TaskKind::VmMigrate {
-        to: to.clone(),
-        method,
-    };
+    let kind = TaskKind::VmMigrate { to: to.clone(), method };
     relocate(world, name, &to, method, false, kind, context)
 }
 
@@ -46,16 +43,11 @@ pub(super) fn unmigrate(
 ) -> Result<Changes, Rejection> {
     let vm = world.vm(name)?;
     let Some(home) = vm.migrated_from.clone() else {
-        return Err(
-            Rejection::precondition("vm-must-be-away", vm.subject(), "it is at home")
-                .help(format!("pvc vm info {name}")),
-        );
+        return Err(Rejection::precondition("vm-must-be-away", vm.subject(), "it is at home")
+            .help(format!("pvc vm info {name}")));
     };
     let method = method.unwrap_or(vm.spec.migration_method);
-    let kind = TaskKind::VmUnmigrate {
-        to: home.clone(),
-        method,
-    };
+    let kind = TaskKind::VmUnmigrate { to: home.clone(), method };
     relocate(world, name, &home, method, false, kind, context)
 }
 
@@ -68,10 +60,7 @@ pub(super) fn move_vm(
 ) -> Result<Changes, Rejection> {
     let vm = world.vm(name)?;
     let method = method.unwrap_or(vm.spec.migration_method);
-    let kind = TaskKind::VmMove {
-        to: node.clone(),
-        method,
-    };
+    let kind = TaskKind::VmMove { to: node.clone(), method };
     relocate(world, name, node, method, true, kind, context)
 }
 
@@ -88,15 +77,8 @@ fn relocate(
     refuse_deleting(old)?;
     refuse_busy(old)?;
     world.node(to)?;
-    let mut draft = Draft::new(
-        world,
-        format!("{} {} to node/{to}", verb(&kind), old.subject()),
-        context,
-    );
-    let subject = Subject::Vm {
-        uid: old.uid(),
-        name: name.clone(),
-    };
+    let mut draft = Draft::new(world, format!("{} {} to node/{to}", verb(&kind), old.subject()), context);
+    let subject = Subject::Vm { uid: old.uid(), name: name.clone() };
     if old.placed_on(to) {
         return already_there(draft, old, to, permanent, kind, subject);
     }
@@ -112,9 +94,7 @@ fn relocate(
     refuse_silent_source(world, &vm, &from)?;
     match method {
         MigrationMethod::Live => {
-            let running = old
-                .current_observation()
-                .is_some_and(|o| o.phase == ObservedPhase::Running);
+            let running = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Running);
             if !running {
                 let detail = "only a running guest can be moved live";
                 return Err(Rejection::precondition("vm-must-run", old.subject(), detail)
@@ -130,7 +110,6 @@ fn relocate(
                 task: task.clone(),
                 target_address: String::new(),
                 source_absent: false,
-                target_absent: false,
             });
             Ok(put_with_task(draft, vm, task))
         }
@@ -178,11 +157,7 @@ fn already_there(
     vm.spec.home = Some(to.clone());
     vm.migrated_from = None;
     draft.put_vm(vm);
-    draft.end_task(
-        &task,
-        TaskState::Succeeded,
-        "it was there already; it is its home now",
-    );
+    draft.end_task(&task, TaskState::Succeeded, "it was there already; it is its home now");
     Ok(draft.finish_replying(Collection::Tasks, &task))
 }
 
@@ -217,10 +192,7 @@ fn refuse_silent_source(world: &World, vm: &Vm, from: &Name) -> Result<(), Rejec
 /// just arrived at the new one.
 pub(super) fn place_on(vm: &mut Vm, to: &Name) {
     let epoch = vm.placement.as_ref().map_or(0, |p| p.epoch) + 1;
-    vm.placement = Some(Placement {
-        node: to.clone(),
-        epoch,
-    });
+    vm.placement = Some(Placement { node: to.clone(), epoch });
     vm.intent += 1;
 }
 

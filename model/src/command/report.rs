@@ -70,11 +70,7 @@ pub(super) fn report(
     }
     if session > known && facts.is_none() {
         let detail = "a new session begins with the node's facts";
-        return Err(Rejection::precondition(
-            "session-begins-with-facts",
-            subject,
-            detail,
-        ));
+        return Err(Rejection::precondition("session-begins-with-facts", subject, detail));
     }
     let mut draft = Draft::new(world, format!("report of node/{node}"), context);
     if let Some(facts) = facts {
@@ -107,10 +103,7 @@ pub(super) fn report(
 
 /// Takes what the placed node saw; what another node, or this one at an older placement, says is void.
 fn observe(draft: &mut Draft<'_>, vm: &Vm, node: &Name, seen: &Observed) {
-    let valid = vm
-        .placement
-        .as_ref()
-        .is_some_and(|p| p.node == *node && p.epoch == seen.epoch);
+    let valid = vm.placement.as_ref().is_some_and(|p| p.node == *node && p.epoch == seen.epoch);
     if !valid || seen.node != *node || seen.seen_intent > vm.intent {
         return;
     }

@@ -64,11 +64,8 @@ pub(super) fn advance(world: &World, name: &Name, context: &mut Context) -> Resu
 pub(super) fn prune(world: &World, context: &mut Context) -> Changes {
     let now = context.now;
     let mut draft = Draft::new(world, "forget old tasks and tokens", context);
-    let mut ended: Vec<_> = world
-        .tasks
-        .values()
-        .filter_map(|task| task.ended.map(|at| (at, task.meta.name.clone())))
-        .collect();
+    let mut ended: Vec<_> =
+        world.tasks.values().filter_map(|task| task.ended.map(|at| (at, task.meta.name.clone()))).collect();
     ended.sort();
     let too_many = ended.len().saturating_sub(ENDED_TASKS_MAX);
     for (index, (at, name)) in ended.iter().enumerate() {
@@ -78,11 +75,7 @@ pub(super) fn prune(world: &World, context: &mut Context) -> Changes {
     }
     for token in world.tokens.values() {
         let spent = matches!(token.kind, TokenKind::Join { spent: Some(_), .. });
-        let dead_since = if spent {
-            token.meta.updated.min(token.expires)
-        } else {
-            token.expires
-        };
+        let dead_since = if spent { token.meta.updated.min(token.expires) } else { token.expires };
         if now.millis_since(dead_since) > DEAD_TOKEN_SECONDS_MAX * 1000 {
             draft.delete(Collection::Tokens, &token.meta.name);
         }

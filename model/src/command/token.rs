@@ -28,26 +28,12 @@ pub(super) fn create_api(
 ) -> Result<Changes, Rejection> {
     let subject = format!("token/{name}");
     if role == Role::Node {
-        return Err(
-            Rejection::invalid("token-role", subject, "no token has the role of a node")
-                .help("choose viewer, operator or admin"),
-        );
+        return Err(Rejection::invalid("token-role", subject, "no token has the role of a node")
+            .help("choose viewer, operator or admin"));
     }
-    let lifetime = lifetime(
-        &subject,
-        lifetime_seconds,
-        API_LIFETIME_DEFAULT_SECONDS,
-        API_LIFETIME_MAX_SECONDS,
-    )?;
-    create(
-        world,
-        name,
-        TokenKind::Api { role },
-        lifetime,
-        description,
-        secret_hash,
-        context,
-    )
+    let lifetime =
+        lifetime(&subject, lifetime_seconds, API_LIFETIME_DEFAULT_SECONDS, API_LIFETIME_MAX_SECONDS)?;
+    create(world, name, TokenKind::Api { role }, lifetime, description, secret_hash, context)
 }
 
 pub(super) fn create_join(
@@ -59,19 +45,12 @@ pub(super) fn create_join(
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
     let subject = format!("token/{name}");
-    let lifetime = lifetime(
-        &subject,
-        lifetime_seconds,
-        JOIN_LIFETIME_DEFAULT_SECONDS,
-        JOIN_LIFETIME_MAX_SECONDS,
-    )?;
+    let lifetime =
+        lifetime(&subject, lifetime_seconds, JOIN_LIFETIME_DEFAULT_SECONDS, JOIN_LIFETIME_MAX_SECONDS)?;
     if let Some(node) = node.filter(|n| world.nodes.contains_key(*n)) {
         return Err(node_name_taken(node));
     }
-    let kind = TokenKind::Join {
-        node: node.cloned(),
-        spent: None,
-    };
+    let kind = TokenKind::Join { node: node.cloned(), spent: None };
     create(world, name, kind, lifetime, "", secret_hash, context)
 }
 
@@ -130,10 +109,7 @@ pub(super) fn revoke(world: &World, name: &Name) -> Result<Changes, Rejection> {
         return Err(Rejection::not_found(format!("token/{name}")));
     }
     let mut changes = Changes::new(format!("revoke token/{name}"));
-    changes.delete(crate::ObjectKey {
-        collection: Collection::Tokens,
-        name: name.clone(),
-    });
+    changes.delete(crate::ObjectKey { collection: Collection::Tokens, name: name.clone() });
     Ok(changes)
 }
 
@@ -155,30 +131,21 @@ pub(super) fn redeem(
     };
     // One answer for "no such token" and "wrong secret": nobody learns which names exist. Both hashes
     // are of 128 random bits, so the time that this comparison takes tells nothing of use.
-    let token = world
-        .tokens
-        .get(token_name)
-        .filter(|t| t.secret_hash == secret_hash);
+    let token = world.tokens.get(token_name).filter(|t| t.secret_hash == secret_hash);
     let Some(token) = token else {
         return Err(refuse("token-known", "the token is not known".to_string()));
     };
     let TokenKind::Join { node: only, spent } = &token.kind else {
         return Err(refuse("token-kind", "it is not a join token".to_string()));
     };
-    let wanted = Spent {
-        node: node.clone(),
-        key_hash: key_hash.to_string(),
-    };
+    let wanted = Spent { node: node.clone(), key_hash: key_hash.to_string() };
     match spent {
         Some(spent) if *spent == wanted && world.nodes.contains_key(node) => {
             let draft = Draft::new(world, "", context);
             return Ok(draft.finish_replying(Collection::Nodes, node));
         }
         Some(spent) => {
-            return Err(refuse(
-                "token-unused",
-                format!("it was used by node {} already", spent.node),
-            ));
+            return Err(refuse("token-unused", format!("it was used by node {} already", spent.node)));
         }
         None => {}
     }
@@ -193,11 +160,7 @@ pub(super) fn redeem(
     }
     if let Some(other) = world.nodes.values().find(|n| n.status.address == address) {
         let detail = format!("node {} has the address {address}", other.meta.name);
-        return Err(Rejection::precondition(
-            "node-address-unique",
-            format!("node/{node}"),
-            detail,
-        ));
+        return Err(Rejection::precondition("node-address-unique", format!("node/{node}"), detail));
     }
     let mut draft = Draft::new(world, format!("join node/{node}"), context);
     // For life and never used twice: 52 random bits, so that every JSON reader keeps them whole.
@@ -208,10 +171,7 @@ pub(super) fn redeem(
     let enrolled = new_node(&mut draft, node, role, address, member_id);
     draft.put(Object::Node(enrolled));
     let mut token = Token::clone(token);
-    token.kind = TokenKind::Join {
-        node: only.clone(),
-        spent: Some(wanted),
-    };
+    token.kind = TokenKind::Join { node: only.clone(), spent: Some(wanted) };
     token.meta.updated = draft.context.now;
     draft.put(Object::Token(token));
     Ok(draft.finish_replying(Collection::Nodes, node))
@@ -219,11 +179,6 @@ pub(super) fn redeem(
 
 fn node_name_taken(node: &Name) -> Rejection {
     let subject = format!("node/{node}");
-    Rejection::new(
-        RejectionKind::AlreadyExists,
-        "name-taken",
-        subject,
-        "a node of that name exists",
-    )
-    .help("choose another name; a dead node's name is free again after pvc node remove")
+    Rejection::new(RejectionKind::AlreadyExists, "name-taken", subject, "a node of that name exists")
+        .help("choose another name; a dead node's name is free again after pvc node remove")
 }

@@ -123,9 +123,8 @@ fn patched(old: &VmSpec, patch: &SpecPatch) -> VmSpec {
     spec.notes.extend(patch.set_notes.clone());
     spec.notes.retain(|key, _| !patch.remove_notes.contains(key));
     spec.migration_method = patch.migration_method.unwrap_or(spec.migration_method);
-    spec.migration_max_downtime_ms = patch
-        .migration_max_downtime_ms
-        .unwrap_or(spec.migration_max_downtime_ms);
+    spec.migration_max_downtime_ms =
+        patch.migration_max_downtime_ms.unwrap_or(spec.migration_max_downtime_ms);
     if let Some(limit) = &patch.node_limit {
         spec.node_limit = limit.clone();
     }
@@ -151,10 +150,9 @@ pub(super) fn rename(
     check_revision(&old.subject(), expected, old.meta.revision)?;
     refuse_deleting(old)?;
     if name == new_name {
-        return Ok(Changes::new("").replying(crate::ObjectKey {
-            collection: Collection::Vms,
-            name: name.clone(),
-        }));
+        return Ok(
+            Changes::new("").replying(crate::ObjectKey { collection: Collection::Vms, name: name.clone() })
+        );
     }
     let new_subject = format!("vm/{new_name}");
     if world.vms.contains_key(new_name) {
@@ -164,11 +162,7 @@ pub(super) fn rename(
     refuse_busy(old)?;
     let mut vm = Vm::clone(old);
     vm.meta.name = new_name.clone();
-    let mut draft = Draft::new(
-        world,
-        format!("rename {} to {new_subject}", old.subject()),
-        context,
-    );
+    let mut draft = Draft::new(world, format!("rename {} to {new_subject}", old.subject()), context);
     draft.delete(Collection::Vms, name);
     draft.put_vm(vm);
     Ok(draft.finish_replying(Collection::Vms, new_name))
@@ -188,10 +182,7 @@ pub(super) fn delete(
     require_off(old, "removed")?;
     let verb = if delete_volumes { "remove" } else { "undefine" };
     let mut draft = Draft::new(world, format!("{verb} {}", old.subject()), context);
-    let subject = Subject::Vm {
-        uid: old.uid(),
-        name: name.clone(),
-    };
+    let subject = Subject::Vm { uid: old.uid(), name: name.clone() };
     let task = draft.start_task(TaskKind::VmDelete, subject);
     let mut vm = Vm::clone(old);
     vm.deleting = true;
@@ -206,11 +197,7 @@ pub(super) fn delete(
 fn check_spec(world: &World, vm: &Vm) -> Result<(), Rejection> {
     let (subject, spec) = (vm.subject(), &vm.spec);
     if spec.tags.len() > TAGS_MAX {
-        return Err(Rejection::invalid(
-            "tags-at-most",
-            subject,
-            format!("a VM has at most {TAGS_MAX} tags"),
-        ));
+        return Err(Rejection::invalid("tags-at-most", subject, format!("a VM has at most {TAGS_MAX} tags")));
     }
     if spec.notes.len() > NOTES_MAX {
         return Err(Rejection::invalid(
@@ -227,10 +214,8 @@ fn check_spec(world: &World, vm: &Vm) -> Result<(), Rejection> {
             );
         }
     }
-    if let Some(home) = spec
-        .home
-        .as_ref()
-        .filter(|h| !spec.node_limit.is_empty() && !spec.node_limit.contains(*h))
+    if let Some(home) =
+        spec.home.as_ref().filter(|h| !spec.node_limit.is_empty() && !spec.node_limit.contains(*h))
     {
         let detail = format!("its home {home} is not among the nodes that it may run on");
         return Err(Rejection::invalid("home-in-node-limit", subject, detail));
@@ -269,12 +254,8 @@ fn check_disk(world: &World, vm: &Vm, disk: &crate::vm::Disk) -> Result<(), Reje
             return Ok(());
         }
         let detail = format!("volume {} does not exist", disk.volume);
-        return Err(
-            Rejection::precondition("volume-must-exist", subject, detail).help(format!(
-                "pvc storage volume add {} SIZE, or give the disk a size",
-                disk.volume
-            )),
-        );
+        return Err(Rejection::precondition("volume-must-exist", subject, detail)
+            .help(format!("pvc storage volume add {} SIZE, or give the disk a size", disk.volume)));
     };
     if volume.status.phase == crate::volume::VolumePhase::Deleting {
         let detail = format!("volume {} is being deleted", disk.volume);
@@ -294,19 +275,10 @@ fn mac_conflict(world: &World, vm: &Vm, macs: &BTreeSet<Mac>) -> Option<(Mac, Na
     if macs.is_empty() {
         return None;
     }
-    world
-        .vms
-        .values()
-        .filter(|other| other.uid() != vm.uid())
-        .find_map(|other| {
-            let taken = other
-                .spec
-                .nics
-                .iter()
-                .filter_map(|nic| nic.mac)
-                .find(|mac| macs.contains(mac));
-            taken.map(|mac| (mac, other.meta.name.clone()))
-        })
+    world.vms.values().filter(|other| other.uid() != vm.uid()).find_map(|other| {
+        let taken = other.spec.nics.iter().filter_map(|nic| nic.mac).find(|mac| macs.contains(mac));
+        taken.map(|mac| (mac, other.meta.name.clone()))
+    })
 }
 
 /// Gives each NIC without an address one of 52:54:00 (QEMU's and libvirt's customary prefix) that is free.
@@ -314,12 +286,7 @@ fn complete_macs(draft: &mut Draft<'_>, vm: &mut Vm) {
     if vm.spec.nics.iter().all(|nic| nic.mac.is_some()) {
         return;
     }
-    let nics = draft
-        .world
-        .vms
-        .values()
-        .filter(|v| v.uid() != vm.uid())
-        .flat_map(|v| &v.spec.nics);
+    let nics = draft.world.vms.values().filter(|v| v.uid() != vm.uid()).flat_map(|v| &v.spec.nics);
     let mut taken: BTreeSet<Mac> = nics.filter_map(|nic| nic.mac).collect();
     taken.extend(vm.spec.nics.iter().filter_map(|nic| nic.mac));
     for nic in vm.spec.nics.iter_mut().filter(|nic| nic.mac.is_none()) {
@@ -337,11 +304,7 @@ fn complete_macs(draft: &mut Draft<'_>, vm: &mut Vm) {
 fn make_missing_volumes(draft: &mut Draft<'_>, vm: &Vm) -> Result<(), Rejection> {
     for disk in &vm.spec.disks {
         if !draft.world.volumes.contains_key(&disk.volume) {
-            let spec = VolumeSpec {
-                pool: disk.pool.clone(),
-                size_bytes: disk.create_bytes,
-                clone_of: None,
-            };
+            let spec = VolumeSpec { pool: disk.pool.clone(), size_bytes: disk.create_bytes, clone_of: None };
             volume::make(draft, &disk.volume, &spec)?;
         }
     }
@@ -349,22 +312,13 @@ fn make_missing_volumes(draft: &mut Draft<'_>, vm: &Vm) -> Result<(), Rejection>
 }
 
 fn name_taken(subject: &str) -> Rejection {
-    Rejection::new(
-        RejectionKind::AlreadyExists,
-        "name-taken",
-        subject,
-        "a VM of that name exists",
-    )
-    .help("choose another name, or see `pvc vm list`")
+    Rejection::new(RejectionKind::AlreadyExists, "name-taken", subject, "a VM of that name exists")
+        .help("choose another name, or see `pvc vm list`")
 }
 
 pub(super) fn refuse_deleting(vm: &Vm) -> Result<(), Rejection> {
     if vm.deleting {
-        return Err(Rejection::precondition(
-            "vm-being-removed",
-            vm.subject(),
-            "it is being removed",
-        ));
+        return Err(Rejection::precondition("vm-being-removed", vm.subject(), "it is being removed"));
     }
     Ok(())
 }
@@ -385,11 +339,7 @@ pub(super) fn require_off(vm: &Vm, participle: &str) -> Result<(), Rejection> {
             .help(format!("pvc vm shutdown {name}, or pvc vm stop {name}")));
     }
     if !vm.is_proven_off() {
-        let place = vm
-            .placement
-            .as_ref()
-            .map(|p| p.node.to_string())
-            .unwrap_or_default();
+        let place = vm.placement.as_ref().map(|p| p.node.to_string()).unwrap_or_default();
         let detail = format!("node {place} has not confirmed yet that it is off");
         return Err(Rejection::precondition("vm-must-be-off", vm.subject(), detail)
             .help(format!("pvc vm info {name}")));

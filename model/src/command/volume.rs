@@ -47,14 +47,9 @@ pub(super) fn make(draft: &mut Draft<'_>, name: &Name, spec: &VolumeSpec) -> Res
         require_ready(volume)?;
         let source_bytes = match &source.snapshot {
             Some(wanted) => {
-                let found = volume
-                    .status
-                    .snapshots
-                    .iter()
-                    .find(|s| s.name == *wanted && s.ready && !s.deleting);
-                found
-                    .ok_or_else(|| snapshot_not_found(volume, wanted))?
-                    .size_bytes
+                let found =
+                    volume.status.snapshots.iter().find(|s| s.name == *wanted && s.ready && !s.deleting);
+                found.ok_or_else(|| snapshot_not_found(volume, wanted))?.size_bytes
             }
             None => {
                 require_quiet(&draft.world, volume)?;
@@ -110,13 +105,7 @@ pub(super) fn resize(
     require_quiet(world, old)?;
     let mut volume = Volume::clone(old);
     volume.spec.size_bytes = size_bytes;
-    Ok(with_work(
-        world,
-        volume,
-        format!("resize {subject}"),
-        TaskKind::VolumeResize,
-        context,
-    ))
+    Ok(with_work(world, volume, format!("resize {subject}"), TaskKind::VolumeResize, context))
 }
 
 pub(super) fn delete(
@@ -129,11 +118,7 @@ pub(super) fn delete(
     let subject = old.subject();
     check_revision(&subject, expected, old.meta.revision)?;
     if old.status.phase == VolumePhase::Deleting {
-        return Err(Rejection::precondition(
-            "volume-not-deleting",
-            subject,
-            "it is being deleted already",
-        ));
+        return Err(Rejection::precondition("volume-not-deleting", subject, "it is being deleted already"));
     }
     if let Some(user) = world.volume_user(name) {
         let detail = format!("it is a disk of vm/{user}");
@@ -148,22 +133,12 @@ pub(super) fn delete(
     let mut volume = Volume::clone(old);
     volume.status.phase = VolumePhase::Deleting;
     volume.status.reason.clear();
-    Ok(with_work(
-        world,
-        volume,
-        format!("delete {subject}"),
-        TaskKind::VolumeDelete,
-        context,
-    ))
+    Ok(with_work(world, volume, format!("delete {subject}"), TaskKind::VolumeDelete, context))
 }
 
 fn pending_clone<'a>(world: &'a World, name: &Name) -> Option<&'a Name> {
     let of_it = |v: &Volume| v.spec.clone_of.as_ref().is_some_and(|c| c.volume == *name);
-    world
-        .volumes
-        .values()
-        .find(|v| v.status.phase == VolumePhase::Creating && of_it(v))
-        .map(|v| &v.meta.name)
+    world.volumes.values().find(|v| v.status.phase == VolumePhase::Creating && of_it(v)).map(|v| &v.meta.name)
 }
 
 pub(super) fn create_snapshot(
@@ -179,19 +154,12 @@ pub(super) fn create_snapshot(
     let subject = format!("{}@{snapshot}", old.subject());
     if old.status.snapshots.iter().any(|s| s.name == *snapshot) {
         let detail = "a snapshot of that name exists";
-        return Err(Rejection::new(
-            RejectionKind::AlreadyExists,
-            "name-taken",
-            subject,
-            detail,
-        ));
+        return Err(Rejection::new(RejectionKind::AlreadyExists, "name-taken", subject, detail));
     }
     if old.status.snapshots.len() >= SNAPSHOTS_MAX {
         let detail = format!("a volume has at most {SNAPSHOTS_MAX} snapshots");
-        return Err(
-            Rejection::new(RejectionKind::Exhausted, "snapshots-at-most", subject, detail)
-                .help("remove one: pvc storage volume snapshot remove"),
-        );
+        return Err(Rejection::new(RejectionKind::Exhausted, "snapshots-at-most", subject, detail)
+            .help("remove one: pvc storage volume snapshot remove"));
     }
     let mut volume = Volume::clone(old);
     volume.status.snapshots.push(VolumeSnapshot {
@@ -200,16 +168,8 @@ pub(super) fn create_snapshot(
         ready: false,
         deleting: false,
     });
-    let kind = TaskKind::VolumeSnapshotCreate {
-        snapshot: snapshot.clone(),
-    };
-    Ok(with_work(
-        world,
-        volume,
-        format!("snapshot {subject}"),
-        kind,
-        context,
-    ))
+    let kind = TaskKind::VolumeSnapshotCreate { snapshot: snapshot.clone() };
+    Ok(with_work(world, volume, format!("snapshot {subject}"), kind, context))
 }
 
 pub(super) fn delete_snapshot(
@@ -223,27 +183,14 @@ pub(super) fn delete_snapshot(
     let mut volume = Volume::clone(old);
     let found = volume.status.snapshots.iter_mut().find(|s| s.name == *snapshot);
     found.ok_or_else(|| snapshot_not_found(old, snapshot))?.deleting = true;
-    let kind = TaskKind::VolumeSnapshotDelete {
-        snapshot: snapshot.clone(),
-    };
-    Ok(with_work(
-        world,
-        volume,
-        format!("delete snapshot {}@{snapshot}", old.subject()),
-        kind,
-        context,
-    ))
+    let kind = TaskKind::VolumeSnapshotDelete { snapshot: snapshot.clone() };
+    Ok(with_work(world, volume, format!("delete snapshot {}@{snapshot}", old.subject()), kind, context))
 }
 
 fn snapshot_not_found(volume: &Volume, snapshot: &Name) -> Rejection {
     let subject = format!("{}@{snapshot}", volume.subject());
-    Rejection::new(
-        RejectionKind::NotFound,
-        "must-exist",
-        subject,
-        "there is no such snapshot",
-    )
-    .help(format!("pvc storage volume info {}", volume.meta.name))
+    Rejection::new(RejectionKind::NotFound, "must-exist", subject, "there is no such snapshot")
+        .help(format!("pvc storage volume info {}", volume.meta.name))
 }
 
 fn require_ready(volume: &Volume) -> Result<(), Rejection> {
@@ -261,27 +208,19 @@ fn refuse_busy(volume: &Volume) -> Result<(), Rejection> {
     let Some(task) = &volume.status.task else {
         return Ok(());
     };
-    Err(Rejection::precondition(
-        "volume-busy",
-        volume.subject(),
-        format!("task {task} is changing it"),
-    )
-    .help(format!("pvc task watch {task}")))
+    Err(Rejection::precondition("volume-busy", volume.subject(), format!("task {task} is changing it"))
+        .help(format!("pvc task watch {task}")))
 }
 
 /// Nobody writes to it: its VM is proven off.
 fn require_quiet(world: &World, volume: &Volume) -> Result<(), Rejection> {
-    let user = world
-        .volume_user(&volume.meta.name)
-        .and_then(|name| world.vms.get(name));
+    let user = world.volume_user(&volume.meta.name).and_then(|name| world.vms.get(name));
     match user {
         Some(vm) if vm.desired == crate::vm::Power::On || !vm.is_proven_off() => {
             let name = &vm.meta.name;
             let detail = format!("vm/{name}, whose disk it is, must be off for that");
-            Err(
-                Rejection::precondition("vm-must-be-off", volume.subject(), detail)
-                    .help(format!("pvc vm shutdown {name}")),
-            )
+            Err(Rejection::precondition("vm-must-be-off", volume.subject(), detail)
+                .help(format!("pvc vm shutdown {name}")))
         }
         _ => Ok(()),
     }
@@ -290,10 +229,7 @@ fn require_quiet(world: &World, volume: &Volume) -> Result<(), Rejection> {
 /// The node that is to do the volume's work: one that can, the same for as long as it can.
 pub(super) fn give_worker(world: &World, volume: &mut Volume) {
     let able = |name: &Name| {
-        world
-            .nodes
-            .get(name)
-            .is_some_and(|n| n.is_reachable() && n.status.facts.problem.is_empty())
+        world.nodes.get(name).is_some_and(|n| n.is_reachable() && n.status.facts.problem.is_empty())
     };
     if !volume.has_work() {
         volume.status.worker = None;
@@ -319,19 +255,8 @@ fn with_work(
 }
 
 fn with_task(mut draft: Draft<'_>, name: &Name, kind: TaskKind) -> Changes {
-    let volume = draft
-        .world
-        .volumes
-        .get(name)
-        .cloned()
-        .expect("the caller has just put it");
-    let task = draft.start_task(
-        kind,
-        Subject::Volume {
-            uid: volume.meta.uid,
-            name: name.clone(),
-        },
-    );
+    let volume = draft.world.volumes.get(name).cloned().expect("the caller has just put it");
+    let task = draft.start_task(kind, Subject::Volume { uid: volume.meta.uid, name: name.clone() });
     let mut volume = Volume::clone(&volume);
     volume.status.task = Some(task.clone());
     give_worker(&draft.world, &mut volume);
@@ -378,17 +303,15 @@ pub(super) fn report(draft: &mut Draft<'_>, node: &Name, report: &VolumeReport) 
         status.phase = report.status.phase;
     }
     let done = |name: &Name| report.status.snapshots.iter().find(|s| s.name == *name);
-    status
-        .snapshots
-        .retain_mut(|snapshot| match done(&snapshot.name) {
-            Some(seen) => {
-                snapshot.ready |= seen.ready;
-                snapshot.size_bytes = seen.size_bytes;
-                true
-            }
-            // Not on the disk: deleted as asked, or given up.
-            None => !snapshot.deleting && (snapshot.ready || report.status.reason.is_empty()),
-        });
+    status.snapshots.retain_mut(|snapshot| match done(&snapshot.name) {
+        Some(seen) => {
+            snapshot.ready |= seen.ready;
+            snapshot.size_bytes = seen.size_bytes;
+            true
+        }
+        // Not on the disk: deleted as asked, or given up.
+        None => !snapshot.deleting && (snapshot.ready || report.status.reason.is_empty()),
+    });
     give_worker(&draft.world, &mut volume);
     if volume != *old {
         draft.put_volume(volume);

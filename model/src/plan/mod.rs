@@ -55,10 +55,7 @@ pub fn obstacle(world: &World, vm: &Vm, node: &Node) -> Option<String> {
     let limit = usable_mib(node);
     if usage.memory_mib + vm.spec.memory_mib > limit {
         let free = limit.saturating_sub(usage.memory_mib);
-        return Some(format!(
-            "has {free} MiB free, the VM needs {} MiB",
-            vm.spec.memory_mib
-        ));
+        return Some(format!("has {free} MiB free, the VM needs {} MiB", vm.spec.memory_mib));
     }
     let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
     if usage.vcpus + vm.spec.vcpus > vcpus_max {
@@ -85,22 +82,15 @@ pub fn check_fits_some_node(world: &World, subject: &str, spec: &VmSpec) -> Resu
             "it wants {} MiB; the largest node that it may run on, {}, has {usable} MiB for VMs",
             spec.memory_mib, largest.meta.name
         );
-        return Err(
-            Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
-                .help("give it less memory, or see `pvc node list`"),
-        );
+        return Err(Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
+            .help("give it less memory, or see `pvc node list`"));
     }
     let cpus = known().map(|n| n.status.facts.cpus).max().unwrap_or(0);
     let vcpus_max = cpus.saturating_mul(VCPUS_PER_CPU_MAX);
     if spec.vcpus > vcpus_max {
-        let detail = format!(
-            "it wants {} vCPUs; the largest node takes at most {vcpus_max}",
-            spec.vcpus
-        );
-        return Err(
-            Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
-                .help("give it fewer vCPUs, or see `pvc node list`"),
-        );
+        let detail = format!("it wants {} vCPUs; the largest node takes at most {vcpus_max}", spec.vcpus);
+        return Err(Rejection::new(RejectionKind::Exhausted, "fits-a-node", subject, detail)
+            .help("give it fewer vCPUs, or see `pvc node list`"));
     }
     Ok(())
 }
@@ -111,10 +101,8 @@ pub fn check_target(world: &World, vm: &Vm, node: &Name) -> Result<(), Rejection
     match obstacle(world, vm, target) {
         None => Ok(()),
         Some(why) => {
-            Err(
-                Rejection::precondition("target-takes-vm", vm.subject(), format!("node {node} {why}"))
-                    .help("choose another node, or none: see `pvc node list`"),
-            )
+            Err(Rejection::precondition("target-takes-vm", vm.subject(), format!("node {node} {why}"))
+                .help("choose another node, or none: see `pvc node list`"))
         }
     }
 }
@@ -146,10 +134,8 @@ pub fn place(world: &World, vm: &Vm, except: Option<&Name>) -> Result<Name, Reje
     match best {
         Some((_, _, name)) => Ok(name.clone()),
         None if why.is_empty() => {
-            Err(
-                Rejection::precondition("a-node-takes-vm", vm.subject(), "there is no other node")
-                    .help("see `pvc node list`"),
-            )
+            Err(Rejection::precondition("a-node-takes-vm", vm.subject(), "there is no other node")
+                .help("see `pvc node list`"))
         }
         None => Err(Rejection::new(
             RejectionKind::Exhausted,

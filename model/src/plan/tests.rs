@@ -8,10 +8,7 @@ fn create(cluster: &mut Cluster, vm: &str, memory_mib: u64) {
 }
 
 fn start(cluster: &mut Cluster, vm: &str) -> Result<usize, crate::Rejection> {
-    cluster.run(Command::StartVm {
-        name: name(vm),
-        node: None,
-    })
+    cluster.run(Command::StartVm { name: name(vm), node: None })
 }
 
 #[test]
@@ -29,14 +26,8 @@ fn home_comes_first() {
     let mut cluster = Cluster::of(&["hv1", "hv2"]);
     let mut homed = spec();
     homed.home = Some(name("hv2"));
-    cluster.ok(Command::CreateVm {
-        name: name("a"),
-        spec: homed.clone(),
-    });
-    cluster.ok(Command::CreateVm {
-        name: name("b"),
-        spec: homed,
-    });
+    cluster.ok(Command::CreateVm { name: name("a"), spec: homed.clone() });
+    cluster.ok(Command::CreateVm { name: name("b"), spec: homed });
     start(&mut cluster, "a").expect("placed");
     start(&mut cluster, "b").expect("placed");
     assert_eq!(cluster.map(), "hv1: | hv2: a b");
@@ -47,11 +38,7 @@ fn a_refusal_names_every_node_and_why() {
     let mut cluster = Cluster::of(&["hv1", "hv2", "hv3"]);
     create(&mut cluster, "big", 3000);
     start(&mut cluster, "big").expect("placed");
-    cluster.ok(Command::UpdateNode {
-        name: name("hv2"),
-        schedulable: Some(false),
-        expected_revision: 0,
-    });
+    cluster.ok(Command::UpdateNode { name: name("hv2"), schedulable: Some(false), expected_revision: 0 });
     cluster.unreachable("hv3");
     create(&mut cluster, "other", 600);
     let refusal = start(&mut cluster, "other").expect_err("no node takes it");
@@ -68,12 +55,7 @@ fn a_vm_larger_than_any_node_is_refused_when_it_is_defined() {
     let mut cluster = Cluster::of(&["hv1"]);
     let mut huge = spec();
     huge.memory_mib = 3585;
-    let refusal = cluster
-        .run(Command::CreateVm {
-            name: name("huge"),
-            spec: huge,
-        })
-        .expect_err("too large");
+    let refusal = cluster.run(Command::CreateVm { name: name("huge"), spec: huge }).expect_err("too large");
     assert_eq!(refusal.rule, "fits-a-node");
     assert!(refusal.detail.contains("hv1, has 3584 MiB"), "{}", refusal.detail);
     create(&mut cluster, "fits", 3584);
@@ -85,19 +67,9 @@ fn vcpus_have_a_limit_too() {
     let mut cluster = Cluster::of(&["hv1"]);
     let mut wide = spec();
     wide.vcpus = 40;
-    cluster.ok(Command::CreateVm {
-        name: name("a"),
-        spec: wide.clone(),
-    });
-    cluster.ok(Command::CreateVm {
-        name: name("b"),
-        spec: wide,
-    });
+    cluster.ok(Command::CreateVm { name: name("a"), spec: wide.clone() });
+    cluster.ok(Command::CreateVm { name: name("b"), spec: wide });
     start(&mut cluster, "a").expect("40 of 64");
     let refusal = start(&mut cluster, "b").expect_err("80 of 64");
-    assert!(
-        refusal.detail.contains("has 40 of at most 64 vCPUs placed"),
-        "{}",
-        refusal.detail
-    );
+    assert!(refusal.detail.contains("has 40 of at most 64 vCPUs placed"), "{}", refusal.detail);
 }

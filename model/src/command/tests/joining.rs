@@ -5,20 +5,13 @@ use crate::testing::{Cluster, name};
 
 fn report(node: &str, session: u64, facts: bool) -> crate::Command {
     let facts = facts.then(NodeFacts::default);
-    Report {
-        node: name(node),
-        session,
-        vms: vec![],
-        volumes: vec![],
-        facts,
-    }
+    Report { node: name(node), session, vms: vec![], volumes: vec![], facts }
 }
 
 #[test]
 fn a_token_is_spent_once_but_an_interrupted_join_may_go_on() {
     let mut c = Cluster::of(&["hv1"]);
-    c.join("hv2", "192.0.2.2:7371", NodeRole::Coordinator)
-        .expect("joins");
+    c.join("hv2", "192.0.2.2:7371", NodeRole::Coordinator).expect("joins");
     let id = c.world.nodes[&name("hv2")].status.member_id;
     assert!(id > 0);
     let token = name("t-hv2");
@@ -70,12 +63,7 @@ fn tokens_that_are_refused() {
 #[test]
 fn a_node_name_and_an_address_are_given_once() {
     let mut c = Cluster::of(&["hv1", "hv2"]);
-    c.ok(CreateJoinToken {
-        name: name("t"),
-        lifetime_seconds: 0,
-        node: None,
-        secret_hash: "hash".into(),
-    });
+    c.ok(CreateJoinToken { name: name("t"), lifetime_seconds: 0, node: None, secret_hash: "hash".into() });
     let taken = c.redeem(&name("t"), "hv2", "192.0.2.7:7371", NodeRole::Hypervisor);
     assert_eq!(c.rule(taken), "name-taken");
     let address = c.world.nodes[&name("hv2")].status.address.clone();
@@ -86,11 +74,7 @@ fn a_node_name_and_an_address_are_given_once() {
 #[test]
 fn founding_is_done_once() {
     let mut c = Cluster::of(&["hv1"]);
-    let found = |n: &str, id| FoundNode {
-        name: name(n),
-        address: "a:1".into(),
-        member_id: id,
-    };
+    let found = |n: &str, id| FoundNode { name: name(n), address: "a:1".into(), member_id: id };
     assert_eq!(c.ok(found("hv1", 1)), 0);
     assert_eq!(c.rule(found("hv1", 2)), "node-name-unique");
     assert_eq!(c.rule(found("hv2", 2)), "found-once");
@@ -110,19 +94,12 @@ fn an_old_session_has_no_say() {
 fn only_an_empty_hypervisor_is_removed() {
     let mut c = Cluster::of(&["hv1", "hv2"]);
     c.running("a", "hv2");
-    let remove = |n: &str| DeleteNode {
-        name: name(n),
-        expected_revision: 0,
-    };
+    let remove = |n: &str| DeleteNode { name: name(n), expected_revision: 0 };
     assert_eq!(c.rule(remove("hv2")), "node-must-be-empty");
     assert_eq!(c.rule(remove("hv1")), "node-must-not-vote");
     c.ok(StopVm { name: name("a") });
     c.sees("a", crate::vm::ObservedPhase::Stopped);
-    c.ok(MoveVm {
-        name: name("a"),
-        node: name("hv1"),
-        method: None,
-    });
+    c.ok(MoveVm { name: name("a"), node: name("hv1"), method: None });
     c.ok(remove("hv2"));
     assert_eq!(c.map(), "hv1: a");
 }
@@ -130,10 +107,7 @@ fn only_an_empty_hypervisor_is_removed() {
 #[test]
 fn reachability_is_committed_only_when_it_changes() {
     let mut c = Cluster::of(&["hv1"]);
-    let set = |r| SetReachability {
-        node: name("hv1"),
-        reachability: r,
-    };
+    let set = |r| SetReachability { node: name("hv1"), reachability: r };
     assert_eq!(c.ok(set(Reachability::Reachable)), 0);
     assert_eq!(c.ok(set(Reachability::Unreachable)), 1);
     assert_eq!(c.ok(set(Reachability::Unreachable)), 0);
@@ -151,14 +125,8 @@ fn api_tokens_have_limits() {
     };
     assert_eq!(c.rule(make(Role::Node, 0, String::new())), "token-role");
     assert_eq!(c.rule(make(Role::Admin, 59, String::new())), "token-lifetime");
-    assert_eq!(
-        c.rule(make(Role::Admin, u64::MAX, String::new())),
-        "token-lifetime"
-    );
-    assert_eq!(
-        c.rule(make(Role::Admin, 0, "x".repeat(257))),
-        "description-length"
-    );
+    assert_eq!(c.rule(make(Role::Admin, u64::MAX, String::new())), "token-lifetime");
+    assert_eq!(c.rule(make(Role::Admin, 0, "x".repeat(257))), "description-length");
     c.ok(make(Role::Admin, 0, String::new()));
     assert_eq!(c.rule(make(Role::Admin, 0, String::new())), "name-taken");
 }

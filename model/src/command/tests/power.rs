@@ -10,17 +10,11 @@ fn cluster() -> Cluster {
 }
 
 fn start(vm: &str) -> Command {
-    StartVm {
-        name: name(vm),
-        node: None,
-    }
+    StartVm { name: name(vm), node: None }
 }
 
 fn shutdown(vm: &str) -> Command {
-    ShutdownVm {
-        name: name(vm),
-        grace_seconds: 0,
-    }
+    ShutdownVm { name: name(vm), grace_seconds: 0 }
 }
 
 fn phase(cluster: &Cluster, vm: &str) -> VmPhase {
@@ -74,16 +68,10 @@ fn a_crashed_guest_that_is_still_wanted_is_not_proven_off() {
     c.running("a", "hv1");
     for phase in [Stopped, Backoff, Pending] {
         c.sees("a", phase);
-        assert!(
-            !c.vm("a").is_proven_off(),
-            "{phase:?}: its node is about to start it again"
-        );
+        assert!(!c.vm("a").is_proven_off(), "{phase:?}: its node is about to start it again");
     }
     c.sees("a", Failed);
-    assert!(
-        c.vm("a").is_proven_off(),
-        "given up: not started again before a person asks"
-    );
+    assert!(c.vm("a").is_proven_off(), "given up: not started again before a person asks");
     assert_eq!(phase(&c, "a"), VmPhase::Failed);
 }
 
@@ -92,10 +80,7 @@ fn failed_is_left_by_start_here_or_elsewhere() {
     let mut c = cluster();
     c.running("a", "hv1");
     c.sees("a", Failed);
-    c.ok(StartVm {
-        name: name("a"),
-        node: Some(name("hv2")),
-    });
+    c.ok(StartVm { name: name("a"), node: Some(name("hv2")) });
     assert_eq!(c.map(), "hv1: | hv2: a");
     assert_eq!(c.vm("a").placement.map(|p| p.epoch), Some(2));
     c.sees("a", Failed);
@@ -110,18 +95,10 @@ fn start_elsewhere_waits_for_the_old_node_to_confirm() {
     let mut c = cluster();
     c.running("a", "hv1");
     c.ok(StopVm { name: name("a") });
-    c.ok(CancelTask {
-        name: c.task_of("a").meta.name,
-    });
+    c.ok(CancelTask { name: c.task_of("a").meta.name });
     c.ok(StopVm { name: name("a") });
     let task = c.task_of("a").meta.name;
-    assert_eq!(
-        c.rule(StartVm {
-            name: name("a"),
-            node: Some(name("hv2"))
-        }),
-        "vm-busy"
-    );
+    assert_eq!(c.rule(StartVm { name: name("a"), node: Some(name("hv2")) }), "vm-busy");
     c.unreachable("hv1");
     assert_eq!(phase(&c, "a"), VmPhase::Unknown);
     assert_eq!(c.world.tasks[&task].message, "node hv1 is unreachable");
@@ -129,13 +106,7 @@ fn start_elsewhere_waits_for_the_old_node_to_confirm() {
     let mut vm = c.vm("a");
     vm.task = None;
     c.put(crate::Object::Vm(vm));
-    assert_eq!(
-        c.rule(StartVm {
-            name: name("a"),
-            node: Some(name("hv2"))
-        }),
-        "vm-must-be-off"
-    );
+    assert_eq!(c.rule(StartVm { name: name("a"), node: Some(name("hv2")) }), "vm-must-be-off");
 }
 
 #[test]
@@ -157,49 +128,27 @@ fn restart_waits_for_the_new_boot() {
     let mut c = cluster();
     c.running("a", "hv1");
     let booted = c.vm("a").boot_generation;
-    c.ok(RestartVm {
-        name: name("a"),
-        grace_seconds: 5,
-    });
+    c.ok(RestartVm { name: name("a"), grace_seconds: 5 });
     assert_eq!(c.vm("a").boot_generation, booted + 1);
     assert_eq!(c.task_of("a").stage_name(), "shut down");
-    assert_eq!(
-        c.rule(CancelTask {
-            name: c.task_of("a").meta.name
-        }),
-        "task-cancellable"
-    );
+    assert_eq!(c.rule(CancelTask { name: c.task_of("a").meta.name }), "task-cancellable");
     c.sees("a", Running);
     c.assert_task("a", Succeeded);
     c.ok(shutdown("a"));
     c.sees("a", Stopped);
-    assert_eq!(
-        c.rule(RestartVm {
-            name: name("a"),
-            grace_seconds: 0
-        }),
-        "vm-must-run"
-    );
+    assert_eq!(c.rule(RestartVm { name: name("a"), grace_seconds: 0 }), "vm-must-run");
 }
 
 #[test]
 fn disable_is_off_on_purpose() {
     let mut c = cluster();
     c.running("a", "hv1");
-    let disable = |force| DisableVm {
-        name: name("a"),
-        grace_seconds: 0,
-        force,
-    };
+    let disable = |force| DisableVm { name: name("a"), grace_seconds: 0, force };
     c.ok(disable(false));
     assert_eq!(c.vm("a").desired, Power::Disabled);
     assert_eq!(c.rule(disable(true)), "vm-not-disabled");
     c.ok(StopVm { name: name("a") });
-    assert_eq!(
-        c.vm("a").desired,
-        Power::Disabled,
-        "stopping what is disabled leaves it disabled"
-    );
+    assert_eq!(c.vm("a").desired, Power::Disabled, "stopping what is disabled leaves it disabled");
     c.sees("a", Stopped);
     c.ok(start("a"));
     assert_eq!(c.vm("a").desired, Power::On);
@@ -209,11 +158,7 @@ fn disable_is_off_on_purpose() {
 fn a_vm_that_was_never_placed_can_be_disabled_and_started() {
     let mut c = cluster();
     c.create("a");
-    c.ok(DisableVm {
-        name: name("a"),
-        grace_seconds: 0,
-        force: false,
-    });
+    c.ok(DisableVm { name: name("a"), grace_seconds: 0, force: false });
     c.assert_task("a", Succeeded);
     c.ok(start("a"));
 }
@@ -223,28 +168,15 @@ fn cancelled_start_switches_it_off() {
     let mut c = cluster();
     c.create("a");
     c.ok(start("a"));
-    c.ok(CancelTask {
-        name: c.task_of("a").meta.name,
-    });
+    c.ok(CancelTask { name: c.task_of("a").meta.name });
     c.assert_task("a", Cancelled);
     assert_eq!(c.vm("a").desired, Power::Off);
-    assert_eq!(
-        c.rule(CancelTask {
-            name: c.task_of("a").meta.name
-        }),
-        "task-must-run"
-    );
+    assert_eq!(c.rule(CancelTask { name: c.task_of("a").meta.name }), "task-must-run");
 }
 
 #[test]
 fn the_grace_has_a_range() {
     let mut c = cluster();
     c.running("a", "hv1");
-    assert_eq!(
-        c.rule(ShutdownVm {
-            name: name("a"),
-            grace_seconds: 3601
-        }),
-        "grace-range"
-    );
+    assert_eq!(c.rule(ShutdownVm { name: name("a"), grace_seconds: 3601 }), "grace-range");
 }

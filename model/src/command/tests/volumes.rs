@@ -7,40 +7,22 @@ use crate::volume::{CloneSource, VolumePhase, VolumeSpec};
 const GIB: u64 = 1 << 30;
 
 fn create(n: &str, size_bytes: u64) -> Command {
-    let spec = VolumeSpec {
-        pool: name("shared"),
-        size_bytes,
-        clone_of: None,
-    };
+    let spec = VolumeSpec { pool: name("shared"), size_bytes, clone_of: None };
     CreateVolume { name: name(n), spec }
 }
 
 fn clone(n: &str, of: &str, snapshot: Option<&str>) -> Command {
-    let source = CloneSource {
-        volume: name(of),
-        snapshot: snapshot.map(name),
-    };
-    let spec = VolumeSpec {
-        pool: name("shared"),
-        size_bytes: 0,
-        clone_of: Some(source),
-    };
+    let source = CloneSource { volume: name(of), snapshot: snapshot.map(name) };
+    let spec = VolumeSpec { pool: name("shared"), size_bytes: 0, clone_of: Some(source) };
     CreateVolume { name: name(n), spec }
 }
 
 fn delete(n: &str) -> Command {
-    DeleteVolume {
-        name: name(n),
-        expected_revision: 0,
-    }
+    DeleteVolume { name: name(n), expected_revision: 0 }
 }
 
 fn resize(n: &str, size_bytes: u64) -> Command {
-    ResizeVolume {
-        name: name(n),
-        size_bytes,
-        expected_revision: 0,
-    }
+    ResizeVolume { name: name(n), size_bytes, expected_revision: 0 }
 }
 
 #[test]
@@ -78,35 +60,16 @@ fn cloned_from_a_quiet_volume_or_a_snapshot() {
     assert_eq!(c.rule(clone("e", "d", None)), "must-exist");
     let mut with_disk = spec();
     with_disk.disks = vec![disk("d", GIB)];
-    c.ok(CreateVm {
-        name: name("a"),
-        spec: with_disk,
-    });
+    c.ok(CreateVm { name: name("a"), spec: with_disk });
     c.work_volumes();
-    c.ok(CreateVolumeSnapshot {
-        volume: name("d"),
-        snapshot: name("s1"),
-    });
+    c.ok(CreateVolumeSnapshot { volume: name("d"), snapshot: name("s1") });
     c.work_volumes();
-    c.ok(StartVm {
-        name: name("a"),
-        node: None,
-    });
+    c.ok(StartVm { name: name("a"), node: None });
     assert_eq!(c.rule(clone("e", "d", None)), "vm-must-be-off");
     assert_eq!(c.rule(clone("e", "d", Some("s2"))), "must-exist");
     c.ok(clone("e", "d", Some("s1")));
-    assert_eq!(
-        c.world.volumes[&name("e")].spec.size_bytes,
-        GIB,
-        "at least as large as what it is made from"
-    );
-    assert_eq!(
-        c.rule(CreateVolumeSnapshot {
-            volume: name("d"),
-            snapshot: name("s2")
-        }),
-        "vm-must-be-off"
-    );
+    assert_eq!(c.world.volumes[&name("e")].spec.size_bytes, GIB, "at least as large as what it is made from");
+    assert_eq!(c.rule(CreateVolumeSnapshot { volume: name("d"), snapshot: name("s2") }), "vm-must-be-off");
     assert_eq!(c.rule(delete("d")), "volume-unused");
 }
 
@@ -126,14 +89,8 @@ fn snapshots_come_and_go() {
     let mut c = Cluster::of(&["hv1"]);
     c.ok(create("d", GIB));
     c.work_volumes();
-    let take = CreateVolumeSnapshot {
-        volume: name("d"),
-        snapshot: name("s"),
-    };
-    let drop_it = DeleteVolumeSnapshot {
-        volume: name("d"),
-        snapshot: name("s"),
-    };
+    let take = CreateVolumeSnapshot { volume: name("d"), snapshot: name("s") };
+    let drop_it = DeleteVolumeSnapshot { volume: name("d"), snapshot: name("s") };
     assert_eq!(c.rule(drop_it.clone()), "must-exist");
     c.ok(take.clone());
     c.work_volumes();
@@ -155,12 +112,7 @@ fn only_the_worker_reports() {
     let mut status = volume.status.clone();
     status.phase = VolumePhase::Failed;
     status.reason = "no space left".into();
-    let report = VolumeReport {
-        name: name("d"),
-        uid: volume.meta.uid,
-        status,
-        deleted: false,
-    };
+    let report = VolumeReport { name: name("d"), uid: volume.meta.uid, status, deleted: false };
     let say = |node: &str| Report {
         node: name(node),
         session: 1,
@@ -170,10 +122,7 @@ fn only_the_worker_reports() {
     };
     assert_eq!(c.ok(say(other)), 0);
     c.ok(say(&worker.to_string()));
-    assert_eq!(
-        (c.last_task().state, c.last_task().message),
-        (Failed, "no space left".to_string())
-    );
+    assert_eq!((c.last_task().state, c.last_task().message), (Failed, "no space left".to_string()));
     c.ok(delete("d"));
 }
 
@@ -181,11 +130,7 @@ fn only_the_worker_reports() {
 fn work_passes_from_a_dead_worker_to_a_living_one() {
     let mut c = Cluster::of(&["hv1", "hv2"]);
     c.ok(create("d", GIB));
-    let worker = c.world.volumes[&name("d")]
-        .status
-        .worker
-        .clone()
-        .expect("has one");
+    let worker = c.world.volumes[&name("d")].status.worker.clone().expect("has one");
     assert_eq!(c.ok(AssignVolumeWorker { name: name("d") }), 0);
     c.unreachable(&worker.to_string());
     c.ok(AssignVolumeWorker { name: name("d") });
