@@ -304,7 +304,7 @@ fn set_validity(params: &mut CertificateParams, now: Timestamp, lifetime: Durati
     params.not_after = epoch + since_epoch(now) + lifetime;
 }
 
-/// 127 random bits: two certificates for one key differ, and the number is positive as RFC 5280 wants it.
+/// 126 random bits: two certificates for one key differ, and the number is positive as RFC 5280 wants it.
 fn fresh_serial() -> SerialNumber {
     let mut bytes = random::<16>();
     bytes[0] = bytes[0] & 0x7f | 0x40;

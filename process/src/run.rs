@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -82,69 +82,36 @@ async fn execute(cmd: Cmd, command: &str, deadline: Duration) -> Result<Output, 
             .id()
             .map(|pid| i32::try_from(pid).expect("a pid fits in an i32")),
     );
-    let fed: &[u8] = cmd.stdin.as_ref().map_or(&[], |stdin| &stdin.bytes);
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (mut said, mut complained) = (Vec::new(), Vec::new());
-    let max = cmd.output_bytes_max;
+    let mut heard = Heard::default();
+    let ended = timeout(deadline, converse(&cmd, &mut child, &mut group, &mut heard)).await;
 
-    let ended = timeout(deadline, async {
-        let talk = async {
-            tokio::try_join!(
-                feed(stdin, fed),
-                listen(stdout, &mut said, max, "stdout"),
-                listen(stderr, &mut complained, max, "stderr"),
-            )
-            .map(drop)
-        };
-        tokio::pin!(talk);
-        tokio::select! {
-            talked = &mut talk => {
-                talked?;
-                let status = child.wait().await;
-                group.leave();
-                status.map_err(Broken::Pipe)
-            }
-            status = child.wait() => {
-                group.leave();
-                // Usually the pipes are at their end too; a straggler that keeps them open is not waited for.
-                if let Ok(talked) = timeout(STRAGGLER_GRACE, &mut talk).await {
-                    talked?;
-                }
-                status.map_err(Broken::Pipe)
-            }
-        }
-    })
-    .await;
-
-    let tail = |said: &[u8], complained: &[u8]| cmd.redact(last_words(said, complained));
+    let command = command.to_owned();
+    let tail = |heard: &Heard| cmd.redact(last_words(&heard.stdout, &heard.stderr));
     let error = match ended {
         Ok(Ok(status)) => {
             return match Exit::from(status) {
                 Exit::Code(code) if cmd.accepted_codes.contains(&code) => Ok(Output {
                     code,
-                    stdout: said,
-                    stderr: complained,
+                    stdout: heard.stdout,
+                    stderr: heard.stderr,
                 }),
                 exit => Err(CmdError::Failed {
-                    command: command.to_owned(),
+                    command,
                     exit,
-                    tail: tail(&said, &complained),
+                    tail: tail(&heard),
                 }),
             };
         }
         Ok(Err(Broken::TooLong(stream))) => CmdError::OutputTooLong {
-            command: command.to_owned(),
+            command,
             stream,
-            max,
+            max: cmd.output_bytes_max,
         },
-        Ok(Err(Broken::Pipe(source))) => CmdError::Pipe {
-            command: command.to_owned(),
-            source,
-        },
+        Ok(Err(Broken::Pipe(source))) => CmdError::Pipe { command, source },
         Err(_) => CmdError::DeadlineExceeded {
-            command: command.to_owned(),
+            command,
             deadline,
-            tail: tail(&said, &complained),
+            tail: tail(&heard),
         },
     };
     group.kill();
@@ -152,6 +119,51 @@ async fn execute(cmd: Cmd, command: &str, deadline: Duration) -> Result<Output, 
         group.leave();
     }
     Err(error)
+}
+
+/// What a program has said so far; kept outside of the conversation, for what is told when that is broken off.
+#[derive(Default)]
+struct Heard {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Feeds the program and listens to it until it has ended.
+async fn converse(
+    cmd: &Cmd,
+    child: &mut Child,
+    group: &mut Group,
+    heard: &mut Heard,
+) -> Result<ExitStatus, Broken> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let food: &[u8] = cmd.stdin.as_ref().map_or(&[], |stdin| &stdin.bytes);
+    let max = cmd.output_bytes_max;
+    let talk = async {
+        tokio::try_join!(
+            feed(stdin, food),
+            listen(stdout, &mut heard.stdout, max, "stdout"),
+            listen(stderr, &mut heard.stderr, max, "stderr"),
+        )
+        .map(drop)
+    };
+    tokio::pin!(talk);
+    let status = tokio::select! {
+        talked = &mut talk => {
+            talked?;
+            let status = child.wait().await;
+            group.leave();
+            status
+        }
+        status = child.wait() => {
+            group.leave();
+            // Usually the pipes are at their end too; a straggler that keeps them open is not waited for.
+            if let Ok(talked) = timeout(STRAGGLER_GRACE, &mut talk).await {
+                talked?;
+            }
+            status
+        }
+    };
+    status.map_err(Broken::Pipe)
 }
 
 fn spawn(cmd: &Cmd, command: &str) -> Result<Child, CmdError> {

@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use pvc_identity::{Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerIdentity};
+use pvc_identity::{
+    Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
+};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::world::{ca, now};
@@ -174,6 +176,33 @@ fn refuses_an_exposed_key_and_a_foreign_one() {
         Ca::from_pem(&chain, &leaf_key.pem()),
         Err(CaError::NotOurs(_))
     ));
+}
+
+/// Made by hand, as our CA never would: a peer that is two, a peer that is nobody, a name that is not ours.
+#[test]
+fn a_certificate_names_exactly_one_peer() {
+    let read = |uris: &[&str]| {
+        let mut params = rcgen::CertificateParams::default();
+        let san = |uri: &&str| rcgen::SanType::URI((*uri).try_into().unwrap());
+        params.subject_alt_names = uris.iter().map(san).collect();
+        let cert = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        PeerIdentity::of_certificate(cert.der())
+    };
+    let other = "https://example.org/";
+    assert_eq!(
+        read(&[other, "pvc://c1/node/hv1"]).unwrap().identity,
+        Identity::node("hv1").unwrap()
+    );
+    assert_eq!(read(&[other]).unwrap_err(), PeerError::Nameless);
+    assert_eq!(
+        read(&["pvc://c1/node/hv1", "pvc://c1/admin/root"]).unwrap_err(),
+        PeerError::SeveralNames(2)
+    );
+    assert!(matches!(read(&["pvc://c1/root/hv1"]), Err(PeerError::BadName(_))));
+    assert_eq!(
+        PeerIdentity::of_certificate(&vec![0; 40].into()).unwrap_err(),
+        PeerError::Unreadable
+    );
 }
 
 #[test]
