@@ -18,5 +18,10 @@ pub mod internal {
     }
 }
 
+pub mod convert;
+pub mod method;
+
+pub use method::{Method, ServedBy, method, methods};
+
 /// The encoded descriptor set of every file, with source comments.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,31 @@
+//! Between messages and `pvc-model`'s types. To a message: `From<&model::Vm> for v1::Vm` and the like give
+//! the stored form, without what is output only; `vm_view` and the like add that from a [`World`].
+//! From a message: strict; what the model can't hold, or what is out of range, is a [`Rejection`] of
+//! kind `Invalid` that names object, path and rule.
+//!
+//! [`World`]: pvc_model::World
+//! [`Rejection`]: pvc_model::Rejection
+
+mod fault;
+mod meta;
+mod node;
+mod refuse;
+mod report;
+mod role;
+mod stored;
+mod task;
+mod token;
+mod vm;
+mod vm_spec;
+mod volume;
+
+pub use node::{node_facts, node_role, node_view, reachability};
+pub use refuse::At;
+pub use report::{vm_report, volume_report};
+pub use role::role;
+pub use stored::{DecodeError, decode_object, encode_object};
+pub use task::{task_state, task_view};
+pub use token::token_view;
+pub use vm::{observed, vm_phase_filter, vm_view};
+pub use vm_spec::{migration_method, optional_migration_method, spec_patch, vm_spec};
+pub use volume::{volume_spec, volume_status, volume_view};

@@ -1,0 +1,333 @@
+//! Any object that the model can hold, within the ranges that its own comments give.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::task::{Subject, TaskKind, TaskState};
+use pvc_model::token::{Spent, TokenKind};
+use pvc_model::vm::{
+    DirectBoot, Disk, DiskBus, Mac, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel,
+    Observed, ObservedPhase, Placement, Power, VmSpec,
+};
+use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
+use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
+
+pub fn object() -> impl Strategy<Value = Object> {
+    prop_oneof![
+        node().prop_map(Object::Node),
+        vm().prop_map(Object::Vm),
+        volume().prop_map(Object::Volume),
+        task().prop_map(Object::Task),
+        token().prop_map(Object::Token),
+        fault().prop_map(Object::Fault),
+    ]
+}
+
+fn name() -> impl Strategy<Value = Name> {
+    "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\\.[a-z0-9]{1,20})?".prop_map(|text| text.parse().unwrap())
+}
+
+fn names() -> impl Strategy<Value = BTreeSet<Name>> {
+    btree_set(name(), 0..4)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,20}"
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    any::<u64>().prop_map(Timestamp)
+}
+
+fn uid() -> impl Strategy<Value = Uid> {
+    any::<u128>().prop_map(Uid::from_random)
+}
+
+fn meta() -> impl Strategy<Value = Meta> {
+    (name(), uid(), any::<u64>(), time(), time()).prop_map(|(name, uid, revision, created, updated)| Meta {
+        name,
+        uid,
+        revision,
+        created,
+        updated,
+    })
+}
+
+fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl Strategy<Value = T> {
+    proptest::sample::select(values)
+}
+
+prop_compose! {
+    fn facts()(
+        texts in [text(), text(), text(), text()],
+        cpus in any::<u32>(),
+        memory_mib in any::<u64>(),
+    ) -> NodeFacts {
+        let [version, hypervisor, kernel, problem] = texts;
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem }
+    }
+}
+
+prop_compose! {
+    fn node()(
+        meta in meta(),
+        role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
+        schedulable in any::<bool>(),
+        reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
+        since in time(),
+        member_id in any::<u64>(),
+        session in any::<u64>(),
+        address in text(),
+        facts in facts(),
+    ) -> Node {
+        let status = NodeStatus { reachability, since, member_id, session, address, facts };
+        Node { meta, spec: NodeSpec { role, schedulable }, status }
+    }
+}
+
+prop_compose! {
+    fn disk()(
+        volume in name(),
+        bus in one_of(&[DiskBus::Virtio, DiskBus::Scsi, DiskBus::Sata]),
+        read_only in any::<bool>(),
+        create_bytes in any::<u64>(),
+        pool in name(),
+    ) -> Disk {
+        Disk { volume, bus, read_only, create_bytes, pool }
+    }
+}
+
+prop_compose! {
+    fn nic()(
+        bridge in "[a-zA-Z0-9_-]{1,15}",
+        mac in option::of(any::<[u8; 6]>()),
+        model in one_of(&[NicModel::Virtio, NicModel::E1000e, NicModel::Rtl8139]),
+    ) -> Nic {
+        let unicast = |mut bytes: [u8; 6]| {
+            bytes[0] &= 0xfe;
+            Mac(bytes)
+        };
+        Nic { bridge, mac: mac.map(unicast), model }
+    }
+}
+
+fn boot() -> impl Strategy<Value = DirectBoot> {
+    ("/[a-z/]{0,10}", text(), text()).prop_map(|(kernel, initrd, cmdline)| DirectBoot {
+        kernel,
+        initrd,
+        cmdline,
+    })
+}
+
+fn notes() -> impl Strategy<Value = BTreeMap<String, String>> {
+    btree_map("\\PC{1,63}", "\\PC{0,100}", 0..4)
+}
+
+fn method() -> impl Strategy<Value = MigrationMethod> {
+    one_of(&[MigrationMethod::Live, MigrationMethod::Shutdown])
+}
+
+prop_compose! {
+    fn vm_spec()(
+        sizes in (1..=512u32, 16..=16_777_216u64),
+        devices in (vec(disk(), 0..3), vec(nic(), 0..3), option::of(boot())),
+        labels in (names(), notes()),
+        moving in (method(), 1..=60_000u32, names(), option::of(name())),
+        max_restarts in 0..=100u32,
+        raw_xml in text(),
+        cpu_model in "[A-Za-z0-9_.-]{0,20}",
+        machine in one_of(&[Machine::Pc, Machine::Q35]),
+        shutdown_grace_seconds in 1..=3600u32,
+    ) -> VmSpec {
+        let (vcpus, memory_mib) = sizes;
+        let (disks, nics, boot) = devices;
+        let (tags, notes) = labels;
+        let (migration_method, migration_max_downtime_ms, node_limit, home) = moving;
+        VmSpec {
+            vcpus, memory_mib, disks, nics, tags, notes, boot, migration_method, migration_max_downtime_ms,
+            node_limit, home, max_restarts, raw_xml, cpu_model, machine, shutdown_grace_seconds,
+        }
+    }
+}
+
+const OBSERVED_PHASES: &[ObservedPhase] = &[
+    ObservedPhase::Stopped,
+    ObservedPhase::Pending,
+    ObservedPhase::Starting,
+    ObservedPhase::Running,
+    ObservedPhase::ShuttingDown,
+    ObservedPhase::Backoff,
+    ObservedPhase::Failed,
+];
+
+prop_compose! {
+    fn observed()(
+        node in name(),
+        numbers in any::<[u64; 4]>(),
+        phase in one_of(OBSERVED_PHASES),
+        reason in text(),
+        restarts in any::<u32>(),
+        since in time(),
+    ) -> Observed {
+        let [epoch, seen_intent, boot_generation, spec_generation] = numbers;
+        Observed { node, epoch, phase, reason, seen_intent, boot_generation, spec_generation, restarts, since }
+    }
+}
+
+prop_compose! {
+    fn migration()(
+        from in name(),
+        to in name(),
+        phase in one_of(&[MigrationPhase::Preparing, MigrationPhase::Transferring]),
+        flags in any::<[bool; 3]>(),
+        task in name(),
+        target_address in text(),
+    ) -> Migration {
+        let [permanent, cancel, source_absent] = flags;
+        Migration { from, to, phase, permanent, cancel, task, target_address, source_absent }
+    }
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    (name(), any::<u64>()).prop_map(|(node, epoch)| Placement { node, epoch })
+}
+
+prop_compose! {
+    fn vm()(
+        meta in meta(),
+        spec in vm_spec(),
+        desired in one_of(&[Power::Off, Power::On, Power::Disabled]),
+        placement in option::of(placement()),
+        observed in option::of(observed()),
+        migration in option::of(migration()),
+        migrated_from in option::of(name()),
+        numbers in any::<[u64; 3]>(),
+        flags in any::<[bool; 3]>(),
+        off_grace_seconds in any::<u32>(),
+        task in option::of(name()),
+    ) -> Vm {
+        let [boot_generation, spec_generation, intent] = numbers;
+        let [release, deleting, delete_volumes] = flags;
+        Vm {
+            meta, spec, desired, placement, observed, migration, migrated_from, boot_generation,
+            spec_generation, intent, release, off_grace_seconds, task, deleting, delete_volumes,
+        }
+    }
+}
+
+fn clone_source() -> impl Strategy<Value = CloneSource> {
+    (name(), option::of(name())).prop_map(|(volume, snapshot)| CloneSource { volume, snapshot })
+}
+
+fn snapshot() -> impl Strategy<Value = VolumeSnapshot> {
+    (name(), any::<u64>(), any::<bool>(), any::<bool>())
+        .prop_map(|(name, size_bytes, ready, deleting)| VolumeSnapshot { name, size_bytes, ready, deleting })
+}
+
+const VOLUME_PHASES: &[VolumePhase] =
+    &[VolumePhase::Creating, VolumePhase::Ready, VolumePhase::Deleting, VolumePhase::Failed];
+
+prop_compose! {
+    fn volume()(
+        meta in meta(),
+        pool in name(),
+        sizes in any::<[u64; 2]>(),
+        clone_of in option::of(clone_source()),
+        phase in one_of(VOLUME_PHASES),
+        reason in text(),
+        snapshots in vec(snapshot(), 0..3),
+        worker in option::of(name()),
+        task in option::of(name()),
+    ) -> Volume {
+        let spec = VolumeSpec { pool, size_bytes: sizes[0], clone_of };
+        let status = VolumeStatus { phase, reason, size_bytes: sizes[1], snapshots, worker, task };
+        Volume { meta, spec, status }
+    }
+}
+
+fn task_kind() -> impl Strategy<Value = TaskKind> {
+    const PLAIN: &[TaskKind] = &[
+        TaskKind::VmStart,
+        TaskKind::VmShutdown,
+        TaskKind::VmStop,
+        TaskKind::VmRestart,
+        TaskKind::VmDisable,
+        TaskKind::VmDelete,
+        TaskKind::VolumeCreate,
+        TaskKind::VolumeResize,
+        TaskKind::VolumeDelete,
+    ];
+    prop_oneof![
+        one_of(PLAIN),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmMigrate { to, method }),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmUnmigrate { to, method }),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmMove { to, method }),
+        name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
+        name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
+    ]
+}
+
+fn subject() -> impl Strategy<Value = Subject> {
+    prop_oneof![
+        (uid(), name()).prop_map(|(uid, name)| Subject::Vm { uid, name }),
+        (uid(), name()).prop_map(|(uid, name)| Subject::Volume { uid, name }),
+    ]
+}
+
+const TASK_STATES: &[TaskState] =
+    &[TaskState::Running, TaskState::Succeeded, TaskState::Failed, TaskState::Cancelled];
+
+prop_compose! {
+    fn task()(
+        meta in meta(),
+        kind in task_kind(),
+        subject in subject(),
+        texts in [text(), text()],
+        state in one_of(TASK_STATES),
+        stage in any::<u32>(),
+        times in [time(), time()],
+        ended in option::of(time()),
+        cancel_requested in any::<bool>(),
+    ) -> Task {
+        let [actor, message] = texts;
+        let [stage_since, started] = times;
+        Task { meta, kind, subject, actor, state, stage, stage_since, message, started, ended, cancel_requested }
+    }
+}
+
+fn token_kind() -> impl Strategy<Value = TokenKind> {
+    let spent = (name(), text()).prop_map(|(node, key_hash)| Spent { node, key_hash });
+    prop_oneof![
+        one_of(&[Role::Viewer, Role::Operator, Role::Admin, Role::Node])
+            .prop_map(|role| TokenKind::Api { role }),
+        (option::of(name()), option::of(spent)).prop_map(|(node, spent)| TokenKind::Join { node, spent }),
+    ]
+}
+
+prop_compose! {
+    fn token()(
+        meta in meta(),
+        kind in token_kind(),
+        expires in time(),
+        texts in [text(), text(), text()],
+    ) -> Token {
+        let [created_by, description, secret_hash] = texts;
+        Token { meta, kind, expires, created_by, description, secret_hash }
+    }
+}
+
+prop_compose! {
+    fn fault()(
+        meta in meta(),
+        texts in [text(), text(), text()],
+        first in time(),
+        last in time(),
+        acknowledged_by in option::of(text()),
+    ) -> Fault {
+        let [subject, message, help] = texts;
+        Fault { meta, subject, message, help, first, last, acknowledged_by }
+    }
+}

@@ -1,0 +1,224 @@
+//! Objects as the first version stored them. These files are never written anew: what a released version
+//! has stored must be read by every later one. A new stored format gets a directory of its own.
+//!
+//! To add a file for a new kind of object: `PVC_ADD_GOLDENS=1 cargo test -p pvc-proto goldens`.
+
+use std::path::Path;
+
+use pvc_model::change::Collection;
+use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::task::{Subject, TaskKind, TaskState};
+use pvc_model::token::{Spent, TokenKind};
+use pvc_model::vm::{
+    DirectBoot, Disk, DiskBus, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel, Observed,
+    ObservedPhase, Placement, Power, VmSpec,
+};
+use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
+use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
+use pvc_proto::convert::{decode_object, encode_object};
+
+const REVISION: u64 = 4711;
+
+fn check(file: &str, object: Object) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/stored-v1").join(file);
+    if std::env::var_os("PVC_ADD_GOLDENS").is_some() && !path.exists() {
+        std::fs::write(&path, encode_object(&object)).unwrap();
+    }
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let read = decode_object(object.key().collection, &bytes, REVISION).unwrap();
+    assert_eq!(read, object, "{file}");
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn uid(number: u128) -> Uid {
+    Uid::from_random(number)
+}
+
+fn meta(text: &str) -> Meta {
+    Meta {
+        name: name(text),
+        uid: uid(0x1234_5678_9abc_def0_1234_5678_9abc_def0),
+        revision: REVISION,
+        created: Timestamp(1_795_000_000_123),
+        updated: Timestamp(1_795_000_009_999),
+    }
+}
+
+#[test]
+fn node() {
+    let status = NodeStatus {
+        reachability: Reachability::Unreachable,
+        since: Timestamp(1_795_000_001_000),
+        member_id: 3,
+        session: 9,
+        address: "10.0.0.1:7443".into(),
+        facts: NodeFacts {
+            version: "0.1.0".into(),
+            cpus: 8,
+            memory_mib: 16384,
+            hypervisor: "QEMU 7.2.9".into(),
+            kernel: "6.1.0-28-amd64".into(),
+            problem: "libvirtd does not answer".into(),
+        },
+    };
+    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true };
+    check("node.bin", Object::Node(Node { meta: meta("hv1"), spec, status }));
+}
+
+fn vm_spec() -> VmSpec {
+    VmSpec {
+        vcpus: 2,
+        memory_mib: 1024,
+        disks: vec![Disk {
+            volume: name("web1-root"),
+            bus: DiskBus::Scsi,
+            read_only: true,
+            create_bytes: 1 << 30,
+            pool: name("shared"),
+        }],
+        nics: vec![Nic {
+            bridge: "pvcbr0".into(),
+            mac: Some("52:54:00:12:34:56".parse().unwrap()),
+            model: NicModel::E1000e,
+        }],
+        tags: [name("prod"), name("web")].into(),
+        notes: [("owner".to_string(), "Ada".to_string())].into(),
+        boot: Some(DirectBoot {
+            kernel: "/var/lib/pvc/vmlinuz".into(),
+            initrd: "/var/lib/pvc/initrd".into(),
+            cmdline: "console=ttyS0".into(),
+        }),
+        migration_method: MigrationMethod::Shutdown,
+        migration_max_downtime_ms: 250,
+        node_limit: [name("hv1"), name("hv2")].into(),
+        home: Some(name("hv1")),
+        max_restarts: 7,
+        raw_xml: "<domain/>".into(),
+        cpu_model: "EPYC".into(),
+        machine: Machine::Q35,
+        shutdown_grace_seconds: 60,
+    }
+}
+
+#[test]
+fn vm() {
+    let observed = Observed {
+        node: name("hv1"),
+        epoch: 5,
+        phase: ObservedPhase::Running,
+        reason: "as asked".into(),
+        seen_intent: 11,
+        boot_generation: 2,
+        spec_generation: 3,
+        restarts: 1,
+        since: Timestamp(1_795_000_002_000),
+    };
+    let migration = Migration {
+        from: name("hv1"),
+        to: name("hv2"),
+        phase: MigrationPhase::Transferring,
+        permanent: true,
+        cancel: true,
+        task: name("t-9"),
+        target_address: "10.0.0.2".into(),
+        source_absent: true,
+    };
+    let vm = Vm {
+        meta: meta("web1"),
+        spec: vm_spec(),
+        desired: Power::On,
+        placement: Some(Placement { node: name("hv1"), epoch: 5 }),
+        observed: Some(observed),
+        migration: Some(migration),
+        migrated_from: Some(name("hv3")),
+        boot_generation: 2,
+        spec_generation: 3,
+        intent: 12,
+        release: true,
+        off_grace_seconds: 30,
+        task: Some(name("t-9")),
+        deleting: true,
+        delete_volumes: true,
+    };
+    check("vm.bin", Object::Vm(vm));
+}
+
+#[test]
+fn volume() {
+    let spec = VolumeSpec {
+        pool: name("shared"),
+        size_bytes: 1 << 30,
+        clone_of: Some(CloneSource { volume: name("golden"), snapshot: Some(name("s1")) }),
+    };
+    let status = VolumeStatus {
+        phase: VolumePhase::Ready,
+        reason: "grows".into(),
+        size_bytes: 1 << 29,
+        snapshots: vec![VolumeSnapshot { name: name("s2"), size_bytes: 4096, ready: true, deleting: true }],
+        worker: Some(name("hv2")),
+        task: Some(name("t-7")),
+    };
+    check("volume.bin", Object::Volume(Volume { meta: meta("web1-root"), spec, status }));
+}
+
+#[test]
+fn task() {
+    let task = Task {
+        meta: meta("t-9"),
+        kind: TaskKind::VmMigrate { to: name("hv2"), method: MigrationMethod::Live },
+        subject: Subject::Vm { uid: uid(77), name: name("web1") },
+        actor: "admin/root".into(),
+        state: TaskState::Cancelled,
+        stage: 1,
+        stage_since: Timestamp(1_795_000_003_000),
+        message: "cancelled by admin/root".into(),
+        started: Timestamp(1_795_000_001_000),
+        ended: Some(Timestamp(1_795_000_004_000)),
+        cancel_requested: true,
+    };
+    check("task.bin", Object::Task(task));
+}
+
+fn token_of(kind: TokenKind) -> Object {
+    Object::Token(Token {
+        meta: meta("ci"),
+        kind,
+        expires: Timestamp(1_800_000_000_000),
+        created_by: "admin/root".into(),
+        description: "for the build".into(),
+        secret_hash: "ab".repeat(32),
+    })
+}
+
+#[test]
+fn tokens() {
+    check("token-api.bin", token_of(TokenKind::Api { role: Role::Operator }));
+    let spent = Spent { node: name("hv4"), key_hash: "cd".repeat(32) };
+    let kind = TokenKind::Join { node: Some(name("hv4")), spent: Some(spent) };
+    check("token-join.bin", token_of(kind));
+}
+
+#[test]
+fn fault() {
+    let fault = Fault {
+        meta: meta("node-unreachable.hv2"),
+        subject: "node/hv2".into(),
+        message: "hv2 has been silent since 12:00:00".into(),
+        help: "see `pvc node info hv2`".into(),
+        first: Timestamp(1_795_000_001_000),
+        last: Timestamp(1_795_000_002_000),
+        acknowledged_by: Some("admin/root".into()),
+    };
+    check("fault.bin", Object::Fault(fault));
+}
+
+#[test]
+fn damage_is_told_from_refusal() {
+    let error = decode_object(Collection::Vms, &[0xff, 0xff], 1).unwrap_err();
+    assert_eq!(error.to_string(), "an object in vms is not a protobuf message of its kind");
+    let error = decode_object(Collection::Vms, &[], 1).unwrap_err();
+    assert_eq!(error.to_string(), "an object in vms is not what this version can hold");
+}
