@@ -8,7 +8,12 @@ pub mod v1 {
     #![allow(clippy::all, clippy::pedantic)]
     include!(concat!(env!("OUT_DIR"), "/pvc.v1.rs"));
     include!(concat!(env!("OUT_DIR"), "/pvc.v1.serde.rs"));
+    #[cfg(feature = "rest")]
+    include!(concat!(env!("OUT_DIR"), "/pvc.v1.rest.rs"));
 }
+
+#[cfg(feature = "rest")]
+pub mod rest;
 
 /// Between the parts of PVC; may change with every version.
 pub mod internal {
