@@ -1,1 +1,50 @@
-//! (skeleton)
+//! A replicated, revisioned, watchable store of small objects: Raft (openraft) over a log that is fsynced
+//! before anything is acknowledged (raft-engine), and a state in memory that is checkpointed to a database
+//! (sled). It knows keys, values and revisions, and nothing of what they mean.
+//!
+//! Only this crate names openraft, sled and raft-engine. It needs no network of its own: a [`Transport`]
+//! carries its calls. It reads no wall clock.
+
+mod backup;
+mod disk;
+mod engine;
+mod form;
+mod key;
+mod limits;
+mod log;
+mod machine;
+mod member;
+mod members;
+mod memory;
+mod network;
+mod open;
+mod pull;
+mod raft;
+mod rpc;
+mod serve;
+mod snapshot;
+mod start;
+mod state;
+mod status;
+mod store;
+mod timing;
+mod transaction;
+mod view;
+mod watch;
+
+pub use engine::FsyncFigures;
+pub use key::{Key, MAX_NAME};
+pub use limits::{LimitError, Limits};
+pub use member::{Member, MemberId};
+pub use members::MembersError;
+pub use memory::MemoryDisk;
+pub use open::{Checkpoint, Engine, OpenError, Options};
+pub use rpc::{MAX_CALL_BYTES, RpcError, RpcKind, Transport, TransportError};
+pub use snapshot::SnapshotError;
+pub use state::{REQUEST_MEMORY_COUNT, REQUEST_MEMORY_MS};
+pub use status::{Alarm, Leadership, MemberStatus, Role, Status};
+pub use store::{FoundError, ProposeError, ReadError, Store};
+pub use timing::{Timing, TimingError};
+pub use transaction::{Entry, Expected, Outcome, Precondition, Revision, Transaction};
+pub use view::{Difference, View};
+pub use watch::{Event, WatchEnd, WatchError, WatchEvent, Watcher};

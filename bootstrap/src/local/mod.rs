@@ -1,0 +1,26 @@
+//! A whole cluster on one machine: hosts as namespaces, each with its own libvirtd and its own `pvcd`.
+//!
+//! ```text
+//!   machine ──┬─ pvc-NAME-c ─┐                      ┌─ eth0 ── pvcd, libvirtd     netns pvc-NAME-hv1
+//!             │              ├─ switch "cluster" ───┤                             netns pvc-NAME-hv2 …
+//!             │              │  netns pvc-NAME-hub  └─ …
+//!             └─ pvc-NAME-v ─┴─ switch "vm" ──────── eth1 ── vmbr0 ── guests
+//! ```
+//! Everything is found by the cluster's name and by looking at the machine, never by remembered process numbers: a kill
+//! at any moment leaves nothing that `down` does not find.
+
+pub mod bring_up;
+pub mod cut;
+pub mod enter;
+pub mod host_disk;
+pub mod index;
+pub mod init;
+pub mod mountpoints;
+pub mod plan;
+pub mod power;
+pub mod processes;
+pub mod state;
+pub mod status;
+pub mod supervisor;
+pub mod teardown;
+pub mod wiring;

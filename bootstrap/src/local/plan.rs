@@ -1,0 +1,336 @@
+//! Names and addresses of a local cluster: everything that follows from its name, its index and a host's number.
+//!
+//! Pure: nothing here looks at the machine. Because all names follow from the cluster's name alone, `down` finds what a
+//! killed `up` left behind without any state file.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a local cluster: the machine's links are called `pvc-NAME-c`, and Linux allows 15 bytes.
+pub const NAME_LEN_MAX: usize = 9;
+/// Most hosts that a local cluster may have.
+pub const HOSTS_MAX: u8 = 32;
+/// Number of local clusters that may exist at once: two /24 networks each, from 10.100.0.0/24 on.
+pub const INDEX_COUNT: u8 = 50;
+
+const FIRST_OCTET: u8 = 100;
+const HUB_HOST: u8 = 1;
+const MACHINE_HOST: u8 = 254;
+const FIRST_HOST: u8 = 10;
+
+/// Why a name of a cluster or a host was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error(
+        "cluster name {0:?} is not usable: it must be 1 to {NAME_LEN_MAX} characters, small letters and digits, a letter first"
+    )]
+    Cluster(String),
+    #[error("host name {0:?} is not usable: hosts of a local cluster are called hv1 to hv{HOSTS_MAX}")]
+    Host(String),
+    #[error("there is no network {0:?}: use `cluster` or `vm`")]
+    Net(String),
+}
+
+/// Name of a local cluster. It has no dash, so `pvc-NAME-` is no prefix of another cluster's names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ClusterName(String);
+
+impl ClusterName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the names of all this cluster's namespaces and links begin with.
+    pub fn prefix(&self) -> String {
+        format!("pvc-{}-", self.0)
+    }
+
+    /// Network namespace that holds the two switches.
+    pub fn hub_netns(&self) -> String {
+        format!("{}hub", self.prefix())
+    }
+
+    /// Network namespace of one host.
+    pub fn host_netns(&self, host: HostName) -> String {
+        format!("{}{host}", self.prefix())
+    }
+
+    /// Link by which the machine itself takes part in a network.
+    pub fn machine_link(&self, net: Net) -> String {
+        format!("{}{}", self.prefix(), net.letter())
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let good = (1..=NAME_LEN_MAX).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_lowercase())
+            && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        if good { Ok(Self(text.to_owned())) } else { Err(NameError::Cluster(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for ClusterName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<ClusterName> for String {
+    fn from(name: ClusterName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Name of a host, `hv1` to `hv32`; the number gives its addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(u8);
+
+impl HostName {
+    /// The first `count` hosts, in order.
+    pub fn first(count: u8) -> impl Iterator<Item = HostName> {
+        assert!(count <= HOSTS_MAX, "a local cluster has at most {HOSTS_MAX} hosts");
+        (1..=count).map(HostName)
+    }
+
+    /// Number of the host, 1 to [`HOSTS_MAX`].
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Name of the hub's port into which this host's cable is plugged.
+    pub fn hub_port(self, net: Net) -> String {
+        format!("{self}-{}", net.letter())
+    }
+}
+
+impl FromStr for HostName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        text.strip_prefix("hv")
+            .filter(|digits| !digits.starts_with('0') && !digits.starts_with('+'))
+            .and_then(|digits| digits.parse().ok())
+            .filter(|number| (1..=HOSTS_MAX).contains(number))
+            .map(HostName)
+            .ok_or_else(|| NameError::Host(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for HostName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<HostName> for String {
+    fn from(host: HostName) -> String {
+        host.to_string()
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "hv{}", self.0)
+    }
+}
+
+/// The two networks of a local cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Net {
+    /// Between hosts: `eth0` of each. Coordinators, libvirt and migrations talk here.
+    Cluster,
+    /// Between guests: `eth1` of each host, a port of its bridge `vmbr0`.
+    Vm,
+}
+
+impl Net {
+    /// Both networks.
+    pub const ALL: [Net; 2] = [Net::Cluster, Net::Vm];
+
+    /// Name of the switch in the hub's namespace.
+    pub fn switch(self) -> &'static str {
+        match self {
+            Net::Cluster => "cluster",
+            Net::Vm => "vm",
+        }
+    }
+
+    /// Name of the hub's port to which the machine itself is plugged.
+    pub fn machine_port(self) -> String {
+        format!("machine-{}", self.letter())
+    }
+
+    /// Name of the host's network card in this network.
+    pub fn card(self) -> &'static str {
+        match self {
+            Net::Cluster => "eth0",
+            Net::Vm => "eth1",
+        }
+    }
+
+    fn letter(self) -> char {
+        match self {
+            Net::Cluster => 'c',
+            Net::Vm => 'v',
+        }
+    }
+
+    fn number(self) -> u8 {
+        match self {
+            Net::Cluster => 0,
+            Net::Vm => 1,
+        }
+    }
+}
+
+impl FromStr for Net {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text {
+            "cluster" => Ok(Net::Cluster),
+            "vm" => Ok(Net::Vm),
+            _ => Err(NameError::Net(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Net {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.switch())
+    }
+}
+
+/// Addresses of one local cluster, by its index among the machine's local clusters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressPlan {
+    index: u8,
+}
+
+impl AddressPlan {
+    /// Length of both networks' prefix.
+    pub const PREFIX_LEN: u8 = 24;
+
+    /// The plan of the cluster with this index; `None` from [`INDEX_COUNT`] on.
+    pub fn new(index: u8) -> Option<Self> {
+        (index < INDEX_COUNT).then_some(Self { index })
+    }
+
+    fn address(self, net: Net, last: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, FIRST_OCTET + 2 * self.index + net.number(), 0, last)
+    }
+
+    /// The network's own address, such as 10.100.0.0.
+    pub fn network(self, net: Net) -> Ipv4Addr {
+        self.address(net, 0)
+    }
+
+    /// Address of the hub, which stands for the outside world: .1.
+    pub fn hub(self, net: Net) -> Ipv4Addr {
+        self.address(net, HUB_HOST)
+    }
+
+    /// Address of the machine itself: .254.
+    pub fn machine(self, net: Net) -> Ipv4Addr {
+        self.address(net, MACHINE_HOST)
+    }
+
+    /// Address of a host in the cluster network: .11 for hv1.
+    pub fn host(self, host: HostName) -> Ipv4Addr {
+        self.address(Net::Cluster, FIRST_HOST + host.number())
+    }
+
+    /// Hardware address of a host's card. It is fixed: a host that is switched on again must not meet its peers' stale ARP entries.
+    pub fn mac(self, net: Net, host: HostName) -> String {
+        // 02 = locally administered; 70:76:63 spells "pvc"
+        format!("02:70:76:63:{:02x}:{:02x}", self.index * 2 + net.number(), host.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn host(text: &str) -> HostName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn cluster_names_are_refused_that_would_not_fit_a_link() {
+        for good in ["a", "local", "demo2", "abcdefghi"] {
+            assert_eq!(good.parse::<ClusterName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "abcdefghij", "Local", "a-b", "2x", "a_b", "ä"] {
+            assert_eq!(bad.parse::<ClusterName>(), Err(NameError::Cluster(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn links_and_namespaces_fit_linux() {
+        let name: ClusterName = "abcdefghi".parse().unwrap();
+        for net in Net::ALL {
+            assert!(name.machine_link(net).len() <= 15);
+            assert!(host("hv32").hub_port(net).len() <= 15);
+        }
+        assert_eq!(name.host_netns(host("hv3")), "pvc-abcdefghi-hv3");
+    }
+
+    #[test]
+    fn host_names_have_one_spelling() {
+        assert_eq!(host("hv1").number(), 1);
+        assert_eq!(host("hv32").to_string(), "hv32");
+        for bad in ["hv0", "hv01", "hv33", "hv+1", "hv", "1", "HV1", "hv1 ", "hv300"] {
+            assert_eq!(bad.parse::<HostName>(), Err(NameError::Host(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_first_cluster() {
+        let plan = AddressPlan::new(0).unwrap();
+        assert_eq!(plan.host(host("hv1")).to_string(), "10.100.0.11");
+        assert_eq!(plan.hub(Net::Vm).to_string(), "10.101.0.1");
+        assert_eq!(plan.machine(Net::Cluster).to_string(), "10.100.0.254");
+        assert_eq!(plan.mac(Net::Vm, host("hv3")), "02:70:76:63:01:03");
+    }
+
+    #[test]
+    fn no_two_things_share_an_address_or_a_mac() {
+        let (mut addresses, mut macs) = (BTreeSet::new(), BTreeSet::new());
+        for index in 0..INDEX_COUNT {
+            let plan = AddressPlan::new(index).unwrap();
+            for net in Net::ALL {
+                for address in [plan.network(net), plan.hub(net), plan.machine(net)] {
+                    assert!(addresses.insert(address), "{address} twice");
+                }
+                for host in HostName::first(HOSTS_MAX) {
+                    assert!(macs.insert(plan.mac(net, host)));
+                }
+            }
+            for host in HostName::first(HOSTS_MAX) {
+                assert!(addresses.insert(plan.host(host)));
+            }
+        }
+        assert_eq!(AddressPlan::new(INDEX_COUNT), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! The seam between the store and what keeps its bytes. Two engines stand behind it: files on a disk, and
+//! memory for simulations. Nothing outside the engines knows which one it talks to.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use openraft::storage::IOFlushed;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::form::{IdentityForm, LogHeadForm};
+use crate::raft::TypeConfig;
+use crate::state::State;
+
+/// One change of the log. Changes are written in the order in which they are submitted.
+pub(crate) struct LogWrite {
+    /// Entries to append, as (index, encoded `LogEntryForm`); what lay at or behind the first is gone.
+    pub entries: Vec<(u64, Bytes)>,
+    /// The head as it is after this change.
+    pub head: LogHeadForm,
+    /// Entries up to here may be dropped from the engine.
+    pub purge: Option<u64>,
+    pub done: LogDone,
+}
+
+/// Whom to tell once a change, and all before it, is durable.
+pub(crate) enum LogDone {
+    Nobody,
+    Raft(IOFlushed<TypeConfig>),
+    Caller(oneshot::Sender<io::Result<()>>),
+}
+
+impl LogDone {
+    pub fn complete(self, result: io::Result<()>) {
+        match self {
+            LogDone::Nobody => {}
+            LogDone::Raft(flushed) => flushed.io_completed(result),
+            // The caller may have gone; the change is done all the same.
+            LogDone::Caller(caller) => drop(caller.send(result)),
+        }
+    }
+}
+
+/// Keeps the log and the vote.
+pub(crate) trait LogEngine: Send + Sync + 'static {
+    /// Takes the change over and returns at once; errors arrive by `done`. After one error all
+    /// later changes fail: what follows a hole must never be called durable.
+    fn submit(&self, write: LogWrite);
+
+    /// Entries `from..to`, all of them of changes that are `written`.
+    fn read(&self, from: u64, to: u64) -> io::Result<Vec<Bytes>>;
+
+    /// How many changes have been written, so that `read` finds their entries. `None` = the engine
+    /// does not read back: entries must stay in memory until they are purged.
+    fn written(&self) -> Option<u64>;
+
+    /// Waits until everything submitted is durable or has failed. No change is taken afterwards.
+    fn close(&self) -> oneshot::Receiver<()>;
+}
+
+/// Keeps checkpoints of the state.
+pub(crate) trait StateEngine: Send + Sync + 'static {
+    /// Makes `state` the durable checkpoint, in place of any earlier one. With `replace` it is
+    /// written without regard to what was there (a snapshot from elsewhere).
+    fn checkpoint(&self, state: Arc<State>, replace: bool) -> oneshot::Receiver<io::Result<()>>;
+
+    fn close(&self) -> oneshot::Receiver<()>;
+}
+
+/// What an engine found when it was opened.
+pub(crate) struct Opened {
+    pub identity: IdentityForm,
+    pub head: LogHeadForm,
+    /// Entries after `head.purged` up to `head.last`.
+    pub entries: Vec<(u64, Bytes)>,
+    /// The last durable checkpoint. `None` = there is none, or it was set aside.
+    pub checkpoint: Option<State>,
+    /// Why the checkpoint was set aside, for the alarm.
+    pub set_aside: Option<String>,
+    pub log: Arc<dyn LogEngine>,
+    pub state: Arc<dyn StateEngine>,
+    pub figures: Arc<IoFigures>,
+}
+
+/// Counters of an engine, for `Status` and the tests.
+#[derive(Debug, Default)]
+pub(crate) struct IoFigures {
+    log_syncs: AtomicU64,
+    log_changes: AtomicU64,
+    log_bytes: AtomicU64,
+    last_sync_us: AtomicU64,
+    slowest_sync_us: AtomicU64,
+    checkpoints: AtomicU64,
+    last_checkpoint_us: AtomicU64,
+    failure: Mutex<Option<String>>,
+}
+
+/// What the engine has done since it was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FsyncFigures {
+    /// Times that the log was made durable.
+    pub log_syncs: u64,
+    /// Appends, votes and purges that these made durable: more than one each under load.
+    pub log_changes: u64,
+    /// Bytes of entries appended.
+    pub log_bytes: u64,
+    pub last_sync_us: u64,
+    pub slowest_sync_us: u64,
+    pub checkpoints: u64,
+    pub last_checkpoint_us: u64,
+}
+
+impl IoFigures {
+    pub fn synced(&self, changes: u64, bytes: u64, us: u64) {
+        self.log_syncs.fetch_add(1, Ordering::Relaxed);
+        self.log_changes.fetch_add(changes, Ordering::Relaxed);
+        self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.last_sync_us.store(us, Ordering::Relaxed);
+        self.slowest_sync_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    pub fn checkpointed(&self, us: u64) {
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.last_checkpoint_us.store(us, Ordering::Relaxed);
+    }
+
+    /// Records the first failure; the later ones only follow from it.
+    pub fn failed(&self, what: String) {
+        tracing::error!("{what}");
+        self.failure.lock().get_or_insert(what);
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    pub fn log_bytes(&self) -> u64 {
+        self.log_bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn read(&self) -> FsyncFigures {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FsyncFigures {
+            log_syncs: get(&self.log_syncs),
+            log_changes: get(&self.log_changes),
+            log_bytes: get(&self.log_bytes),
+            last_sync_us: get(&self.last_sync_us),
+            slowest_sync_us: get(&self.slowest_sync_us),
+            checkpoints: get(&self.checkpoints),
+            last_checkpoint_us: get(&self.last_checkpoint_us),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Changing who takes part, one change at a time: add a learner, promote it to a voter, remove a member,
+//! hand leadership over. Ids are for life, and a change that would cost the quorum is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::rt::WatchReceiver;
+use openraft::{ChangeMembers, Precondition, ServerState};
+use tokio::time::Instant;
+
+use crate::form::decode;
+use crate::member::{Member, MemberId, MemberNode};
+use crate::raft::{Membership, TypeConfig};
+use crate::rpc::{HelloForm, RpcKind, TransportError};
+use crate::status::instant;
+use crate::store::Store;
+
+/// A learner may be promoted when it is this many entries behind, or fewer.
+const CLOSE_ENOUGH: u64 = 100;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    #[error("this member does not lead")]
+    NotLeader { leader: Option<Member> },
+    #[error("another change of members is under way; try again when it is done")]
+    Busy,
+    #[error("the number {id} is or was a member's; numbers are never used twice: take a new one")]
+    KnownId { id: MemberId },
+    #[error("there is no member {id}")]
+    NoSuchMember { id: MemberId },
+    #[error("member {id} votes already")]
+    AlreadyVoter { id: MemberId },
+    #[error("member {id} does not vote; promote it first")]
+    NotVoter { id: MemberId },
+    #[error("member {member} cannot be reached: {reason}")]
+    Unreachable { member: Member, reason: String },
+    #[error(
+        "member {member} has taken part in a cluster before: empty its data directory and give it a new number"
+    )]
+    NotPristine { member: Member },
+    #[error("member {id} is {behind} entries behind; wait until it has caught up")]
+    Lagging { id: MemberId, behind: u64 },
+    #[error("member {id} is the last voter")]
+    LastVoter { id: MemberId },
+    #[error(
+        "without member {id} only {alive} of {voters} voters would be alive, fewer than a quorum: \
+         bring another one back first"
+    )]
+    WouldLoseQuorum {
+        id: MemberId,
+        alive: usize,
+        voters: usize,
+    },
+    #[error("the outcome is unknown: {0}; look at the members before trying again")]
+    Unknown(String),
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+type Metrics = openraft::RaftMetrics<TypeConfig>;
+
+impl Store {
+    /// Adds a member that receives everything and does not vote yet. It must run, with an empty data
+    /// directory and a number that was never used, and be reachable at its address.
+    pub async fn add_learner(&self, member: Member) -> Result<(), MembersError> {
+        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
+        let metrics = self.leading()?;
+        let id = member.id;
+        let known = metrics.membership_config.membership().get_node(&id).is_some();
+        if id == 0 || known || self.view().is_known_member(id) {
+            return Err(MembersError::KnownId { id });
+        }
+        let incarnation = self.hello(&member).await?;
+        let node = MemberNode {
+            address: member.address,
+            incarnation,
+        };
+        self.change(
+            &metrics,
+            ChangeMembers::AddNodes(BTreeMap::from([(id, node)])),
+            true,
+        )
+        .await
+    }
+
+    /// Makes a learner that has caught up a voter. Waits a while for it to catch up.
+    pub async fn promote(&self, id: MemberId) -> Result<(), MembersError> {
+        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
+        let metrics = self.leading()?;
+        let membership = metrics.membership_config.membership();
+        if membership.get_node(&id).is_none() {
+            return Err(MembersError::NoSuchMember { id });
+        }
+        if membership.voter_ids().any(|voter| voter == id) {
+            return Err(MembersError::AlreadyVoter { id });
+        }
+        self.caught_up(id, Duration::from_secs(10)).await?;
+        let metrics = self.leading()?;
+        self.change(&metrics, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
+            .await
+    }
+
+    /// Removes a voter or a learner, dead or alive. Refused when the voters that would be left and are
+    /// alive are fewer than a quorum of them. A leader that removes itself hands over first.
+    pub async fn remove(&self, id: MemberId) -> Result<(), MembersError> {
+        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
+        let metrics = self.leading()?;
+        let membership = metrics.membership_config.membership();
+        if membership.get_node(&id).is_none() {
+            return Err(MembersError::NoSuchMember { id });
+        }
+        if !membership.voter_ids().any(|voter| voter == id) {
+            return self
+                .change(&metrics, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
+                .await;
+        }
+        self.check_quorum_without(id, membership, &metrics)?;
+        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false)
+            .await
+    }
+
+    /// Asks a voter to take over. Returns when it was asked; `leadership` and `status` show the rest.
+    pub async fn transfer_leadership(&self, to: MemberId) -> Result<(), MembersError> {
+        let metrics = self.leading()?;
+        if to == metrics.id {
+            return Ok(());
+        }
+        let membership = metrics.membership_config.membership();
+        if membership.get_node(&to).is_none() {
+            return Err(MembersError::NoSuchMember { id: to });
+        }
+        if !membership.voter_ids().any(|voter| voter == to) {
+            return Err(MembersError::NotVoter { id: to });
+        }
+        self.inner
+            .raft
+            .trigger()
+            .transfer_leader(to)
+            .await
+            .map_err(|_| MembersError::Stopped)
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.inner.raft.metrics().borrow_watched().clone()
+    }
+
+    /// The metrics, if this member leads.
+    fn leading(&self) -> Result<Metrics, MembersError> {
+        let metrics = self.metrics();
+        if metrics.running_state.is_err() || self.inner.is_closing() {
+            return Err(MembersError::Stopped);
+        }
+        if metrics.state == ServerState::Leader {
+            return Ok(metrics);
+        }
+        let node = |id| {
+            metrics
+                .membership_config
+                .membership()
+                .get_node(&id)
+                .map(|n| n.member(id))
+        };
+        Err(MembersError::NotLeader {
+            leader: metrics.current_leader.and_then(node),
+        })
+    }
+
+    /// Asks the new member for its incarnation.
+    async fn hello(&self, member: &Member) -> Result<u64, MembersError> {
+        let caller = &self.inner.caller;
+        let deadline = self.inner.options.timing.append();
+        let answer = caller.call(member, 0, RpcKind::Hello, Vec::new(), deadline).await;
+        let answer = answer.map_err(|error| MembersError::Unreachable {
+            member: member.clone(),
+            reason: match error {
+                TransportError::Remote(reason) => reason,
+                other => other.to_string(),
+            },
+        })?;
+        let hello: HelloForm = decode("hello", answer).map_err(|error| MembersError::Unreachable {
+            member: member.clone(),
+            reason: error.to_string(),
+        })?;
+        if !hello.pristine || hello.incarnation == 0 {
+            return Err(MembersError::NotPristine {
+                member: member.clone(),
+            });
+        }
+        Ok(hello.incarnation)
+    }
+
+    async fn caught_up(&self, id: MemberId, most: Duration) -> Result<(), MembersError> {
+        let until = Instant::now() + most;
+        loop {
+            let metrics = self.leading()?;
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|r| r.get(&id))
+                .cloned()
+                .flatten();
+            let last = metrics.last_log_index.unwrap_or(0);
+            let behind = last.saturating_sub(matched.map_or(0, |id| id.index()));
+            // The entry that added it must be there: it carries the incarnation by which it may vote.
+            let added = metrics.membership_config.log_id().as_ref();
+            if matched.as_ref() >= added && behind <= CLOSE_ENOUGH {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                return Err(MembersError::Lagging { id, behind });
+            }
+            tokio::time::sleep(self.inner.options.timing.heartbeat / 3).await;
+        }
+    }
+
+    fn check_quorum_without(
+        &self,
+        id: MemberId,
+        membership: &Membership,
+        metrics: &Metrics,
+    ) -> Result<(), MembersError> {
+        let left: BTreeSet<MemberId> = membership.voter_ids().filter(|voter| *voter != id).collect();
+        if left.is_empty() {
+            return Err(MembersError::LastVoter { id });
+        }
+        let recent = self.inner.options.timing.contact_lost();
+        let answers = |voter: &MemberId| {
+            let sent = metrics
+                .heartbeat
+                .as_ref()
+                .and_then(|h| h.get(voter))
+                .copied()
+                .flatten();
+            *voter == metrics.id || sent.is_some_and(|sent| instant(sent).elapsed() < recent)
+        };
+        let alive = left.iter().filter(|voter| answers(voter)).count();
+        if alive > left.len() / 2 {
+            return Ok(());
+        }
+        Err(MembersError::WouldLoseQuorum {
+            id,
+            alive,
+            voters: left.len(),
+        })
+    }
+
+    async fn change(
+        &self,
+        seen: &Metrics,
+        change: ChangeMembers<MemberId, MemberNode>,
+        retain: bool,
+    ) -> Result<(), MembersError> {
+        if seen.membership_config != seen.committed_membership_config {
+            return Err(MembersError::Busy);
+        }
+        // What was checked above must be what is changed.
+        let unchanged = Precondition::LastMembershipLogId {
+            last_membership_log_id: *seen.membership_config.log_id(),
+        };
+        match self
+            .inner
+            .raft
+            .change_membership_if(change, retain, [unchanged])
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                let leader = forward
+                    .leader_id
+                    .zip(forward.leader_node)
+                    .map(|(id, node)| node.member(id));
+                Err(MembersError::NotLeader { leader })
+            }
+            Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_))) => Err(MembersError::Busy),
+            Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
+                use openraft::errors::ChangeMembershipError as E;
+                match error {
+                    E::InProgress(_) | E::UncommittedLeaderLog(_) => Err(MembersError::Busy),
+                    other => Err(MembersError::Unknown(other.to_string())),
+                }
+            }
+            Err(RaftError::APIError(other)) => Err(MembersError::Unknown(other.to_string())),
+            Err(RaftError::Fatal(fatal)) => Err(MembersError::Unknown(fatal.to_string())),
+        }
+    }
+}
