@@ -1,5 +1,8 @@
 //! The daemon's configuration file as bootstrap writes it. `pvcd` reads it with unknown keys refused.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// Where `pvcd` looks for its configuration.
@@ -7,12 +10,73 @@ pub const PATH: &str = "/etc/pvc/pvcd.toml";
 /// Port on which every `pvcd` listens.
 pub const PORT: u16 = 7741;
 
+/// `/etc/pvc/pvcd.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DaemonConfig {
+    /// Name of this node; the certificate must carry it.
+    pub node: String,
+    /// The cluster's id; a data directory or a peer of another cluster is refused.
+    pub cluster_id: String,
+    /// Whether this node votes and answers clients, or only runs guests.
+    pub role: Role,
+    /// Where the daemon keeps the replicated log and its own notes.
+    pub data_dir: PathBuf,
+    /// Directory with `ca.pem`, `node.pem` and `node.key`.
+    pub identity_dir: PathBuf,
+    /// Directory with the CA's `root.pem` and `root.key`: coordinators only, for they sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_dir: Option<PathBuf>,
+    /// Address and port on which it listens, which are also those that others are told.
+    pub listen: SocketAddr,
+    /// Coordinators to begin with; the store knows better once it is reached.
+    #[serde(default)]
+    pub coordinators: Vec<Coordinator>,
+    pub hypervisor: Hypervisor,
+    /// Directories for volumes, by the name of their pool.
+    #[serde(default)]
+    pub storage: Vec<Storage>,
+}
+
+/// What a node is in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Coordinator,
+    Hypervisor,
+}
+
+/// A coordinator's name and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coordinator {
+    pub node: String,
+    pub address: SocketAddr,
+}
+
 /// How guests are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hypervisor {
+    /// How the node's own libvirtd is reached.
+    pub uri: String,
+    /// Emulation, or the processor's help; never guessed, for libvirt offers the latter where it does not work.
+    pub virt_type: VirtType,
+}
+
+/// Kind of libvirt domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VirtType {
-    /// Pure emulation.
     Qemu,
-    /// With the processor's help; never guessed, for libvirt offers it where it does not work.
     Kvm,
+}
+
+/// A pool of the directory storage driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    pub pool: String,
+    /// The same files must be seen here by all nodes.
+    pub directory: PathBuf,
 }

@@ -4,6 +4,7 @@
 
 pub mod daemon_config;
 pub mod durable_file;
+pub mod found;
 pub mod guest;
 pub mod libvirt_pki;
 pub mod local;

@@ -8,7 +8,7 @@ use pvc_bootstrap::local::bring_up::{self, UpOptions};
 use pvc_bootstrap::local::cut::Cut;
 use pvc_bootstrap::local::plan::{ClusterName, HostName, Net};
 use pvc_bootstrap::local::state::{ClusterDir, DEFAULT_ROOT};
-use pvc_bootstrap::local::{enter, init, power, processes, status, teardown, wiring};
+use pvc_bootstrap::local::{enrolment, enter, init, power, processes, status, teardown, wiring};
 
 #[derive(Debug, Args)]
 pub struct LocalArgs {
@@ -159,7 +159,10 @@ impl LocalArgs {
                     pvcd,
                     bootstrap,
                 };
-                bring_up::hosts_up(&dir, &options, &mut tell).await?;
+                let state = bring_up::hosts_up(&dir, &options, &mut tell).await?;
+                enrolment::enrol(&dir, &state, &mut tell).await?;
+                enrolment::wait_for_libvirt(&dir, &state).await?;
+                tell("every host's libvirtd listens");
                 Ok(())
             }
             LocalCommand::Down => {

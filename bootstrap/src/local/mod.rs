@@ -11,6 +11,7 @@
 
 pub mod bring_up;
 pub mod cut;
+pub mod enrolment;
 pub mod enter;
 pub mod host_disk;
 pub mod index;
