@@ -1,0 +1,313 @@
+//! One transport over several coordinators: asks the one that is likeliest to answer, goes to the next when
+//! it does not, follows the leader, and gives up at the deadline.
+//!
+//! A call whose request is one message is kept and sent again: writes carry a request id, so that the
+//! cluster makes them once. A stream of the client's is sent once.
+
+use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::request::Parts;
+use http_body_util::{BodyExt, Full};
+use parking_lot::Mutex;
+use pvc_identity::ConnectError;
+use pvc_proto::{Method, ServedBy, method};
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::body::Body;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tower::{Service, ServiceExt};
+
+use crate::dial::{Trust, channel};
+use crate::streaming_body::Unread;
+use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
+
+/// Metadata of an answer: the leader's address (host:port).
+pub const LEADER_HINT: &str = "pvc-leader";
+/// Coordinators that are remembered, those learned from hints with them.
+const KNOWN_MAX: usize = 16;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Sent as `authorization: Bearer …`.
+    pub token: Option<String>,
+    /// For a whole call with all its attempts, where the call has no `grpc-timeout`. For a stream of the
+    /// server's: until it begins.
+    pub deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { token: None, deadline: Duration::from_secs(30) }
+    }
+}
+
+/// A tonic transport: `VmServiceClient::new(coordinators.clone())`. Clones share what they learn.
+#[derive(Clone, Debug)]
+pub struct Coordinators(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    trust: Trust,
+    token: Option<HeaderValue>,
+    deadline: Duration,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    coordinators: Vec<(String, Option<Channel>)>,
+    /// The last that answered.
+    good: Option<String>,
+    leader: Option<String>,
+}
+
+impl Coordinators {
+    /// `addresses` are `host:port`. Nothing is connected yet.
+    pub fn new(addresses: &[String], trust: Trust, options: Options) -> Self {
+        let token = options.token.and_then(|token| {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        let coordinators = addresses.iter().map(|address| (address.clone(), None)).collect();
+        let known = Mutex::new(Known { coordinators, ..Known::default() });
+        Coordinators(Arc::new(Shared { trust, token, deadline: options.deadline, known }))
+    }
+
+    /// Takes a list of coordinators in place of the one it has, such as when members have changed.
+    pub fn replace(&self, addresses: &[String]) {
+        let mut known = self.0.known.lock();
+        let mut old = std::mem::take(&mut known.coordinators);
+        known.coordinators = addresses
+            .iter()
+            .map(|address| {
+                let kept = old.iter_mut().find(|(other, _)| other == address);
+                (address.clone(), kept.and_then(|(_, channel)| channel.take()))
+            })
+            .collect();
+    }
+
+    /// The leader's address as it was last told.
+    pub fn leader(&self) -> Option<String> {
+        self.0.known.lock().leader.clone()
+    }
+}
+
+impl Service<http::Request<Body>> for Coordinators {
+    type Response = http::Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.call(request).await })
+    }
+}
+
+/// What is sent in every attempt.
+enum Payload {
+    Message(Bytes),
+    Stream(Unread),
+}
+
+impl Shared {
+    async fn call(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+        let (mut parts, body) = request.into_parts();
+        let method = method(parts.uri.path());
+        let asked =
+            parts.headers.get("grpc-timeout").and_then(|v| v.to_str().ok()).and_then(parse_grpc_timeout);
+        let budget = asked.unwrap_or(self.deadline);
+        if let Some(token) = &self.token {
+            parts.headers.insert(http::header::AUTHORIZATION, token.clone());
+        }
+        // What is not ours may stream either way.
+        let payload = match method {
+            Some(method) if !method.client_streaming => Payload::Message(body.collect().await?.to_bytes()),
+            Some(_) | None => Payload::Stream(Unread::new(body)),
+        };
+        self.tour(&parts, &payload, method, budget).await
+    }
+
+    async fn tour(
+        &self,
+        parts: &Parts,
+        payload: &Payload,
+        method: Option<&Method>,
+        budget: Duration,
+    ) -> Result<http::Response<Body>, Status> {
+        let deadline = Instant::now() + budget;
+        let mut tour = Tour::default();
+        loop {
+            let order = self.order(method);
+            let Some(address) = tour.next(&order) else {
+                let pause = if tour.is_hopeless() { None } else { Some(tour.next_round(rand::random())) };
+                match pause {
+                    Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
+                    Some(_) | None => return Err(tour.failure(budget)),
+                }
+                continue;
+            };
+            match self.attempt(address, parts, payload, method, deadline).await {
+                Ok(response) => {
+                    self.known.lock().good = Some(address.clone());
+                    return Ok(response);
+                }
+                Err(trouble) => {
+                    tracing::debug!(%address, ?trouble, path = parts.uri.path(), "a coordinator did not answer");
+                    self.forget(address);
+                    tour.note(address, trouble);
+                }
+            }
+            let spent = matches!(payload, Payload::Stream(unread) if !unread.is_unread());
+            if spent || Instant::now() >= deadline {
+                return Err(tour.failure(budget));
+            }
+        }
+    }
+
+    /// All addresses, the likeliest first.
+    fn order(&self, method: Option<&Method>) -> Vec<String> {
+        let known = self.known.lock();
+        let leader = known.leader.clone().filter(|_| method.is_some_and(|m| m.served_by == ServedBy::Leader));
+        let mut order: Vec<String> = Vec::new();
+        let all = known.coordinators.iter().map(|(address, _)| address.clone());
+        for address in leader.into_iter().chain(known.good.clone()).chain(all) {
+            if !order.contains(&address) {
+                order.push(address);
+            }
+        }
+        order
+    }
+
+    /// It is not asked first any more.
+    fn forget(&self, address: &str) {
+        let mut known = self.known.lock();
+        known.good.take_if(|good| good == address);
+        known.leader.take_if(|leader| leader == address);
+    }
+
+    fn learn_leader(&self, headers: &http::HeaderMap) {
+        let Some(hint) = headers.get(LEADER_HINT).and_then(|value| value.to_str().ok()) else { return };
+        let valid = hint.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some());
+        if valid {
+            self.known.lock().leader = Some(hint.to_owned());
+        }
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel, Trouble> {
+        let mut known = self.known.lock();
+        if let Some((_, Some(channel))) = known.coordinators.iter().find(|(other, _)| other == address) {
+            return Ok(channel.clone());
+        }
+        let new = channel(address, &self.trust)
+            .map_err(|_| Trouble::Broken("is not an address (host:port)".to_owned()))?;
+        let slot = known.coordinators.iter_mut().find(|(other, _)| other == address);
+        if let Some((_, slot)) = slot {
+            *slot = Some(new.clone());
+        } else if known.coordinators.len() < KNOWN_MAX {
+            known.coordinators.push((address.to_owned(), Some(new.clone())));
+        }
+        Ok(new)
+    }
+
+    /// One coordinator is asked once.
+    async fn attempt(
+        &self,
+        address: &str,
+        parts: &Parts,
+        payload: &Payload,
+        method: Option<&Method>,
+        deadline: Instant,
+    ) -> Result<http::Response<Body>, Trouble> {
+        let mut channel = self.channel(address)?;
+        let now = Instant::now();
+        let (body, until) = match payload {
+            Payload::Message(bytes) => {
+                let part = attempt_time(deadline.saturating_duration_since(now));
+                (Body::new(Full::new(bytes.clone())), now + part)
+            }
+            // The server may answer only after much has been said.
+            Payload::Stream(unread) => (unread.body(), now + Duration::from_secs(365 * 24 * 3600)),
+        };
+        let request = http::Request::from_parts(parts.clone(), body);
+        let is_message = matches!(payload, Payload::Message(_));
+        let whole = is_message && method.is_some_and(|m| !m.server_streaming);
+        let answer = async {
+            let ready = channel.ready().await.map_err(|error| broken(&error))?;
+            let response = ready.call(request).await.map_err(|error| broken(&error))?;
+            self.learn_leader(response.headers());
+            let status = Status::from_header_map(response.headers());
+            refuse_unavailable(status, is_message)?;
+            if whole { self.collect(response).await } else { Ok(response) }
+        };
+        timeout_at(until, answer).await.unwrap_or(Err(Trouble::Silent))
+    }
+
+    /// Waits for the whole answer, so that a connection that breaks in the middle is noticed here.
+    async fn collect(&self, response: http::Response<Body>) -> Result<http::Response<Body>, Trouble> {
+        let (parts, body) = response.into_parts();
+        let collected =
+            body.collect().await.map_err(|status| Trouble::Broken(status.message().to_owned()))?;
+        let trailers = collected.trailers().cloned();
+        if let Some(trailers) = &trailers {
+            self.learn_leader(trailers);
+            refuse_unavailable(Status::from_header_map(trailers), true)?;
+        }
+        let data = Full::new(collected.to_bytes());
+        let body = match trailers {
+            Some(trailers) => Body::new(data.with_trailers(std::future::ready(Some(Ok(trailers))))),
+            // An answer that is headers only carries its status there.
+            None => Body::new(data),
+        };
+        Ok(http::Response::from_parts(parts, body))
+    }
+}
+
+fn refuse_unavailable(status: Option<Status>, may_retry: bool) -> Result<(), Trouble> {
+    match status {
+        Some(status) if may_retry && status.code() == Code::Unavailable => Err(Trouble::Unavailable(status)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Finds what is worth telling in what the transport wrapped around it.
+fn broken(error: &tonic::transport::Error) -> Trouble {
+    let mut text = error.to_string();
+    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(inner) = cause {
+        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
+            let text = with_sources(connect);
+            return match connect {
+                ConnectError::NotTrusted { .. } => Trouble::NotTrusted(connect.to_string()),
+                ConnectError::Dial { .. }
+                | ConnectError::TimedOut { .. }
+                | ConnectError::Handshake { .. }
+                | ConnectError::Setup(_) => Trouble::Broken(text),
+            };
+        }
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    Trouble::Broken(text)
+}
+
+fn with_sources(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
