@@ -1,0 +1,4 @@
+//! What a user of `pvc-bootstrap` would notice, tried with real namespaces, libvirt and qemu. Needs root.
+
+mod bench;
+mod local;
