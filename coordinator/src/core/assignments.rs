@@ -1,0 +1,204 @@
+//! What concerns one node: first everything, then what has changed of it. Level-triggered: a node that
+//! is slow gets the sum of what it missed, never a queue of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use imbl::ordmap::DiffItem;
+use pvc_model::{Name, Node, Uid, Vm, Volume, World};
+use tokio::time::Instant;
+
+use super::error::WatchStop;
+use super::watch::ObjectWatch;
+
+/// Where other nodes' changes only move the revision on, the node learns of it this much later.
+const BOOKMARK_DELAY: Duration = Duration::from_millis(500);
+
+/// Everything that concerns a node, or what has changed of it since the last message.
+#[derive(Clone, Debug)]
+pub struct Assignments {
+    pub revision: u64,
+    /// Everything: what is not in here no longer concerns the node.
+    pub full: bool,
+    /// VMs placed here, migrating hither or thither, or observed here.
+    pub vms: Vec<Arc<Vm>>,
+    pub vms_gone: Vec<Uid>,
+    /// Volumes of those VMs, and those that the node works on.
+    pub volumes: Vec<Arc<Volume>>,
+    pub volumes_gone: Vec<Name>,
+    /// The node itself, when it has changed.
+    pub node: Option<Arc<Node>>,
+    /// The world that this is taken from.
+    pub world: World,
+}
+
+impl Assignments {
+    fn is_empty(&self) -> bool {
+        !self.full
+            && self.vms.is_empty()
+            && self.vms_gone.is_empty()
+            && self.volumes.is_empty()
+            && self.volumes_gone.is_empty()
+            && self.node.is_none()
+    }
+}
+
+/// One node's stream. Dropping it ends it.
+pub struct AssignmentStream {
+    node: Name,
+    watch: ObjectWatch,
+    told: Told,
+    bookmark: Option<(Instant, u64)>,
+    first: Option<Assignments>,
+}
+
+impl AssignmentStream {
+    pub(super) fn new(node: Name, world: World, watch: ObjectWatch) -> Self {
+        let mut told = Told::default();
+        let mut first = told.step(&node, &world);
+        first.full = true;
+        AssignmentStream { node, watch, told, bookmark: None, first: Some(first) }
+    }
+
+    /// The next message. An error ends the stream: the node asks again, here or elsewhere.
+    pub async fn next(&mut self) -> Result<Assignments, WatchStop> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        loop {
+            let due = self.bookmark.map(|(due, _)| due);
+            let bookmark = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let revision = tokio::select! {
+                biased;
+                woken = self.watch.wake() => match woken {
+                    // What was missed is in the world; only the wake-ups were too many.
+                    Err(WatchStop::TooSlow | WatchStop::Compacted) => return Err(WatchStop::TooSlow),
+                    woken => woken?,
+                },
+                () = bookmark => {
+                    let (_, revision) = self.bookmark.take().unwrap_or((Instant::now(), self.told.world.revision));
+                    return Ok(self.told.nothing(revision));
+                }
+            };
+            if revision <= self.told.world.revision {
+                continue;
+            }
+            let world = self.watch.world_at(revision).await?;
+            let message = self.told.step(&self.node, &world);
+            if !message.is_empty() {
+                self.bookmark = None;
+                return Ok(message);
+            }
+            let due = self.bookmark.map_or_else(|| Instant::now() + BOOKMARK_DELAY, |(due, _)| due);
+            self.bookmark = Some((due, message.revision));
+        }
+    }
+}
+
+/// What the node has been told so far.
+#[derive(Default)]
+struct Told {
+    world: World,
+    node: Option<Arc<Node>>,
+    vms: BTreeMap<Uid, Arc<Vm>>,
+    volumes: BTreeMap<Name, Arc<Volume>>,
+    /// Volumes that the node works on.
+    works_on: BTreeSet<Name>,
+}
+
+impl Told {
+    fn nothing(&self, revision: u64) -> Assignments {
+        Assignments {
+            revision,
+            full: false,
+            vms: Vec::new(),
+            vms_gone: Vec::new(),
+            volumes: Vec::new(),
+            volumes_gone: Vec::new(),
+            node: None,
+            world: self.world.clone(),
+        }
+    }
+
+    /// Goes on to `world`; the cost is that of what has changed, and of the node's own VMs when any of them has.
+    fn step(&mut self, node: &Name, world: &World) -> Assignments {
+        let older = std::mem::replace(&mut self.world, world.clone());
+        let mut message = self.nothing(world.revision);
+        let own = world.nodes.get(node);
+        if own != self.node.as_ref() {
+            self.node = own.cloned();
+            message.node = own.cloned();
+        }
+        let mut look_at_volumes = false;
+        let mut seen = BTreeSet::new();
+        for item in older.vms.diff(&world.vms) {
+            let (DiffItem::Add(_, vm) | DiffItem::Update { old: (_, vm), .. } | DiffItem::Remove(_, vm)) =
+                item;
+            // By uid: a renamed VM is one that goes and one that comes.
+            if !seen.insert(vm.uid()) {
+                continue;
+            }
+            let now = world.vm_by_uid(vm.uid()).filter(|vm| concerns(vm, node));
+            look_at_volumes |= self.tell_vm(vm.uid(), now, &mut message);
+        }
+        for item in older.volumes.diff(&world.volumes) {
+            let (DiffItem::Add(name, _)
+            | DiffItem::Update { old: (name, _), .. }
+            | DiffItem::Remove(name, _)) = item;
+            let works = world.volumes.get(name).is_some_and(|v| v.status.worker.as_ref() == Some(node));
+            let worked = if works { self.works_on.insert(name.clone()) } else { self.works_on.remove(name) };
+            look_at_volumes |= worked || self.volumes.contains_key(name) || self.uses(name);
+        }
+        if look_at_volumes {
+            self.tell_volumes(world, &mut message);
+        }
+        message
+    }
+
+    fn uses(&self, volume: &Name) -> bool {
+        self.vms.values().any(|vm| vm.spec.disks.iter().any(|disk| disk.volume == *volume))
+    }
+
+    fn tell_vm(&mut self, uid: Uid, now: Option<&Arc<Vm>>, message: &mut Assignments) -> bool {
+        match now {
+            Some(vm) if self.vms.get(&uid) == Some(vm) => false,
+            Some(vm) => {
+                self.vms.insert(uid, Arc::clone(vm));
+                message.vms.push(Arc::clone(vm));
+                true
+            }
+            None => {
+                let known = self.vms.remove(&uid).is_some();
+                if known {
+                    message.vms_gone.push(uid);
+                }
+                known
+            }
+        }
+    }
+
+    fn tell_volumes(&mut self, world: &World, message: &mut Assignments) {
+        let of_vms = self.vms.values().flat_map(|vm| vm.spec.disks.iter().map(|disk| &disk.volume));
+        let now: BTreeMap<Name, Arc<Volume>> = of_vms
+            .chain(&self.works_on)
+            .filter_map(|name| Some((name.clone(), Arc::clone(world.volumes.get(name)?))))
+            .collect();
+        message.volumes_gone.extend(self.volumes.keys().filter(|name| !now.contains_key(*name)).cloned());
+        let changed = now.iter().filter(|(name, volume)| self.volumes.get(*name) != Some(volume));
+        message.volumes.extend(changed.map(|(_, volume)| Arc::clone(volume)));
+        self.volumes = now;
+    }
+}
+
+/// Placed on `node`, migrating hither or thither, or seen there.
+fn concerns(vm: &Vm, node: &Name) -> bool {
+    vm.placed_on(node)
+        || vm.migration.as_ref().is_some_and(|m| m.from == *node || m.to == *node)
+        || vm.observed.as_ref().is_some_and(|o| o.node == *node)
+}

@@ -1,0 +1,267 @@
+//! The handle by which everything else reaches the core: cheap to clone, safe to share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pvc_model::command::{VmReport, VolumeReport};
+use pvc_model::node::NodeFacts;
+use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, World, decide};
+use raft_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::assignments::AssignmentStream;
+use super::controllers;
+use super::environment::Environment;
+use super::error::{ReadError, SubmitError, WatchStop};
+use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
+use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
+use super::leader::leader_name;
+use super::watch::ObjectWatch;
+use super::world::WorldFeed;
+
+/// A follower without a leader, and a watch that was cut, look again this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Debug)]
+pub struct CoordinatorOptions {
+    /// G: a node that was silent for longer is unreachable.
+    pub grace: Duration,
+    /// A heartbeat is acknowledged when a quorum has answered a Raft heartbeat sent less than this ago.
+    /// Not longer than the shortest election timeout.
+    pub lease: Duration,
+    /// How long a linearizable read may take.
+    pub read_deadline: Duration,
+}
+
+impl Default for CoordinatorOptions {
+    fn default() -> Self {
+        CoordinatorOptions {
+            grace: Duration::from_secs(3),
+            lease: raft_store::Timing::default().election_min,
+            read_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The core of one coordinator. Clones share it.
+#[derive(Clone)]
+pub struct Coordinator {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub store: Store,
+    pub feed: Arc<WorldFeed>,
+    pub hearts: Heartbeats,
+    pub environment: Arc<dyn Environment>,
+    pub options: CoordinatorOptions,
+    /// The term in which this coordinator decides now.
+    pub leading: watch::Receiver<Option<u64>>,
+    queue: mpsc::Sender<Request>,
+    stats: Arc<LaneStats>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Coordinator {
+    /// Starts the lane, the feed and the controllers' supervisor on an open store.
+    pub fn start(store: Store, environment: Arc<dyn Environment>, options: CoordinatorOptions) -> Self {
+        let feed = WorldFeed::new(&store.view());
+        let (queue, requests) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let (leading, led) = watch::channel(None);
+        let stats = Arc::new(LaneStats::default());
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let lane = Lane {
+            store: store.clone(),
+            feed: Arc::clone(&feed),
+            environment: Arc::clone(&environment),
+            queue: requests,
+            leading,
+            stats: Arc::clone(&stats),
+            last_now_ms: 0,
+        };
+        let hearts = Heartbeats::default();
+        let shared = Shared {
+            store,
+            feed,
+            hearts,
+            environment,
+            options,
+            leading: led,
+            queue,
+            stats,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+        };
+        let coordinator = Coordinator { shared: Arc::new(shared) };
+        tasks.spawn(lane.run(stop.clone()));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(follow(
+            coordinator.shared.store.clone(),
+            Arc::clone(&coordinator.shared.feed),
+        )));
+        tasks.spawn(controllers::supervise(coordinator.clone(), stop));
+        tasks.close();
+        coordinator
+    }
+
+    /// Stops the core's tasks and waits for them. The store is left open.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.wait().await;
+    }
+
+    /// Decides and commits a command. `actor` is for the audit ("admin/root"); a command repeated with
+    /// the same `request_id` within ten minutes is answered with what was recorded the first time.
+    pub async fn submit(
+        &self,
+        command: Command,
+        actor: &str,
+        request_id: Option<String>,
+    ) -> Result<Committed, SubmitError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { command, actor: actor.to_owned(), request_id, answer };
+        self.shared.queue.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SubmitError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SubmitError::Stopped,
+        })?;
+        let dropped = || SubmitError::Unknown("leadership changed in between".to_owned());
+        answered.await.unwrap_or_else(|_| Err(dropped()))
+    }
+
+    /// Decides on the world as it is, and changes nothing: what `submit` would do now.
+    pub fn check(&self, world: &World, command: &Command, actor: &str) -> Result<Changes, Rejection> {
+        decide(world, command, &mut self.context(actor))
+    }
+
+    pub(super) fn context(&self, actor: &str) -> Context {
+        let environment = &self.shared.environment;
+        Context::new(Timestamp(environment.wall_now_ms()), actor, environment.seed())
+    }
+
+    /// The world as this coordinator has it now; may lag.
+    pub fn world(&self) -> World {
+        self.shared.feed.current()
+    }
+
+    /// The world with every write in it that was acknowledged before the call.
+    pub async fn linearizable_world(&self) -> Result<World, ReadError> {
+        let read = tokio::time::timeout(self.shared.options.read_deadline, self.shared.store.linearizable());
+        match read.await {
+            Ok(Ok(view)) => Ok(self.shared.feed.advance(&view)),
+            Ok(Err(error)) => Err(ReadError::NotConfirmed(error.to_string())),
+            Err(_) => Err(ReadError::NotConfirmed("nobody answered in time".to_owned())),
+        }
+    }
+
+    /// Told with each new revision.
+    pub fn worlds(&self) -> watch::Receiver<World> {
+        self.shared.feed.subscribe()
+    }
+
+    /// The term in which this coordinator leads and decides; None: it does not.
+    pub fn leading(&self) -> Option<u64> {
+        *self.shared.leading.borrow()
+    }
+
+    /// Told when `leading` changes.
+    pub fn leadership(&self) -> watch::Receiver<Option<u64>> {
+        self.shared.leading.clone()
+    }
+
+    /// The node that leads, as far as this coordinator knows.
+    pub fn leader(&self) -> Option<Name> {
+        leader_name(&self.shared.store, &self.world())
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    pub fn environment(&self) -> &dyn Environment {
+        &*self.shared.environment
+    }
+
+    pub fn lane_stats(&self) -> &LaneStats {
+        &self.shared.stats
+    }
+
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.shared.hearts
+    }
+
+    /// A node's sign of life. Acknowledged only by the leader and only within its own lease: the node's
+    /// permission to act rests on it.
+    pub fn heartbeat(&self, node: &Name, beat: Heartbeat) -> Result<HeartbeatAck, SubmitError> {
+        let Some(term) = self.leading() else {
+            return Err(SubmitError::NotLeader { leader: self.leader() });
+        };
+        let world = self.world();
+        world.node(node)?;
+        let sequence = beat.sequence;
+        self.shared.hearts.hear(node, beat);
+        if !self.shared.store.quorum_acked_within(self.shared.options.lease) {
+            return Err(SubmitError::NotLeader { leader: None });
+        }
+        Ok(HeartbeatAck { sequence, term, revision: world.revision })
+    }
+
+    /// What a node has seen and done.
+    pub async fn report(
+        &self,
+        node: &Name,
+        session: u64,
+        vms: Vec<VmReport>,
+        volumes: Vec<VolumeReport>,
+        facts: Option<NodeFacts>,
+        request_id: Option<String>,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::Report { node: node.clone(), session, vms, volumes, facts };
+        self.submit(command, &format!("node/{node}"), request_id).await
+    }
+
+    /// What is to be done on a node: all of it (linearizable), then changes.
+    pub async fn assignments(&self, node: &Name) -> Result<AssignmentStream, AssignmentsError> {
+        let world = self.linearizable_world().await?;
+        world.node(node)?;
+        let watch = self.watch(world.revision)?;
+        Ok(AssignmentStream::new(node.clone(), world, watch))
+    }
+
+    /// Changes of all objects after `revision`.
+    pub fn watch(&self, revision: u64) -> Result<ObjectWatch, WatchStop> {
+        let watcher = self.shared.store.watch(revision)?;
+        Ok(ObjectWatch::new(watcher, self.worlds()))
+    }
+}
+
+/// Why a node can't be told its assignments here and now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssignmentsError {
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Watch(#[from] WatchStop),
+}
+
+/// Keeps the world in step with what is applied here, whoever leads.
+async fn follow(store: Store, feed: Arc<WorldFeed>) {
+    loop {
+        let mut watcher = match store.watch(feed.current().revision) {
+            Ok(watcher) => watcher,
+            Err(_) => {
+                // No leader, or a snapshot has replaced everything: the difference of views tells all.
+                feed.advance(&store.view());
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
+            }
+        };
+        while watcher.next().await.is_ok() {
+            feed.advance(&store.view());
+        }
+    }
+}

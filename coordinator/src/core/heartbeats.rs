@@ -1,0 +1,229 @@
+//! What the leader has heard from nodes in its term: kept in memory, never stored. When a node was
+//! last heard, its load, and how far its long work has come.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pvc_model::Name;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A node's sign of life.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// Rises with each start of the node's daemon.
+    pub session: u64,
+    /// Rises by one with each heartbeat of a session.
+    pub sequence: u64,
+    pub load: Load,
+    pub progress: Vec<Progress>,
+}
+
+/// How busy a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// 1-minute load average.
+    pub load: f64,
+    /// MiB.
+    pub memory_used_mib: u64,
+    /// Guests running now.
+    pub vms_running: u32,
+}
+
+/// How far a task's present stage has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub task: Name,
+    /// 0 to 100.
+    pub percent: u32,
+    /// What the figures are: "83 of 128 MiB".
+    pub text: String,
+}
+
+/// What an acknowledged heartbeat tells the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatAck {
+    pub sequence: u64,
+    pub term: u64,
+    /// The node may not rely on a view of the cluster that is older than this for long.
+    pub revision: u64,
+}
+
+#[derive(Debug)]
+struct Heard {
+    at: Instant,
+    session: u64,
+    sequence: u64,
+    load: Load,
+}
+
+#[derive(Debug)]
+struct Inner {
+    armed: Instant,
+    heard: HashMap<Name, Heard>,
+    progress: HashMap<Name, (Name, Progress)>,
+}
+
+/// The leader's memory of heartbeats. Emptied with each new term.
+#[derive(Debug)]
+pub struct Heartbeats {
+    inner: Mutex<Inner>,
+    /// Told when a node was heard for the first time in this term, or after a silence.
+    pub(super) noticed: Notify,
+    progress_changed: watch::Sender<()>,
+}
+
+impl Default for Heartbeats {
+    fn default() -> Self {
+        let inner = Inner { armed: Instant::now(), heard: HashMap::new(), progress: HashMap::new() };
+        Heartbeats {
+            inner: Mutex::new(inner),
+            noticed: Notify::new(),
+            progress_changed: watch::Sender::new(()),
+        }
+    }
+}
+
+impl Heartbeats {
+    /// A new term: every node has its full grace from now on.
+    pub fn arm(&self) {
+        let mut inner = self.inner.lock();
+        inner.armed = Instant::now();
+        inner.heard.clear();
+        inner.progress.clear();
+    }
+
+    /// This process stood still: nobody else is to blame. Every node has its full grace from now on,
+    /// and what was heard stays heard.
+    pub fn rearm(&self) {
+        self.inner.lock().armed = Instant::now();
+    }
+
+    pub fn hear(&self, node: &Name, beat: Heartbeat) {
+        let mut inner = self.inner.lock();
+        let now = Instant::now();
+        let news = match inner.heard.get_mut(node) {
+            // A late one of before says nothing new about now.
+            Some(known) if (beat.session, beat.sequence) <= (known.session, known.sequence) => return,
+            Some(known) => {
+                let silent = now - known.at > Duration::from_secs(1);
+                *known = Heard { at: now, session: beat.session, sequence: beat.sequence, load: beat.load };
+                silent
+            }
+            None => {
+                let heard =
+                    Heard { at: now, session: beat.session, sequence: beat.sequence, load: beat.load };
+                inner.heard.insert(node.clone(), heard);
+                true
+            }
+        };
+        let moved = inner.take_progress(node, beat.progress);
+        drop(inner);
+        if news {
+            self.noticed.notify_one();
+        }
+        if moved {
+            self.progress_changed.send_replace(());
+        }
+    }
+
+    /// Since when nothing was heard; the start of the term where nothing ever was.
+    pub fn silence_of(&self, node: &Name) -> Duration {
+        let inner = self.inner.lock();
+        let last = inner.heard.get(node).map_or(inner.armed, |heard| heard.at.max(inner.armed));
+        last.elapsed()
+    }
+
+    /// Whether the node was heard in this term, and how long ago.
+    pub fn heard(&self, node: &Name) -> Option<Duration> {
+        Some(self.inner.lock().heard.get(node)?.at.elapsed())
+    }
+
+    /// The node's load and the age of the heartbeat that told it; None on a coordinator that does not lead.
+    pub fn load(&self, node: &Name) -> Option<(Load, Duration)> {
+        let inner = self.inner.lock();
+        let heard = inner.heard.get(node)?;
+        Some((heard.load, heard.at.elapsed()))
+    }
+
+    pub fn progress(&self, task: &Name) -> Option<Progress> {
+        Some(self.inner.lock().progress.get(task)?.1.clone())
+    }
+
+    /// Changes with each progress of any task.
+    pub fn progress_changes(&self) -> watch::Receiver<()> {
+        self.progress_changed.subscribe()
+    }
+
+    /// Drops nodes that are no longer there.
+    pub fn retain(&self, exists: impl Fn(&Name) -> bool) {
+        let mut inner = self.inner.lock();
+        inner.heard.retain(|node, _| exists(node));
+        inner.progress.retain(|_, (node, _)| exists(node));
+    }
+}
+
+impl Inner {
+    /// A heartbeat carries all of its node's work: what it no longer names is over.
+    fn take_progress(&mut self, node: &Name, progress: Vec<Progress>) -> bool {
+        let mut moved = false;
+        self.progress.retain(|task, (by, _)| by != node || progress.iter().any(|p| p.task == *task));
+        for item in progress {
+            let known = self.progress.get(&item.task);
+            moved |= known.is_none_or(|(_, known)| *known != item);
+            self.progress.insert(item.task.clone(), (node.clone(), item));
+        }
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(session: u64, sequence: u64, percent: Option<u32>) -> Heartbeat {
+        let task: Name = "0000000a".parse().expect("a name");
+        let progress = percent.map(|percent| Progress { task, percent, text: String::new() });
+        Heartbeat { session, sequence, load: Load::default(), progress: progress.into_iter().collect() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_heartbeat_does_not_prove_life() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        hearts.hear(&node, beat(1, 2, None));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        hearts.hear(&node, beat(1, 1, None));
+        assert_eq!(hearts.silence_of(&node), Duration::from_secs(2));
+        hearts.hear(&node, beat(2, 1, None));
+        assert_eq!(hearts.silence_of(&node), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_goes_with_the_heartbeat_that_no_longer_names_it() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        let task: Name = "0000000a".parse().expect("a name");
+        let mut changes = hearts.progress_changes();
+        hearts.hear(&node, beat(1, 1, Some(40)));
+        assert_eq!(hearts.progress(&task).map(|p| p.percent), Some(40));
+        assert!(changes.has_changed().expect("open"));
+        changes.mark_unchanged();
+        hearts.hear(&node, beat(1, 2, Some(40)));
+        assert!(!changes.has_changed().expect("open"), "nothing has moved");
+        hearts.hear(&node, beat(1, 3, None));
+        assert_eq!(hearts.progress(&task), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_term_gives_everybody_the_full_grace() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        hearts.hear(&node, beat(1, 1, None));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        hearts.arm();
+        assert_eq!(hearts.silence_of(&node), Duration::ZERO);
+        assert_eq!(hearts.heard(&node), None);
+    }
+}

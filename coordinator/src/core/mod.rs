@@ -1,0 +1,27 @@
+//! The coordinator without its network: the decision lane, the typed world, heartbeats, watches and the
+//! leader's controllers. The simulator runs exactly this on virtual time.
+//!
+//! No gRPC, no TLS and no file ever comes in here; time is tokio's, and the wall clock and randomness
+//! come in by [`Environment`].
+
+mod assignments;
+pub mod controllers;
+mod coordinator;
+mod environment;
+mod error;
+mod heartbeats;
+mod lane;
+mod leader;
+mod round;
+mod watch;
+mod world;
+
+pub use assignments::{AssignmentStream, Assignments};
+pub use coordinator::{AssignmentsError, Coordinator, CoordinatorOptions};
+pub use environment::{Environment, SystemEnvironment};
+pub use error::{ReadError, SubmitError, WatchStop};
+pub use heartbeats::{Heartbeat, HeartbeatAck, Heartbeats, Load, Progress};
+pub use lane::{Committed, LaneStats, QUEUE_COMMANDS_MAX};
+pub use leader::{leader_name, member_name};
+pub use watch::{Change, Changed, ObjectWatch};
+pub use world::DecodeError;

@@ -1,0 +1,189 @@
+//! Three coordinators that reach each other by function calls.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::RwLock;
+use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment, Heartbeat, Load};
+use pvc_model::node::NodeRole;
+use pvc_model::{Command, Name};
+use raft_store::{Engine, Member, MemberId, MemoryDisk, Options, RpcKind, Store, Transport, TransportError};
+use tokio::io::AsyncRead;
+
+/// Wall time follows virtual time; randomness is a counter.
+pub struct TestEnvironment {
+    start: tokio::time::Instant,
+    drawn: AtomicU64,
+    salt: u64,
+}
+
+impl Environment for TestEnvironment {
+    fn wall_now_ms(&self) -> u64 {
+        1_700_000_000_000 + self.start.elapsed().as_millis() as u64
+    }
+
+    fn seed(&self) -> [u64; 2] {
+        [self.drawn.fetch_add(1, Ordering::Relaxed) + 1, self.salt]
+    }
+}
+
+#[derive(Default)]
+pub struct Network {
+    stores: RwLock<BTreeMap<MemberId, Store>>,
+}
+
+/// One member's way to the others.
+struct Wire {
+    from: MemberId,
+    network: Arc<Network>,
+}
+
+impl Wire {
+    fn target(&self, target: &Member) -> Result<Store, TransportError> {
+        let stores = self.network.stores.read();
+        let connected = stores.contains_key(&self.from) || stores.is_empty();
+        let store = stores.get(&target.id).filter(|_| connected).cloned();
+        store.ok_or_else(|| TransportError::Unreachable(format!("member {} is not there", target.id)))
+    }
+}
+
+#[async_trait]
+impl Transport for Wire {
+    async fn call(
+        &self,
+        target: &Member,
+        kind: RpcKind,
+        payload: Bytes,
+        _deadline: Duration,
+    ) -> Result<Bytes, TransportError> {
+        let store = self.target(target)?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let answer = store.handle(self.from, kind, payload).await;
+        answer.map_err(|error| TransportError::Remote(error.to_string()))
+    }
+
+    async fn send_snapshot(
+        &self,
+        target: &Member,
+        header: Bytes,
+        reader: Pin<Box<dyn AsyncRead + Send>>,
+        _deadline: Duration,
+    ) -> Result<Bytes, TransportError> {
+        let store = self.target(target)?;
+        let answer = store.handle_snapshot(self.from, header, reader).await;
+        answer.map_err(|error| TransportError::Remote(error.to_string()))
+    }
+}
+
+pub struct Cluster {
+    pub network: Arc<Network>,
+    pub coordinators: BTreeMap<MemberId, Coordinator>,
+}
+
+impl Cluster {
+    /// Founds a cluster of three voters, hv1 to hv3, all enrolled as coordinators.
+    pub async fn three() -> Cluster {
+        let network = Arc::new(Network::default());
+        let mut coordinators = BTreeMap::new();
+        for id in 1..=3 {
+            let me = Member::new(id, address(id));
+            let mut options = Options::new(Engine::Memory(MemoryDisk::new()), me, "test-cluster");
+            options.seed = Some(id);
+            let wire = Wire { from: id, network: Arc::clone(&network) };
+            let store = Store::open(options, Arc::new(wire)).await.expect("a store");
+            network.stores.write().insert(id, store.clone());
+            let environment = TestEnvironment {
+                start: tokio::time::Instant::now(),
+                drawn: AtomicU64::new(0),
+                salt: id << 32,
+            };
+            let coordinator = Coordinator::start(store, Arc::new(environment), CoordinatorOptions::default());
+            coordinators.insert(id, coordinator);
+        }
+        let cluster = Cluster { network, coordinators };
+        cluster.found().await;
+        cluster
+    }
+
+    async fn found(&self) {
+        let first = &self.coordinators[&1];
+        first.store().found().await.expect("founded");
+        first.leadership().wait_for(Option::is_some).await.expect("leads");
+        let command = Command::FoundNode { name: name("hv1"), address: address(1), member_id: 1 };
+        first.submit(command, "test", None).await.expect("founded");
+        for id in [2, 3] {
+            // Members in the store come with numbers of their own; the node objects are made by joining.
+            first.store().add_learner(Member::new(id, address(id))).await.expect("a learner");
+            first.store().promote(id).await.expect("a voter");
+        }
+    }
+
+    /// Who leads now; waits for it.
+    pub async fn leader(&self) -> (MemberId, Coordinator) {
+        loop {
+            for (id, coordinator) in &self.coordinators {
+                if coordinator.leading().is_some() && self.network.stores.read().contains_key(id) {
+                    return (*id, coordinator.clone());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends a coordinator as if its process had died.
+    pub async fn kill(&self, id: MemberId) {
+        let store = self.network.stores.write().remove(&id);
+        store.expect("alive").kill().await;
+    }
+
+    /// Submits like a client: goes on asking, with the same request id, until there is an answer.
+    pub async fn insist(&self, command: Command, request_id: &str) -> pvc_coordinator::core::Committed {
+        use pvc_coordinator::core::SubmitError;
+        loop {
+            let (_, leader) = self.leader().await;
+            match leader.submit(command.clone(), "admin/test", Some(request_id.to_owned())).await {
+                Ok(committed) => return committed,
+                Err(SubmitError::Rejected(rejection)) => panic!("{rejection}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    pub async fn token(&self, node: &str) {
+        let token = name(&format!("join-{node}"));
+        let (_, leader) = self.leader().await;
+        let create = Command::CreateJoinToken {
+            name: token.clone(),
+            lifetime_seconds: 0,
+            node: None,
+            secret_hash: "00".repeat(32),
+        };
+        leader.submit(create, "admin/test", None).await.expect("a token");
+        let redeem = Command::RedeemJoinToken {
+            token,
+            secret_hash: "00".repeat(32),
+            node: name(node),
+            role: NodeRole::Hypervisor,
+            address: format!("{node}:7443"),
+            key_hash: "11".repeat(32),
+        };
+        leader.submit(redeem, "anonymous", None).await.expect("joined");
+    }
+}
+
+pub fn beat(sequence: u64) -> Heartbeat {
+    Heartbeat { session: 1, sequence, load: Load::default(), progress: Vec::new() }
+}
+
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+fn address(id: MemberId) -> String {
+    format!("hv{id}:7443")
+}
