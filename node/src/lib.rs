@@ -1,1 +1,4 @@
-//! (skeleton)
+//! Who acts: the daemon `pvcd`: the agent with its reconcilers, and one adapter for each outside program.
+
+pub mod hypervisor;
+pub mod storage;

@@ -3,6 +3,8 @@
 //!
 //! No decision is made here. A message that `model` can't hold is refused with the field's name.
 
+pub mod domain_xml;
+
 /// The public API.
 pub mod v1 {
     #![allow(clippy::all, clippy::pedantic)]
