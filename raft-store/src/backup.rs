@@ -47,23 +47,17 @@ impl Store {
             let detail = "a backup is restored into a new cluster: take another cluster id";
             return Err(OpenError::Rebuild(detail.into()));
         }
-        let applied = backup
-            .applied
-            .ok_or_else(|| OpenError::Rebuild("the backup is of an empty store".into()))?;
+        let applied =
+            backup.applied.ok_or_else(|| OpenError::Rebuild("the backup is of an empty store".into()))?;
         let incarnation = match &options.engine {
             Engine::Memory(disk) => disk.incarnation(),
             Engine::Disk { .. } => rand::random::<u64>().max(1),
         };
         let me = options.me.id;
-        let node = MemberNode {
-            address: options.me.address.clone(),
-            incarnation,
-        };
+        let node = MemberNode { address: options.me.address.clone(), incarnation };
         let membership = Membership::new(
             vec![[me].into()],
-            [(me, node)]
-                .into_iter()
-                .collect::<std::collections::BTreeMap<_, _>>(),
+            [(me, node)].into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         )
         .map_err(|error| OpenError::Raft(error.to_string()))?;
         let state = State {
@@ -75,19 +69,9 @@ impl Store {
         };
         let vote = Vote::new(**applied.committed_leader_id(), me);
         let id = Some((&applied).into());
-        let head = LogHeadForm {
-            vote: Some((&vote).into()),
-            purged: id,
-            last: id,
-            committed: id,
-        };
+        let head = LogHeadForm { vote: Some((&vote).into()), purged: id, last: id, committed: id };
         let cluster_id = options.cluster_id.clone();
-        let identity = IdentityForm {
-            version: IDENTITY_VERSION,
-            cluster_id,
-            member: me,
-            incarnation,
-        };
+        let identity = IdentityForm { version: IDENTITY_VERSION, cluster_id, member: me, incarnation };
         match &options.engine {
             Engine::Memory(disk) if !disk.is_fresh() => return Err(OpenError::NotEmpty),
             Engine::Memory(disk) => disk.seed(identity, head, state),

@@ -20,11 +20,7 @@ pub enum FormError {
     #[error("{form} lacks {field}")]
     Missing { form: &'static str, field: &'static str },
     #[error("{form} has format version {version}; this program reads up to {newest}: upgrade it")]
-    Version {
-        form: &'static str,
-        version: u32,
-        newest: u32,
-    },
+    Version { form: &'static str, version: u32, newest: u32 },
 }
 
 impl From<FormError> for std::io::Error {
@@ -37,10 +33,7 @@ pub(crate) fn decode<M: Message + Default>(
     form: &'static str,
     bytes: impl bytes::Buf,
 ) -> Result<M, FormError> {
-    M::decode(bytes).map_err(|e| FormError::Decode {
-        form,
-        detail: e.to_string(),
-    })
+    M::decode(bytes).map_err(|e| FormError::Decode { form, detail: e.to_string() })
 }
 
 fn need<T>(value: Option<T>, form: &'static str, field: &'static str) -> Result<T, FormError> {
@@ -57,19 +50,13 @@ pub struct KeyForm {
 
 impl From<&Key> for KeyForm {
     fn from(key: &Key) -> Self {
-        KeyForm {
-            collection: key.collection.to_string(),
-            name: key.name.to_string(),
-        }
+        KeyForm { collection: key.collection.to_string(), name: key.name.to_string() }
     }
 }
 
 impl From<KeyForm> for Key {
     fn from(form: KeyForm) -> Self {
-        Key {
-            collection: form.collection.into(),
-            name: form.name.into(),
-        }
+        Key { collection: form.collection.into(), name: form.name.into() }
     }
 }
 
@@ -132,11 +119,7 @@ pub struct BatchForm {
 
 impl BatchForm {
     pub(crate) fn new(term: u64, now_ms: u64, transactions: &[Transaction]) -> BatchForm {
-        BatchForm {
-            term,
-            now_ms,
-            transactions: transactions.iter().map(TransactionForm::from).collect(),
-        }
+        BatchForm { term, now_ms, transactions: transactions.iter().map(TransactionForm::from).collect() }
     }
 
     pub(crate) fn transactions(self) -> Result<Vec<Transaction>, FormError> {
@@ -156,14 +139,7 @@ impl From<&Transaction> for TransactionForm {
         };
         TransactionForm {
             preconditions: t.preconditions.iter().map(precondition).collect(),
-            puts: t
-                .puts
-                .iter()
-                .map(|(k, v)| PutForm {
-                    key: Some(k.into()),
-                    value: v.clone(),
-                })
-                .collect(),
+            puts: t.puts.iter().map(|(k, v)| PutForm { key: Some(k.into()), value: v.clone() }).collect(),
             deletes: t.deletes.iter().map(KeyForm::from).collect(),
             request_id: t.request_id.clone(),
             reply: t.reply.clone(),
@@ -185,10 +161,7 @@ impl TryFrom<TransactionForm> for Transaction {
                 Condition::Absent(_) => Precondition::Absent(key),
             })
         });
-        let puts = form
-            .puts
-            .into_iter()
-            .map(|p| Ok((need(p.key, "put", "key")?.into(), p.value)));
+        let puts = form.puts.into_iter().map(|p| Ok((need(p.key, "put", "key")?.into(), p.value)));
         Ok(Transaction {
             preconditions: preconditions.collect::<Result<_, FormError>>()?,
             puts: puts.collect::<Result<_, FormError>>()?,
@@ -211,10 +184,7 @@ pub struct LogIdForm {
 
 impl From<&LogId> for LogIdForm {
     fn from(id: &LogId) -> Self {
-        LogIdForm {
-            term: **id.committed_leader_id(),
-            index: id.index(),
-        }
+        LogIdForm { term: **id.committed_leader_id(), index: id.index() }
     }
 }
 
@@ -237,11 +207,7 @@ pub struct VoteForm {
 impl From<&Vote> for VoteForm {
     fn from(vote: &Vote) -> Self {
         let leader = vote.leader_id();
-        VoteForm {
-            term: leader.term,
-            voted_for: leader.voted_for,
-            committed: vote.is_committed(),
-        }
+        VoteForm { term: leader.term, voted_for: leader.voted_for, committed: vote.is_committed() }
     }
 }
 
@@ -285,9 +251,7 @@ pub struct MembershipForm {
 
 impl MembershipForm {
     pub(crate) fn new(membership: &Membership, log_id: Option<&LogId>) -> MembershipForm {
-        let voters = |ids: &BTreeSet<u64>| VotersForm {
-            ids: ids.iter().copied().collect(),
-        };
+        let voters = |ids: &BTreeSet<u64>| VotersForm { ids: ids.iter().copied().collect() };
         let node = |(id, node): (&u64, &MemberNode)| NodeForm {
             id: *id,
             address: node.address.clone(),
@@ -301,35 +265,19 @@ impl MembershipForm {
     }
 
     pub(crate) fn membership(&self) -> Result<Membership, FormError> {
-        let configs = self
-            .configs
-            .iter()
-            .map(|c| c.ids.iter().copied().collect())
-            .collect();
-        let node = |n: &NodeForm| {
-            (
-                n.id,
-                MemberNode {
-                    address: n.address.clone(),
-                    incarnation: n.incarnation,
-                },
-            )
-        };
+        let configs = self.configs.iter().map(|c| c.ids.iter().copied().collect()).collect();
+        let node =
+            |n: &NodeForm| (n.id, MemberNode { address: n.address.clone(), incarnation: n.incarnation });
         let nodes: BTreeMap<u64, MemberNode> = self.nodes.iter().map(node).collect();
         if self.configs.is_empty() {
             return Ok(Membership::default());
         }
-        Membership::new(configs, nodes).map_err(|e| FormError::Decode {
-            form: "membership",
-            detail: e.to_string(),
-        })
+        Membership::new(configs, nodes)
+            .map_err(|e| FormError::Decode { form: "membership", detail: e.to_string() })
     }
 
     pub(crate) fn stored(&self) -> Result<StoredMembership, FormError> {
-        Ok(StoredMembership::new(
-            self.log_id.map(LogId::from),
-            self.membership()?,
-        ))
+        Ok(StoredMembership::new(self.log_id.map(LogId::from), self.membership()?))
     }
 }
 
@@ -364,10 +312,7 @@ impl From<&LogEntry> for LogEntryForm {
             openraft::EntryPayload::Normal(command) => Some(Payload::Batch(command.0.clone())),
             openraft::EntryPayload::Membership(m) => Some(Payload::Membership(MembershipForm::new(m, None))),
         };
-        LogEntryForm {
-            id: Some((&entry.log_id).into()),
-            payload,
-        }
+        LogEntryForm { id: Some((&entry.log_id).into()), payload }
     }
 }
 

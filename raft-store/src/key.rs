@@ -23,18 +23,12 @@ impl Key {
     pub fn new(collection: &str, name: &str) -> Result<Key, LimitError> {
         check_collection(collection)?;
         check_name(name)?;
-        Ok(Key {
-            collection: collection.into(),
-            name: name.into(),
-        })
+        Ok(Key { collection: collection.into(), name: name.into() })
     }
 
     /// The first key that a collection could have: where a range over it starts.
     pub(crate) fn first_of(collection: &str, prefix: &str) -> Key {
-        Key {
-            collection: collection.into(),
-            name: prefix.into(),
-        }
+        Key { collection: collection.into(), name: prefix.into() }
     }
 
     /// Checks a key that was put together by hand.
@@ -61,27 +55,21 @@ fn check_collection(collection: &str) -> Result<(), LimitError> {
     if fits && collection.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
         return Ok(());
     }
-    Err(LimitError::Collection {
-        collection: collection.chars().take(MAX_NAME).collect(),
-    })
+    Err(LimitError::Collection { collection: collection.chars().take(MAX_NAME).collect() })
 }
 
 fn check_name(name: &str) -> Result<(), LimitError> {
     let fits = (1..=MAX_NAME).contains(&name.len());
     let label = |label: &str| {
         !label.is_empty()
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if fits && name.split('.').all(label) {
         return Ok(());
     }
-    Err(LimitError::Name {
-        name: name.chars().take(MAX_NAME).collect(),
-    })
+    Err(LimitError::Name { name: name.chars().take(MAX_NAME).collect() })
 }
 
 #[cfg(test)]
@@ -93,28 +81,11 @@ mod tests {
         for good in ["a", "web1", "0", "db-01.prod", &"x".repeat(63)] {
             assert!(Key::new("vm", good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "-a",
-            "a-",
-            "A",
-            "a_b",
-            "a..b",
-            ".a",
-            "a.",
-            "ä",
-            &"x".repeat(64),
-        ] {
-            assert!(
-                matches!(Key::new("vm", bad), Err(LimitError::Name { .. })),
-                "{bad}"
-            );
+        for bad in ["", "-a", "a-", "A", "a_b", "a..b", ".a", "a.", "ä", &"x".repeat(64)] {
+            assert!(matches!(Key::new("vm", bad), Err(LimitError::Name { .. })), "{bad}");
         }
         for bad in ["", "VM", "vm1", "v-m", &"x".repeat(64)] {
-            assert!(
-                matches!(Key::new(bad, "a"), Err(LimitError::Collection { .. })),
-                "{bad}"
-            );
+            assert!(matches!(Key::new(bad, "a"), Err(LimitError::Collection { .. })), "{bad}");
         }
     }
 

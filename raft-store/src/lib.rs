@@ -27,6 +27,8 @@ mod start;
 mod state;
 mod status;
 mod store;
+#[cfg(test)]
+mod suite;
 mod timing;
 mod transaction;
 mod view;

@@ -72,11 +72,7 @@ pub enum LimitError {
     #[error("the reply has {size} bytes; at most {limit} are allowed")]
     Reply { size: usize, limit: usize },
     #[error("{field} has {size} bytes; at most {limit} are allowed")]
-    Text {
-        field: &'static str,
-        size: usize,
-        limit: usize,
-    },
+    Text { field: &'static str, size: usize, limit: usize },
     #[error("a request id must not be empty")]
     EmptyRequestId,
     #[error("{limit} proposals are already waiting; try again")]
@@ -95,28 +91,16 @@ impl Limits {
 
     fn check_one(&self, t: &Transaction) -> Result<usize, LimitError> {
         let count = t.preconditions.len() + t.puts.len() + t.deletes.len();
-        at_most(count, self.operations, |count, limit| LimitError::Operations {
-            count,
-            limit,
-        })?;
-        at_most(t.reply.len(), self.reply, |size, limit| LimitError::Reply {
-            size,
-            limit,
-        })?;
+        at_most(count, self.operations, |count, limit| LimitError::Operations { count, limit })?;
+        at_most(t.reply.len(), self.reply, |size, limit| LimitError::Reply { size, limit })?;
         let id = t.request_id.as_deref();
         if id == Some("") {
             return Err(LimitError::EmptyRequestId);
         }
-        for (field, text) in [
-            ("actor", t.actor.as_str()),
-            ("summary", &t.summary),
-            ("request_id", id.unwrap_or("")),
-        ] {
-            at_most(text.len(), self.text, |size, limit| LimitError::Text {
-                field,
-                size,
-                limit,
-            })?;
+        for (field, text) in
+            [("actor", t.actor.as_str()), ("summary", &t.summary), ("request_id", id.unwrap_or(""))]
+        {
+            at_most(text.len(), self.text, |size, limit| LimitError::Text { field, size, limit })?;
         }
         let mut size = t.reply.len() + t.actor.len() + t.summary.len() + id.map_or(0, str::len);
         for key in t.preconditions.iter().map(|p| p.key()).chain(&t.deletes) {
@@ -138,10 +122,7 @@ impl Limits {
                 return Err(LimitError::Contradiction { key: key.clone() });
             }
         }
-        at_most(size, self.transaction, |size, limit| LimitError::Transaction {
-            size,
-            limit,
-        })?;
+        at_most(size, self.transaction, |size, limit| LimitError::Transaction { size, limit })?;
         Ok(size)
     }
 }
@@ -151,11 +132,7 @@ fn at_most(
     limit: usize,
     error: impl FnOnce(usize, usize) -> LimitError,
 ) -> Result<(), LimitError> {
-    if have > limit {
-        Err(error(have, limit))
-    } else {
-        Ok(())
-    }
+    if have > limit { Err(error(have, limit)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -174,33 +151,21 @@ mod tests {
     fn sizes_are_refused_by_name() {
         let limits = Limits::default();
         assert_eq!(limits.check(&[put("a", 256 << 10)]), Ok(()));
-        assert!(matches!(
-            limits.check(&[put("a", (256 << 10) + 1)]),
-            Err(LimitError::Value { .. })
-        ));
+        assert!(matches!(limits.check(&[put("a", (256 << 10) + 1)]), Err(LimitError::Value { .. })));
 
         let mut wide = Transaction::default();
         for i in 0..5 {
             wide.puts.extend(put(&format!("a{i}"), 250_000).puts);
         }
-        assert!(matches!(
-            limits.check(&[wide]),
-            Err(LimitError::Transaction { .. })
-        ));
+        assert!(matches!(limits.check(&[wide]), Err(LimitError::Transaction { .. })));
 
         let many: Vec<_> = (0..9).map(|i| put(&format!("a{i}"), 250_000)).collect();
         assert!(matches!(limits.check(&many), Err(LimitError::Batch { .. })));
 
-        let reply = Transaction {
-            reply: Bytes::from(vec![0; 4097]),
-            ..Transaction::default()
-        };
+        let reply = Transaction { reply: Bytes::from(vec![0; 4097]), ..Transaction::default() };
         assert!(matches!(limits.check(&[reply]), Err(LimitError::Reply { .. })));
 
-        let id = Transaction {
-            request_id: Some(String::new()),
-            ..Transaction::default()
-        };
+        let id = Transaction { request_id: Some(String::new()), ..Transaction::default() };
         assert_eq!(limits.check(&[id]), Err(LimitError::EmptyRequestId));
     }
 
@@ -208,9 +173,6 @@ mod tests {
     fn a_key_is_not_put_and_deleted_at_once() {
         let mut t = put("a", 1);
         t.deletes = vec![Key::new("vm", "a").unwrap()];
-        assert!(matches!(
-            Limits::default().check(&[t]),
-            Err(LimitError::Contradiction { .. })
-        ));
+        assert!(matches!(Limits::default().check(&[t]), Err(LimitError::Contradiction { .. })));
     }
 }

@@ -130,10 +130,7 @@ impl LogStore {
             inner.put(index, entry);
             inner.shrink(&*engine);
         }
-        LogStore {
-            inner: Arc::new(Mutex::new(inner)),
-            engine,
-        }
+        LogStore { inner: Arc::new(Mutex::new(inner)), engine }
     }
 
     /// Last entry of the log.
@@ -153,10 +150,7 @@ impl LogStore {
 
     /// The id of the entry at `index`, if the log has it.
     pub(crate) fn id_at(&self, index: u64) -> io::Result<Option<LogId>> {
-        Ok(self
-            .entries(index..index + 1, usize::MAX)?
-            .first()
-            .map(|entry| entry.log_id))
+        Ok(self.entries(index..index + 1, usize::MAX)?.first().map(|entry| entry.log_id))
     }
 
     /// Writes what is only in memory (how far is committed) and waits until everything is durable.
@@ -166,9 +160,7 @@ impl LogStore {
             let mut inner = self.inner.lock();
             self.submit(&mut inner, Vec::new(), None, LogDone::Caller(sender));
         }
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the log has stopped")))
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log has stopped")))
     }
 
     fn submit(&self, inner: &mut Inner, entries: Vec<(u64, Bytes)>, purge: Option<u64>, done: LogDone) {
@@ -176,12 +168,7 @@ impl LogStore {
         if let Some((last, _)) = entries.last() {
             inner.unwritten.push_back((inner.submitted, *last));
         }
-        self.engine.submit(LogWrite {
-            entries,
-            head: inner.head(),
-            purge,
-            done,
-        });
+        self.engine.submit(LogWrite { entries, head: inner.head(), purge, done });
     }
 
     fn entries(&self, range: impl RangeBounds<u64>, most_bytes: usize) -> io::Result<Vec<LogEntry>> {
@@ -201,22 +188,12 @@ impl LogStore {
         if start >= end {
             return Ok(Vec::new());
         }
-        let cached_from = inner
-            .cache
-            .first_key_value()
-            .map_or(end, |(index, _)| (*index).clamp(start, end));
+        let cached_from = inner.cache.first_key_value().map_or(end, |(index, _)| (*index).clamp(start, end));
         // Read under the lock: a truncation must not come between the two halves.
-        let old = if start < cached_from {
-            self.engine.read(start, cached_from)?
-        } else {
-            Vec::new()
-        };
+        let old = if start < cached_from { self.engine.read(start, cached_from)? } else { Vec::new() };
         let mut bytes = 0;
         let mut entries = Vec::new();
-        for encoded in old
-            .iter()
-            .chain(inner.cache.range(cached_from..end).map(|(_, entry)| entry))
-        {
+        for encoded in old.iter().chain(inner.cache.range(cached_from..end).map(|(_, entry)| entry)) {
             bytes += encoded.len();
             if bytes > most_bytes && !entries.is_empty() {
                 return Ok(entries);
@@ -230,10 +207,7 @@ impl LogStore {
             entries.push(entry);
         }
         if (entries.len() as u64) < end - start {
-            let detail = format!(
-                "the log has a hole: entry {} is missing",
-                start + entries.len() as u64
-            );
+            let detail = format!("the log has a hole: entry {} is missing", start + entries.len() as u64);
             return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
         }
         Ok(entries)
@@ -263,10 +237,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
         let inner = self.inner.lock();
         let last_log_id = inner.last.max(inner.purged);
-        Ok(LogState {
-            last_purged_log_id: inner.purged,
-            last_log_id,
-        })
+        Ok(LogState { last_purged_log_id: inner.purged, last_log_id })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -280,9 +251,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             inner.vote = Some(*vote);
             self.submit(&mut inner, Vec::new(), None, LogDone::Caller(sender));
         }
-        receiver
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("the log has stopped")))
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the log has stopped")))
     }
 
     /// Kept in memory and written with the next change that is written anyway: it saves a restart from

@@ -60,23 +60,14 @@ impl Shown {
     /// Checkpoints what is shown, unless the checkpoint is that far already.
     pub async fn checkpoint_shown(&self) -> io::Result<()> {
         let state = self.view().state;
-        let done = self
-            .checkpoint
-            .lock()
-            .as_ref()
-            .is_some_and(|c| c.applied == state.applied);
-        if done || state.applied.is_none() {
-            Ok(())
-        } else {
-            self.checkpoint(state, false).await
-        }
+        let done = self.checkpoint.lock().as_ref().is_some_and(|c| c.applied == state.applied);
+        if done || state.applied.is_none() { Ok(()) } else { self.checkpoint(state, false).await }
     }
 
     /// Makes the state durable; afterwards it is the snapshot that peers get.
     async fn checkpoint(&self, state: Arc<State>, replace: bool) -> io::Result<()> {
         let done = self.engine.checkpoint(state.clone(), replace);
-        done.await
-            .unwrap_or_else(|_| Err(io::Error::other("the state's writer has stopped")))?;
+        done.await.unwrap_or_else(|_| Err(io::Error::other("the state's writer has stopped")))?;
         *self.checkpoint.lock() = Some(state);
         Ok(())
     }
@@ -94,14 +85,8 @@ impl StateMachine {
 }
 
 fn snapshot_of(state: Arc<State>) -> MachineSnapshot {
-    let meta = SnapshotMeta {
-        last_log_id: state.applied,
-        last_membership: (*state.membership).clone(),
-    };
-    Snapshot {
-        meta,
-        snapshot: state,
-    }
+    let meta = SnapshotMeta { last_log_id: state.applied, last_membership: (*state.membership).clone() };
+    Snapshot { meta, snapshot: state }
 }
 
 pub(crate) struct SnapshotBuilder {
@@ -143,10 +128,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder {
-            state: Arc::new(self.state.clone()),
-            shown: self.shown.clone(),
-        }
+        SnapshotBuilder { state: Arc::new(self.state.clone()), shown: self.shown.clone() }
     }
 
     async fn install_snapshot(&mut self, _: &SnapshotMeta, snapshot: SnapshotData) -> Result<(), io::Error> {
@@ -159,8 +141,6 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<MachineSnapshot>, io::Error> {
         let checkpoint = self.shown.checkpoint.lock().clone();
-        Ok(checkpoint
-            .filter(|state| state.applied.is_some())
-            .map(snapshot_of))
+        Ok(checkpoint.filter(|state| state.applied.is_some()).map(snapshot_of))
     }
 }

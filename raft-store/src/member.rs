@@ -14,10 +14,7 @@ pub struct Member {
 
 impl Member {
     pub fn new(id: MemberId, address: impl Into<String>) -> Member {
-        Member {
-            id,
-            address: address.into(),
-        }
+        Member { id, address: address.into() }
     }
 }
 
@@ -37,9 +34,6 @@ pub struct MemberNode {
 
 impl MemberNode {
     pub(crate) fn member(&self, id: MemberId) -> Member {
-        Member {
-            id,
-            address: self.address.clone(),
-        }
+        Member { id, address: self.address.clone() }
     }
 }

@@ -47,11 +47,7 @@ pub enum MembersError {
         "without member {id} only {alive} of {voters} voters would be alive, fewer than a quorum: \
          bring another one back first"
     )]
-    WouldLoseQuorum {
-        id: MemberId,
-        alive: usize,
-        voters: usize,
-    },
+    WouldLoseQuorum { id: MemberId, alive: usize, voters: usize },
     #[error("the outcome is unknown: {0}; look at the members before trying again")]
     Unknown(String),
     #[error("the store has stopped")]
@@ -72,16 +68,8 @@ impl Store {
             return Err(MembersError::KnownId { id });
         }
         let incarnation = self.hello(&member).await?;
-        let node = MemberNode {
-            address: member.address,
-            incarnation,
-        };
-        self.change(
-            &metrics,
-            ChangeMembers::AddNodes(BTreeMap::from([(id, node)])),
-            true,
-        )
-        .await
+        let node = MemberNode { address: member.address, incarnation };
+        self.change(&metrics, ChangeMembers::AddNodes(BTreeMap::from([(id, node)])), true).await
     }
 
     /// Makes a learner that has caught up a voter. Waits a while for it to catch up.
@@ -97,8 +85,7 @@ impl Store {
         }
         self.caught_up(id, Duration::from_secs(10)).await?;
         let metrics = self.leading()?;
-        self.change(&metrics, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)
-            .await
+        self.change(&metrics, ChangeMembers::AddVoterIds(BTreeSet::from([id])), true).await
     }
 
     /// Removes a voter or a learner, dead or alive. Refused when the voters that would be left and are
@@ -111,13 +98,10 @@ impl Store {
             return Err(MembersError::NoSuchMember { id });
         }
         if !membership.voter_ids().any(|voter| voter == id) {
-            return self
-                .change(&metrics, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false)
-                .await;
+            return self.change(&metrics, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await;
         }
         self.check_quorum_without(id, membership, &metrics)?;
-        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false)
-            .await
+        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
     }
 
     /// Asks a voter to take over. Returns when it was asked; `leadership` and `status` show the rest.
@@ -133,12 +117,7 @@ impl Store {
         if !membership.voter_ids().any(|voter| voter == to) {
             return Err(MembersError::NotVoter { id: to });
         }
-        self.inner
-            .raft
-            .trigger()
-            .transfer_leader(to)
-            .await
-            .map_err(|_| MembersError::Stopped)
+        self.inner.raft.trigger().transfer_leader(to).await.map_err(|_| MembersError::Stopped)
     }
 
     fn metrics(&self) -> Metrics {
@@ -154,16 +133,8 @@ impl Store {
         if metrics.state == ServerState::Leader {
             return Ok(metrics);
         }
-        let node = |id| {
-            metrics
-                .membership_config
-                .membership()
-                .get_node(&id)
-                .map(|n| n.member(id))
-        };
-        Err(MembersError::NotLeader {
-            leader: metrics.current_leader.and_then(node),
-        })
+        let node = |id| metrics.membership_config.membership().get_node(&id).map(|n| n.member(id));
+        Err(MembersError::NotLeader { leader: metrics.current_leader.and_then(node) })
     }
 
     /// Asks the new member for its incarnation.
@@ -183,9 +154,7 @@ impl Store {
             reason: error.to_string(),
         })?;
         if !hello.pristine || hello.incarnation == 0 {
-            return Err(MembersError::NotPristine {
-                member: member.clone(),
-            });
+            return Err(MembersError::NotPristine { member: member.clone() });
         }
         Ok(hello.incarnation)
     }
@@ -194,12 +163,7 @@ impl Store {
         let until = Instant::now() + most;
         loop {
             let metrics = self.leading()?;
-            let matched = metrics
-                .replication
-                .as_ref()
-                .and_then(|r| r.get(&id))
-                .cloned()
-                .flatten();
+            let matched = metrics.replication.as_ref().and_then(|r| r.get(&id)).cloned().flatten();
             let last = metrics.last_log_index.unwrap_or(0);
             let behind = last.saturating_sub(matched.map_or(0, |id| id.index()));
             // The entry that added it must be there: it carries the incarnation by which it may vote.
@@ -226,23 +190,14 @@ impl Store {
         }
         let recent = self.inner.options.timing.contact_lost();
         let answers = |voter: &MemberId| {
-            let sent = metrics
-                .heartbeat
-                .as_ref()
-                .and_then(|h| h.get(voter))
-                .copied()
-                .flatten();
+            let sent = metrics.heartbeat.as_ref().and_then(|h| h.get(voter)).copied().flatten();
             *voter == metrics.id || sent.is_some_and(|sent| instant(sent).elapsed() < recent)
         };
         let alive = left.iter().filter(|voter| answers(voter)).count();
         if alive > left.len() / 2 {
             return Ok(());
         }
-        Err(MembersError::WouldLoseQuorum {
-            id,
-            alive,
-            voters: left.len(),
-        })
+        Err(MembersError::WouldLoseQuorum { id, alive, voters: left.len() })
     }
 
     async fn change(
@@ -255,21 +210,12 @@ impl Store {
             return Err(MembersError::Busy);
         }
         // What was checked above must be what is changed.
-        let unchanged = Precondition::LastMembershipLogId {
-            last_membership_log_id: *seen.membership_config.log_id(),
-        };
-        match self
-            .inner
-            .raft
-            .change_membership_if(change, retain, [unchanged])
-            .await
-        {
+        let unchanged =
+            Precondition::LastMembershipLogId { last_membership_log_id: *seen.membership_config.log_id() };
+        match self.inner.raft.change_membership_if(change, retain, [unchanged]).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
-                let leader = forward
-                    .leader_id
-                    .zip(forward.leader_node)
-                    .map(|(id, node)| node.member(id));
+                let leader = forward.leader_id.zip(forward.leader_node).map(|(id, node)| node.member(id));
                 Err(MembersError::NotLeader { leader })
             }
             Err(RaftError::APIError(ClientWriteError::PreconditionFailed(_))) => Err(MembersError::Busy),

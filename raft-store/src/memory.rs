@@ -78,12 +78,7 @@ impl MemoryDisk {
     /// An empty disk whose syncs take no time.
     pub fn new() -> MemoryDisk {
         let serial = DISKS.fetch_add(1, Ordering::Relaxed);
-        MemoryDisk {
-            inner: Arc::new(Mutex::new(Disk {
-                serial,
-                ..Disk::default()
-            })),
-        }
+        MemoryDisk { inner: Arc::new(Mutex::new(Disk { serial, ..Disk::default() })) }
     }
 
     /// Every sync takes this long, in tokio's time; what waits meanwhile goes with the next one.
@@ -115,12 +110,7 @@ impl MemoryDisk {
         let mut disk = self.inner.lock();
         let (sync_delay, tenure) = (disk.sync_delay, disk.tenure);
         let serial = DISKS.fetch_add(1, Ordering::Relaxed);
-        *disk = Disk {
-            serial,
-            sync_delay,
-            tenure,
-            ..Disk::default()
-        };
+        *disk = Disk { serial, sync_delay, tenure, ..Disk::default() };
     }
 
     /// Loses the checkpoint only, as a damaged state database would.
@@ -131,31 +121,18 @@ impl MemoryDisk {
     pub(crate) fn open(&self, cluster_id: &str, member: u64) -> Result<Opened, OpenError> {
         let figures = Arc::new(IoFigures::default());
         let mut disk = self.inner.lock();
-        let fresh = IdentityForm {
-            version: 1,
-            cluster_id: cluster_id.to_owned(),
-            member,
-            incarnation: disk.serial,
-        };
+        let fresh =
+            IdentityForm { version: 1, cluster_id: cluster_id.to_owned(), member, incarnation: disk.serial };
         let identity = disk.identity.get_or_insert(fresh).clone();
         crate::open::check_identity(&identity, cluster_id, member)?;
         disk.tenure += 1;
         disk.pending.clear();
         disk.syncing = false;
-        let handle = Arc::new(Handle {
-            disk: self.clone(),
-            tenure: disk.tenure,
-            figures: figures.clone(),
-        });
+        let handle = Arc::new(Handle { disk: self.clone(), tenure: disk.tenure, figures: figures.clone() });
         Ok(Opened {
             identity,
             head: disk.durable.head.clone(),
-            entries: disk
-                .durable
-                .entries
-                .iter()
-                .map(|(i, e)| (*i, e.clone()))
-                .collect(),
+            entries: disk.durable.entries.iter().map(|(i, e)| (*i, e.clone())).collect(),
             checkpoint: disk.checkpoint.clone(),
             set_aside: None,
             log: handle.clone(),
@@ -167,14 +144,8 @@ impl MemoryDisk {
     /// Puts a state there as if it had been checkpointed: for restoring a backup.
     pub(crate) fn seed(&self, identity: IdentityForm, head: LogHeadForm, state: State) {
         let mut disk = self.inner.lock();
-        disk.identity = Some(IdentityForm {
-            incarnation: disk.serial,
-            ..identity
-        });
-        disk.durable = Log {
-            head,
-            entries: BTreeMap::new(),
-        };
+        disk.identity = Some(IdentityForm { incarnation: disk.serial, ..identity });
+        disk.durable = Log { head, entries: BTreeMap::new() };
         disk.checkpoint = Some(state);
     }
 
@@ -211,11 +182,7 @@ impl Handle {
         let pending = std::mem::take(&mut disk.pending);
         let failed = disk.full;
         let delay = u64::try_from(disk.sync_delay.as_micros()).unwrap_or(u64::MAX);
-        let bytes = pending
-            .iter()
-            .flat_map(|w| &w.entries)
-            .map(|(_, e)| e.len() as u64)
-            .sum();
+        let bytes = pending.iter().flat_map(|w| &w.entries).map(|(_, e)| e.len() as u64).sum();
         figures.synced(pending.len() as u64, bytes, delay);
         let mut done = Vec::with_capacity(pending.len());
         for write in pending {
@@ -271,12 +238,7 @@ impl LogEngine for Handle {
 
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Bytes>> {
         let disk = self.disk.inner.lock();
-        Ok(disk
-            .durable
-            .entries
-            .range(from..to)
-            .map(|(_, entry)| entry.clone())
-            .collect())
+        Ok(disk.durable.entries.range(from..to).map(|(_, entry)| entry.clone()).collect())
     }
 
     fn written(&self) -> Option<u64> {

@@ -59,9 +59,7 @@ impl Caller {
     ) -> Result<Bytes, TransportError> {
         let payload = self.envelope(target.id, incarnation, body);
         let call = self.transport.call(target, kind, payload, deadline);
-        tokio::time::timeout(deadline, call)
-            .await
-            .unwrap_or(Err(TransportError::Timeout))
+        tokio::time::timeout(deadline, call).await.unwrap_or(Err(TransportError::Timeout))
     }
 }
 
@@ -80,10 +78,7 @@ impl RaftNetworkFactory<TypeConfig> for Caller {
     /// A heartbeat that takes longer than the heartbeats' interval has missed its purpose.
     async fn new_heartbeat_client(&mut self, target: MemberId, node: &MemberNode) -> Peer {
         let append = self.timing.heartbeat;
-        Peer {
-            append,
-            ..self.new_client(target, node).await
-        }
+        Peer { append, ..self.new_client(target, node).await }
     }
 }
 
@@ -103,21 +98,15 @@ impl Peer {
         body: Vec<u8>,
         deadline: Duration,
     ) -> Result<Bytes, RPCError<TypeConfig>> {
-        let answer = self
-            .caller
-            .call(&self.target, self.incarnation, kind, body, deadline)
-            .await;
+        let answer = self.caller.call(&self.target, self.incarnation, kind, body, deadline).await;
         answer.map_err(|error| self.error(action, deadline, &error))
     }
 
     fn error(&self, action: RPCTypes, timeout: Duration, error: &TransportError) -> RPCError<TypeConfig> {
         match error {
-            TransportError::Timeout => RPCError::Timeout(Timeout {
-                action,
-                id: self.caller.me,
-                target: self.target.id,
-                timeout,
-            }),
+            TransportError::Timeout => {
+                RPCError::Timeout(Timeout { action, id: self.caller.me, target: self.target.id, timeout })
+            }
             other => unreachable(other),
         }
     }
@@ -142,9 +131,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         _: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let body = crate::rpc::append_request(&rpc).encode_to_vec();
-        let answer = self
-            .call(RpcKind::Append, RPCTypes::AppendEntries, body, self.append)
-            .await;
+        let answer = self.call(RpcKind::Append, RPCTypes::AppendEntries, body, self.append).await;
         // Without a pause between them, timeouts of a silent peer would make a tight loop of resends.
         let answer = answer.map_err(|error| match error {
             RPCError::Timeout(timeout) => unreachable(&timeout),
@@ -159,9 +146,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let body = crate::rpc::vote_request(&rpc).encode_to_vec();
-        let answer = self
-            .call(RpcKind::Vote, RPCTypes::Vote, body, option.hard_ttl())
-            .await?;
+        let answer = self.call(RpcKind::Vote, RPCTypes::Vote, body, option.hard_ttl()).await?;
         crate::rpc::vote_response_from(answer).map_err(malformed)
     }
 
@@ -171,9 +156,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let body = crate::rpc::vote_request(&rpc).encode_to_vec();
-        let answer = self
-            .call(RpcKind::PreVote, RPCTypes::Vote, body, option.hard_ttl())
-            .await?;
+        let answer = self.call(RpcKind::PreVote, RPCTypes::Vote, body, option.hard_ttl()).await?;
         crate::rpc::vote_response_from(answer).map_err(malformed)
     }
 
@@ -188,15 +171,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             vote: Some((&vote).into()),
             last: snapshot.meta.last_log_id.as_ref().map(Into::into),
         };
-        let header = self
-            .caller
-            .envelope(self.target.id, self.incarnation, header.encode_to_vec());
+        let header = self.caller.envelope(self.target.id, self.incarnation, header.encode_to_vec());
         let deadline = self.caller.timing.snapshot;
         let reader = Box::pin(SnapshotReader::new(snapshot.snapshot));
-        let send = self
-            .caller
-            .transport
-            .send_snapshot(&self.target, header, reader, deadline);
+        let send = self.caller.transport.send_snapshot(&self.target, header, reader, deadline);
         let answer = tokio::select! {
             closed = cancel => return Err(closed.into()),
             answer = tokio::time::timeout(deadline, send) => answer.unwrap_or(Err(TransportError::Timeout)),
@@ -213,9 +191,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let body = crate::rpc::transfer_request(&rpc).encode_to_vec();
         let kind = RpcKind::TransferLeader;
-        let answer = self
-            .call(kind, RPCTypes::TransferLeader, body, option.hard_ttl())
-            .await?;
+        let answer = self.call(kind, RPCTypes::TransferLeader, body, option.hard_ttl()).await?;
         let answer: TransferAnswerForm = decode("transfer response", answer).map_err(malformed)?;
         if answer.accepted {
             return Ok(Ok(()));

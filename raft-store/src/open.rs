@@ -32,11 +32,7 @@ pub struct Checkpoint {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint {
-            entries: 10_000,
-            bytes: 64 << 20,
-            keep: 2_000,
-        }
+        Checkpoint { entries: 10_000, bytes: 64 << 20, keep: 2_000 }
     }
 }
 
@@ -99,11 +95,7 @@ pub enum OpenError {
         "{path}: the log is damaged ({detail}). Nothing was changed. If the other members are well: remove \
          member {member} from the cluster, empty the directory and join as a new member"
     )]
-    LogDamaged {
-        path: PathBuf,
-        member: MemberId,
-        detail: String,
-    },
+    LogDamaged { path: PathBuf, member: MemberId, detail: String },
     #[error("{path}: already in use by another process")]
     InUse { path: PathBuf },
     #[error("{path}: {source}")]
@@ -126,16 +118,10 @@ pub(crate) fn check_identity(
 ) -> Result<(), OpenError> {
     if identity.cluster_id != cluster_id {
         let found = identity.cluster_id.clone();
-        return Err(OpenError::ForeignCluster {
-            expected: cluster_id.to_owned(),
-            found,
-        });
+        return Err(OpenError::ForeignCluster { expected: cluster_id.to_owned(), found });
     }
     if identity.member != member {
-        return Err(OpenError::ForeignMember {
-            expected: member,
-            found: identity.member,
-        });
+        return Err(OpenError::ForeignMember { expected: member, found: identity.member });
     }
     Ok(())
 }

@@ -49,12 +49,7 @@ impl Pulls {
             }
             self.last_session += 1;
             let reader = SnapshotReader::new(view().state);
-            let new = Session {
-                reader,
-                offset: 0,
-                piece: Bytes::new(),
-                used: Instant::now(),
-            };
+            let new = Session { reader, offset: 0, piece: Bytes::new(), used: Instant::now() };
             self.sessions.insert(self.last_session, new);
             self.last_session
         } else {
@@ -87,29 +82,19 @@ impl Pulls {
 /// Gets a peer's applied state, whole and checked.
 pub(crate) async fn pull(caller: &Caller, peer: &Member) -> Result<State, String> {
     let deadline = caller.timing.append();
-    let mut request = PullForm {
-        session: 0,
-        offset: 0,
-    };
+    let mut request = PullForm { session: 0, offset: 0 };
     let mut all = Vec::new();
     loop {
-        let answer = caller
-            .call(peer, 0, RpcKind::Pull, request.encode_to_vec(), deadline)
-            .await;
+        let answer = caller.call(peer, 0, RpcKind::Pull, request.encode_to_vec(), deadline).await;
         let answer = answer.map_err(|e| e.to_string())?;
         let answer: PullAnswerForm = decode("pull answer", answer).map_err(|e| e.to_string())?;
         if answer.bytes.is_empty() {
             break;
         }
         all.extend_from_slice(&answer.bytes);
-        request = PullForm {
-            session: answer.session,
-            offset: all.len() as u64,
-        };
+        request = PullForm { session: answer.session, offset: all.len() as u64 };
     }
-    let state = crate::snapshot::read(Cursor::new(all))
-        .await
-        .map_err(|e| e.to_string())?;
+    let state = crate::snapshot::read(Cursor::new(all)).await.map_err(|e| e.to_string())?;
     if state.cluster_id != caller.cluster_id {
         return Err(format!("it belongs to cluster {}", state.cluster_id));
     }

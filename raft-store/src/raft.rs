@@ -72,9 +72,7 @@ tokio::task_local! {
 
 /// Runs `future`, and all tasks that openraft spawns from it, on a generator seeded by `seed`.
 pub(crate) async fn seeded<F: Future>(seed: u64, future: F) -> F::Output {
-    GENERATOR
-        .scope(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))), future)
-        .await
+    GENERATOR.scope(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))), future).await
 }
 
 /// The store's generator inside its tasks, a random one elsewhere.

@@ -289,11 +289,7 @@ pub(crate) fn append_request_from(bytes: Bytes) -> Result<AppendEntriesRequest<T
     Ok(AppendEntriesRequest {
         vote: need(form.vote, "append request", "vote")?.into(),
         prev_log_id: form.previous.map(LogId::from),
-        entries: form
-            .entries
-            .into_iter()
-            .map(LogEntryForm::entry)
-            .collect::<Result<_, _>>()?,
+        entries: form.entries.into_iter().map(LogEntryForm::entry).collect::<Result<_, _>>()?,
         leader_commit: form.committed.map(LogId::from),
     })
 }
@@ -305,11 +301,7 @@ pub(crate) fn append_response(rpc: &AppendEntriesResponse<TypeConfig>) -> Append
         AppendEntriesResponse::Conflict => (AppendAnswer::Conflict, None, None),
         AppendEntriesResponse::HigherVote(vote) => (AppendAnswer::HigherVote, None, Some(vote)),
     };
-    AppendResponseForm {
-        answer: answer.into(),
-        upto: upto.map(Into::into),
-        vote: vote.map(Into::into),
-    }
+    AppendResponseForm { answer: answer.into(), upto: upto.map(Into::into), vote: vote.map(Into::into) }
 }
 
 pub(crate) fn append_response_from(bytes: Bytes) -> Result<AppendEntriesResponse<TypeConfig>, FormError> {
@@ -322,10 +314,7 @@ pub(crate) fn append_response_from(bytes: Bytes) -> Result<AppendEntriesResponse
             AppendEntriesResponse::HigherVote(need(form.vote, "append response", "vote")?.into())
         }
         AppendAnswer::Unknown => {
-            return Err(FormError::Missing {
-                form: "append response",
-                field: "answer",
-            });
+            return Err(FormError::Missing { form: "append response", field: "answer" });
         }
     })
 }
@@ -341,9 +330,5 @@ pub(crate) fn transfer_request(rpc: &TransferLeaderRequest<TypeConfig>) -> Trans
 pub(crate) fn transfer_request_from(bytes: Bytes) -> Result<TransferLeaderRequest<TypeConfig>, FormError> {
     let form: TransferForm = decode("transfer request", bytes)?;
     let vote = need(form.from_leader, "transfer request", "from_leader")?.into();
-    Ok(TransferLeaderRequest::new(
-        vote,
-        form.to,
-        form.last.map(LogId::from),
-    ))
+    Ok(TransferLeaderRequest::new(vote, form.to, form.last.map(LogId::from)))
 }

@@ -29,17 +29,11 @@ impl Store {
         let raft = &self.inner.raft;
         let answer = match kind {
             RpcKind::Vote => {
-                let answer = raft
-                    .vote(crate::rpc::vote_request_from(body)?)
-                    .await
-                    .map_err(stopped)?;
+                let answer = raft.vote(crate::rpc::vote_request_from(body)?).await.map_err(stopped)?;
                 crate::rpc::vote_response(&answer).encode_to_vec()
             }
             RpcKind::PreVote => {
-                let answer = raft
-                    .pre_vote(crate::rpc::vote_request_from(body)?)
-                    .await
-                    .map_err(stopped)?;
+                let answer = raft.pre_vote(crate::rpc::vote_request_from(body)?).await.map_err(stopped)?;
                 crate::rpc::vote_response(&answer).encode_to_vec()
             }
             RpcKind::Append => {
@@ -52,16 +46,10 @@ impl Store {
             }
             RpcKind::TransferLeader => {
                 let request = crate::rpc::transfer_request_from(body)?;
-                let answer = raft
-                    .handle_transfer_leader(request)
-                    .await
-                    .map_err(|_| RpcError::Stopped)?;
+                let answer = raft.handle_transfer_leader(request).await.map_err(|_| RpcError::Stopped)?;
                 let reason = answer.as_ref().err().map(ToString::to_string);
-                TransferAnswerForm {
-                    accepted: answer.is_ok(),
-                    reason: reason.unwrap_or_default(),
-                }
-                .encode_to_vec()
+                TransferAnswerForm { accepted: answer.is_ok(), reason: reason.unwrap_or_default() }
+                    .encode_to_vec()
             }
             RpcKind::ReadIndex => {
                 let index = self.read_index().await.map_err(|error| match error {
@@ -69,25 +57,13 @@ impl Store {
                     other => RpcError::Refused(other.to_string()),
                 })?;
                 let term = self.inner.status.borrow().term;
-                ReadIndexForm {
-                    index: Some(crate::form::LogIdForm { term, index }),
-                }
-                .encode_to_vec()
+                ReadIndexForm { index: Some(crate::form::LogIdForm { term, index }) }.encode_to_vec()
             }
             RpcKind::Hello => {
                 let pristine = self.inner.log.is_pristine();
-                HelloForm {
-                    incarnation: self.inner.identity.incarnation,
-                    pristine,
-                }
-                .encode_to_vec()
+                HelloForm { incarnation: self.inner.identity.incarnation, pristine }.encode_to_vec()
             }
-            RpcKind::Pull => self
-                .inner
-                .pulls
-                .lock()
-                .answer(body, || self.view())?
-                .encode_to_vec(),
+            RpcKind::Pull => self.inner.pulls.lock().answer(body, || self.view())?.encode_to_vec(),
         };
         Ok(answer.into())
     }
@@ -101,34 +77,18 @@ impl Store {
     ) -> Result<Bytes, RpcError> {
         let body = self.accept(from, RpcKind::Append, header)?;
         let header: SnapshotHeaderForm = decode("snapshot header", body)?;
-        let vote: Vote = header
-            .vote
-            .ok_or_else(|| RpcError::Malformed("no vote".into()))?
-            .into();
+        let vote: Vote = header.vote.ok_or_else(|| RpcError::Malformed("no vote".into()))?.into();
         self.inner.heard_leader();
-        let state = crate::snapshot::read(reader)
-            .await
-            .map_err(|e| RpcError::Malformed(e.to_string()))?;
+        let state = crate::snapshot::read(reader).await.map_err(|e| RpcError::Malformed(e.to_string()))?;
         if *state.cluster_id != *self.inner.options.cluster_id {
-            let (here, called) = (
-                self.inner.options.cluster_id.clone(),
-                state.cluster_id.to_string(),
-            );
+            let (here, called) = (self.inner.options.cluster_id.clone(), state.cluster_id.to_string());
             return Err(RpcError::WrongCluster { here, called });
         }
         if state.applied.as_ref().map(crate::form::LogIdForm::from) != header.last {
-            return Err(RpcError::Malformed(
-                "the snapshot is not the one announced".into(),
-            ));
+            return Err(RpcError::Malformed("the snapshot is not the one announced".into()));
         }
-        let meta = SnapshotMeta {
-            last_log_id: state.applied,
-            last_membership: (*state.membership).clone(),
-        };
-        let snapshot = Snapshot {
-            meta,
-            snapshot: state.into(),
-        };
+        let meta = SnapshotMeta { last_log_id: state.applied, last_membership: (*state.membership).clone() };
+        let snapshot = Snapshot { meta, snapshot: state.into() };
         let answer = self.inner.raft.install_full_snapshot(vote, snapshot).await;
         let answer = answer.map_err(|_| RpcError::Stopped)?;
         self.inner.heard_leader();
@@ -150,16 +110,10 @@ impl Store {
             });
         }
         if envelope.from != from {
-            return Err(RpcError::WrongSender {
-                said: envelope.from,
-                from,
-            });
+            return Err(RpcError::WrongSender { said: envelope.from, from });
         }
         if envelope.to != here.me.id {
-            return Err(RpcError::WrongMember {
-                here: here.me.id,
-                called: envelope.to,
-            });
+            return Err(RpcError::WrongMember { here: here.me.id, called: envelope.to });
         }
         let any_incarnation = matches!(kind, RpcKind::Hello | RpcKind::Pull);
         if !any_incarnation && envelope.to_incarnation != inner.identity.incarnation {

@@ -63,13 +63,7 @@ pub(crate) struct SnapshotReader {
 
 impl SnapshotReader {
     pub fn new(state: Arc<State>) -> SnapshotReader {
-        SnapshotReader {
-            state,
-            next: Next::Head,
-            count: 0,
-            hash: blake3::Hasher::new(),
-            chunk: Bytes::new(),
-        }
+        SnapshotReader { state, next: Next::Head, count: 0, hash: blake3::Hasher::new(), chunk: Bytes::new() }
     }
 
     /// The next chunk, of about 64 KiB; empty at the end.
@@ -102,9 +96,7 @@ impl SnapshotReader {
     fn objects(&mut self, out: &mut BytesMut, after: Option<Key>) -> Next {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (key, entry) in self.state.entries.range::<_, Key>((start, Bound::Unbounded)) {
-            let record = RecordForm {
-                record: Some(Record::Object(object_form(key, entry))),
-            };
+            let record = RecordForm { record: Some(Record::Object(object_form(key, entry))) };
             frame(out, &record.encode_to_vec());
             self.count += 1;
             if out.len() >= CHUNK {
@@ -116,14 +108,8 @@ impl SnapshotReader {
 
     fn requests(&mut self, out: &mut BytesMut, after: Option<Arc<str>>) -> Next {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        for (id, recorded) in self
-            .state
-            .requests
-            .range::<_, Arc<str>>((start, Bound::Unbounded))
-        {
-            let record = RecordForm {
-                record: Some(Record::Request(request_form(id, recorded))),
-            };
+        for (id, recorded) in self.state.requests.range::<_, Arc<str>>((start, Bound::Unbounded)) {
+            let record = RecordForm { record: Some(Record::Request(request_form(id, recorded))) };
             frame(out, &record.encode_to_vec());
             self.count += 1;
             if out.len() >= CHUNK {
@@ -185,13 +171,10 @@ impl<R: AsyncRead + Unpin> Checked<R> {
 
     async fn take_unhashed(&mut self, length: usize) -> Result<Vec<u8>, SnapshotError> {
         let mut bytes = vec![0; length];
-        self.inner
-            .read_exact(&mut bytes)
-            .await
-            .map_err(|e| match e.kind() {
-                std::io::ErrorKind::UnexpectedEof => SnapshotError::Truncated { offset: self.offset },
-                _ => SnapshotError::Io(e),
-            })?;
+        self.inner.read_exact(&mut bytes).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => SnapshotError::Truncated { offset: self.offset },
+            _ => SnapshotError::Io(e),
+        })?;
         self.offset += length as u64;
         Ok(bytes)
     }
@@ -208,18 +191,12 @@ impl<R: AsyncRead + Unpin> Checked<R> {
             return Ok(None);
         }
         if length as usize > LONGEST_RECORD {
-            return Err(SnapshotError::Damaged {
-                offset,
-                detail: "a record longer than any can be",
-            });
+            return Err(SnapshotError::Damaged { offset, detail: "a record longer than any can be" });
         }
         let crc = self.u32().await?;
         let payload = self.take(length as usize).await?;
         if crc32c::crc32c(&payload) != crc {
-            return Err(SnapshotError::Damaged {
-                offset,
-                detail: "a record's checksum does not fit",
-            });
+            return Err(SnapshotError::Damaged { offset, detail: "a record's checksum does not fit" });
         }
         Ok(Some(payload.into()))
     }
@@ -229,11 +206,7 @@ impl<R: AsyncRead + Unpin> Checked<R> {
 pub(crate) async fn read(inner: impl AsyncRead + Unpin) -> Result<State, SnapshotError> {
     // The many small reads below must not each be a call into the source.
     let inner = tokio::io::BufReader::with_capacity(CHUNK, inner);
-    let mut source = Checked {
-        inner,
-        hash: blake3::Hasher::new(),
-        offset: 0,
-    };
+    let mut source = Checked { inner, hash: blake3::Hasher::new(), offset: 0 };
     if source.take(MAGIC.len()).await? != MAGIC {
         return Err(SnapshotError::Magic);
     }
@@ -242,33 +215,21 @@ pub(crate) async fn read(inner: impl AsyncRead + Unpin) -> Result<State, Snapsho
         return Err(SnapshotError::Version { version });
     }
     let head = source.frame().await?;
-    let head = head.ok_or(SnapshotError::Damaged {
-        offset: 12,
-        detail: "it has no head",
-    })?;
+    let head = head.ok_or(SnapshotError::Damaged { offset: 12, detail: "it has no head" })?;
     let mut state = State::from_head(decode::<StateHeadForm>("snapshot head", head)?)?;
     let mut count = 0;
     while let Some(payload) = source.frame().await? {
         let form: RecordForm = decode("snapshot record", payload)?;
-        state.insert(form.record.ok_or(FormError::Missing {
-            form: "snapshot record",
-            field: "record",
-        })?)?;
+        state.insert(form.record.ok_or(FormError::Missing { form: "snapshot record", field: "record" })?)?;
         count += 1;
     }
     let offset = source.offset;
     if source.take(8).await?.as_slice().get_u64_le() != count {
-        return Err(SnapshotError::Damaged {
-            offset,
-            detail: "the number of records does not fit",
-        });
+        return Err(SnapshotError::Damaged { offset, detail: "the number of records does not fit" });
     }
     let expected = source.hash.finalize();
     if source.take_unhashed(blake3::OUT_LEN).await? != expected.as_bytes() {
-        return Err(SnapshotError::Damaged {
-            offset,
-            detail: "the checksum over everything does not fit",
-        });
+        return Err(SnapshotError::Damaged { offset, detail: "the checksum over everything does not fit" });
     }
     Ok(state)
 }
@@ -283,19 +244,9 @@ mod tests {
         for i in 0..objects {
             let key = Key::new("vm", &format!("n{i}")).unwrap();
             let (value, revision) = (vec![i as u8; 300].into(), i as u64 + 1);
-            let form = ObjectForm {
-                key: Some((&key).into()),
-                value,
-                create_revision: 1,
-                revision,
-            };
+            let form = ObjectForm { key: Some((&key).into()), value, create_revision: 1, revision };
             state.insert(Record::Object(form)).unwrap();
-            let form = RequestForm {
-                id: format!("r{i}"),
-                revision,
-                at_ms: 7,
-                reply: "ok".into(),
-            };
+            let form = RequestForm { id: format!("r{i}"), revision, at_ms: 7, reply: "ok".into() };
             state.insert(Record::Request(form)).unwrap();
         }
         state
@@ -320,10 +271,7 @@ mod tests {
             bad[at] ^= 0x10;
             assert!(read(&bad[..]).await.is_err(), "a flip at byte {at} went unseen");
             let cut = read(&good[..at]).await;
-            assert!(
-                matches!(cut, Err(SnapshotError::Truncated { .. })),
-                "a cut at byte {at}: {cut:?}"
-            );
+            assert!(matches!(cut, Err(SnapshotError::Truncated { .. })), "a cut at byte {at}: {cut:?}");
         }
     }
 }

@@ -72,9 +72,7 @@ async fn start(
     checkpoint: Option<State>,
     alarms: Vec<Alarm>,
 ) -> Result<Store, OpenError> {
-    let state = checkpoint
-        .clone()
-        .unwrap_or_else(|| State::new(&options.cluster_id));
+    let state = checkpoint.clone().unwrap_or_else(|| State::new(&options.cluster_id));
     let hub = Hub::new(options.limits.clone(), state.revision());
     let shown = Arc::new(Shown::new(&state, checkpoint, hub, opened.state.clone()));
     let machine = StateMachine::new(state, shown.clone());
@@ -94,10 +92,7 @@ async fn start(
         figures: opened.figures,
         alarms: Mutex::new(alarms),
         leadership: watch::Sender::new(None),
-        status: watch::Sender::new(Status {
-            id,
-            ..Status::default()
-        }),
+        status: watch::Sender::new(Status { id, ..Status::default() }),
         heard_leader: Mutex::new(None),
         closing: watch::Sender::new(false),
         proposals: Semaphore::new(options.limits.proposals),
@@ -130,9 +125,7 @@ fn config(options: &Options) -> Result<Arc<Config>, OpenError> {
         enable_leader_restore: Some(false),
         ..Config::default()
     };
-    let config = config
-        .validate()
-        .map_err(|error| OpenError::Raft(error.to_string()))?;
+    let config = config.validate().map_err(|error| OpenError::Raft(error.to_string()))?;
     Ok(Arc::new(config))
 }
 
@@ -141,17 +134,10 @@ fn peers(options: &Options, entries: &[(u64, bytes::Bytes)]) -> Vec<Member> {
     let mut peers = options.peers.clone();
     for (_, entry) in entries {
         let form = crate::form::decode::<LogEntryForm>("log entry", entry.clone());
-        let Ok(LogEntryForm {
-            payload: Some(crate::form::Payload::Membership(m)),
-            ..
-        }) = form
-        else {
+        let Ok(LogEntryForm { payload: Some(crate::form::Payload::Membership(m)), .. }) = form else {
             continue;
         };
-        peers.extend(m.nodes.into_iter().map(|node| Member {
-            id: node.id,
-            address: node.address,
-        }));
+        peers.extend(m.nodes.into_iter().map(|node| Member { id: node.id, address: node.address }));
     }
     peers.retain(|peer| peer.id != options.me.id);
     peers.sort();
@@ -178,9 +164,7 @@ async fn rebuild(
             match crate::pull::pull(caller, peer).await {
                 Ok(state) if state.applied >= log.purged() => {
                     tracing::info!(%peer, revision = state.revision(), "state rebuilt from a peer");
-                    keep(&state, log, opened)
-                        .await
-                        .map_err(|e| OpenError::Rebuild(e.to_string()))?;
+                    keep(&state, log, opened).await.map_err(|e| OpenError::Rebuild(e.to_string()))?;
                     return Ok(state);
                 }
                 Ok(_) => reasons += &format!("member {peer}: its state is too old; "),
@@ -189,19 +173,14 @@ async fn rebuild(
         }
         tokio::time::sleep(caller.timing.election_min).await;
     }
-    Err(OpenError::Rebuild(format!(
-        "no peer gave a state: {}",
-        reasons.trim_end_matches("; ")
-    )))
+    Err(OpenError::Rebuild(format!("no peer gave a state: {}", reasons.trim_end_matches("; "))))
 }
 
 /// Makes a peer's state this member's checkpoint. What the log holds beyond it must be of the same
 /// history; a tail of another one was never committed and goes.
 async fn keep(state: &State, log: &LogStore, opened: &Opened) -> std::io::Result<()> {
     use openraft::storage::RaftLogStorage;
-    let applied = state
-        .applied
-        .ok_or_else(|| std::io::Error::other("the peer's state is empty"))?;
+    let applied = state.applied.ok_or_else(|| std::io::Error::other("the peer's state is empty"))?;
     let conflicts = match log.last() {
         Some(last) if last.index() >= applied.index() => log.id_at(applied.index())? != Some(applied),
         _ => false,
@@ -213,6 +192,5 @@ async fn keep(state: &State, log: &LogStore, opened: &Opened) -> std::io::Result
         log.flush().await?;
     }
     let done = opened.state.checkpoint(Arc::new(state.clone()), true);
-    done.await
-        .unwrap_or_else(|_| Err(std::io::Error::other("the state's writer has stopped")))
+    done.await.unwrap_or_else(|_| Err(std::io::Error::other("the state's writer has stopped")))
 }

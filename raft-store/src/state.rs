@@ -45,10 +45,7 @@ pub(crate) struct State {
 
 impl State {
     pub fn new(cluster_id: &str) -> State {
-        State {
-            cluster_id: cluster_id.into(),
-            ..State::default()
-        }
+        State { cluster_id: cluster_id.into(), ..State::default() }
     }
 
     /// Index of the last applied entry; 0 before the first.
@@ -103,24 +100,13 @@ impl State {
         now_ms: u64,
         touched: &mut BTreeMap<Key, Option<Entry>>,
     ) -> Outcome {
-        let known = transaction
-            .request_id
-            .as_deref()
-            .and_then(|id| self.requests.get(id));
+        let known = transaction.request_id.as_deref().and_then(|id| self.requests.get(id));
         if let Some(Recorded { revision, reply, .. }) = known {
-            return Outcome::Applied {
-                revision: *revision,
-                reply: reply.clone(),
-                duplicate: true,
-            };
+            return Outcome::Applied { revision: *revision, reply: reply.clone(), duplicate: true };
         }
         for precondition in &transaction.preconditions {
             if let Err((expected, actual)) = self.holds(precondition) {
-                return Outcome::Conflict {
-                    key: precondition.key().clone(),
-                    expected,
-                    actual,
-                };
+                return Outcome::Conflict { key: precondition.key().clone(), expected, actual };
             }
         }
         for (key, value) in transaction.puts {
@@ -129,14 +115,7 @@ impl State {
             let create_revision = old.map_or(revision, |old| old.create_revision);
             // A copy: the value would else keep the whole entry it came in alive.
             let value = Bytes::copy_from_slice(&value);
-            self.entries.insert(
-                key,
-                Entry {
-                    value,
-                    create_revision,
-                    revision,
-                },
-            );
+            self.entries.insert(key, Entry { value, create_revision, revision });
         }
         for key in transaction.deletes {
             if let Some(old) = self.entries.remove(&key) {
@@ -145,27 +124,13 @@ impl State {
         }
         let reply = Bytes::copy_from_slice(&transaction.reply);
         if let Some(id) = transaction.request_id {
-            self.remember(
-                id.into(),
-                Recorded {
-                    revision,
-                    at_ms: now_ms,
-                    reply: reply.clone(),
-                },
-            );
+            self.remember(id.into(), Recorded { revision, at_ms: now_ms, reply: reply.clone() });
         }
-        Outcome::Applied {
-            revision,
-            reply,
-            duplicate: false,
-        }
+        Outcome::Applied { revision, reply, duplicate: false }
     }
 
     fn holds(&self, precondition: &Precondition) -> Result<(), (Expected, Revision)> {
-        let actual = self
-            .entries
-            .get(precondition.key())
-            .map_or(0, |entry| entry.revision);
+        let actual = self.entries.get(precondition.key()).map_or(0, |entry| entry.revision);
         let (expected, holds) = match precondition {
             Precondition::RevisionIs { revision, .. } => (Expected::Revision(*revision), actual == *revision),
             Precondition::Exists(_) => (Expected::Exists, actual != 0),
@@ -217,18 +182,9 @@ impl State {
     /// An empty state with this head; records follow by `insert`.
     pub fn from_head(head: StateHeadForm) -> Result<State, FormError> {
         if head.version == 0 || head.version > STATE_VERSION {
-            return Err(FormError::Version {
-                form: "state",
-                version: head.version,
-                newest: STATE_VERSION,
-            });
+            return Err(FormError::Version { form: "state", version: head.version, newest: STATE_VERSION });
         }
-        let membership = head
-            .membership
-            .as_ref()
-            .map(|m| m.stored())
-            .transpose()?
-            .unwrap_or_default();
+        let membership = head.membership.as_ref().map(|m| m.stored()).transpose()?.unwrap_or_default();
         Ok(State {
             cluster_id: head.cluster_id.into(),
             known_members: head.known_members.into_iter().collect(),
@@ -241,41 +197,14 @@ impl State {
     /// Adds one record of a snapshot or a checkpoint.
     pub fn insert(&mut self, record: Record) -> Result<(), FormError> {
         match record {
-            Record::Object(ObjectForm {
-                key,
-                value,
-                create_revision,
-                revision,
-            }) => {
-                let key = key.ok_or(FormError::Missing {
-                    form: "object",
-                    field: "key",
-                })?;
+            Record::Object(ObjectForm { key, value, create_revision, revision }) => {
+                let key = key.ok_or(FormError::Missing { form: "object", field: "key" })?;
                 let value = Bytes::copy_from_slice(&value);
-                self.entries.insert(
-                    key.into(),
-                    Entry {
-                        value,
-                        create_revision,
-                        revision,
-                    },
-                );
+                self.entries.insert(key.into(), Entry { value, create_revision, revision });
             }
-            Record::Request(RequestForm {
-                id,
-                revision,
-                at_ms,
-                reply,
-            }) => {
+            Record::Request(RequestForm { id, revision, at_ms, reply }) => {
                 let reply = Bytes::copy_from_slice(&reply);
-                self.remember(
-                    id.into(),
-                    Recorded {
-                        revision,
-                        at_ms,
-                        reply,
-                    },
-                );
+                self.remember(id.into(), Recorded { revision, at_ms, reply });
             }
         }
         Ok(())
@@ -311,20 +240,14 @@ mod tests {
     }
 
     fn put(name: &str, value: &str) -> Transaction {
-        Transaction {
-            puts: vec![(key(name), Bytes::from(value.to_owned()))],
-            ..Default::default()
-        }
+        Transaction { puts: vec![(key(name), Bytes::from(value.to_owned()))], ..Default::default() }
     }
 
     fn apply(state: &mut State, now_ms: u64, batch: &[Transaction]) -> (Vec<Outcome>, Option<Changes>) {
         let index = state.revision() + 1;
         let bytes = BatchForm::new(1, now_ms, batch).encode_to_vec().into();
         let payload = openraft::EntryPayload::Normal(Command(bytes));
-        let entry = LogEntry {
-            log_id: LogId::new(CommittedLeader::new(1), index),
-            payload,
-        };
+        let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(1), index), payload };
         match state.apply(&entry).unwrap() {
             (Applied::Outcomes(outcomes), changes) => (outcomes, changes),
             (other, _) => panic!("{other:?}"),
@@ -338,10 +261,7 @@ mod tests {
         let changes = changes.unwrap();
         assert_eq!(changes.events.len(), 2);
         assert_eq!(changes.events[0].new.as_ref().unwrap().value, "2");
-        let gone = Transaction {
-            deletes: vec![key("c")],
-            ..Default::default()
-        };
+        let gone = Transaction { deletes: vec![key("c")], ..Default::default() };
         let (outcomes, changes) = apply(&mut state, 0, &[put("c", "1"), gone]);
         assert!(outcomes.iter().all(|o| matches!(o, Outcome::Applied { .. })));
         assert!(changes.is_none(), "born and gone within one entry");
@@ -352,19 +272,10 @@ mod tests {
         let mut state = State::new("c");
         apply(&mut state, 0, &[put("a", "1")]);
         let mut guarded = put("b", "1");
-        guarded.preconditions = vec![
-            Precondition::Exists(key("a")),
-            Precondition::RevisionIs {
-                key: key("a"),
-                revision: 9,
-            },
-        ];
+        guarded.preconditions =
+            vec![Precondition::Exists(key("a")), Precondition::RevisionIs { key: key("a"), revision: 9 }];
         let (outcomes, changes) = apply(&mut state, 0, &[guarded]);
-        let conflict = Outcome::Conflict {
-            key: key("a"),
-            expected: Expected::Revision(9),
-            actual: 1,
-        };
+        let conflict = Outcome::Conflict { key: key("a"), expected: Expected::Revision(9), actual: 1 };
         assert_eq!(outcomes, [conflict]);
         assert!(changes.is_none() && !state.entries.contains_key(&key("b")));
     }
@@ -376,11 +287,7 @@ mod tests {
         first.request_id = Some("r".into());
         first.reply = Bytes::from_static(b"made");
         let (outcomes, _) = apply(&mut state, 1000, &[first.clone(), first.clone()]);
-        let applied = |revision, duplicate| Outcome::Applied {
-            revision,
-            reply: "made".into(),
-            duplicate,
-        };
+        let applied = |revision, duplicate| Outcome::Applied { revision, reply: "made".into(), duplicate };
         assert_eq!(outcomes, [applied(1, false), applied(1, true)]);
         let (outcomes, changes) = apply(&mut state, 1000 + REQUEST_MEMORY_MS, &[first.clone()]);
         assert_eq!((outcomes, changes.is_none()), (vec![applied(1, true)], true));
@@ -406,14 +313,7 @@ mod tests {
         apply(&mut state, 0, &[put("a", "2")]);
         let entry = state.entries.get(&key("a")).unwrap();
         assert_eq!((entry.create_revision, entry.revision), (1, 2));
-        apply(
-            &mut state,
-            0,
-            &[Transaction {
-                deletes: vec![key("a")],
-                ..Default::default()
-            }],
-        );
+        apply(&mut state, 0, &[Transaction { deletes: vec![key("a")], ..Default::default() }]);
         apply(&mut state, 0, &[put("a", "3")]);
         assert_eq!(state.entries.get(&key("a")).unwrap().create_revision, 4);
     }
@@ -423,10 +323,7 @@ mod tests {
         let mut state = State::new("c");
         let bytes = BatchForm::new(1, 0, &[put("a", "1")]).encode_to_vec().into();
         let payload = openraft::EntryPayload::Normal(Command(bytes));
-        let entry = LogEntry {
-            log_id: LogId::new(CommittedLeader::new(2), 5),
-            payload,
-        };
+        let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(2), 5), payload };
         assert_eq!(state.apply(&entry).unwrap().0, Applied::StaleTerm);
         assert_eq!((state.entries.len(), state.revision()), (0, 5));
     }

@@ -99,9 +99,7 @@ impl Status {
 
     /// The store will not come back by itself: the process should exit and be started again.
     pub fn is_fatal(&self) -> bool {
-        self.alarms
-            .iter()
-            .any(|alarm| !matches!(alarm, Alarm::StateRebuilt { .. }))
+        self.alarms.iter().any(|alarm| !matches!(alarm, Alarm::StateRebuilt { .. }))
     }
 }
 
@@ -118,11 +116,7 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
     let member = |(id, node): (&MemberId, &crate::member::MemberNode)| MemberStatus {
         member: node.member(*id),
         voter: voters.contains(id),
-        matched: metrics
-            .replication
-            .as_ref()
-            .and_then(|r| r.get(id))
-            .and_then(index),
+        matched: metrics.replication.as_ref().and_then(|r| r.get(id)).and_then(index),
         silent_for: metrics
             .heartbeat
             .as_ref()
@@ -134,9 +128,7 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
     if let Some(reason) = inner.figures.failure() {
         alarms.push(Alarm::DiskFailed { reason });
     } else if let (Some(fatal), false) = (fatal, inner.is_closing()) {
-        alarms.push(Alarm::Stopped {
-            reason: fatal.to_string(),
-        });
+        alarms.push(Alarm::Stopped { reason: fatal.to_string() });
     }
     let role = match metrics.state {
         _ if fatal.is_some() => Role::Stopped,
@@ -174,10 +166,7 @@ pub(crate) fn instant(at: openraft::metrics::SerdeInstant<openraft::TokioInstant
 fn leadership_of(metrics: &Metrics) -> Option<Leadership> {
     let leads = metrics.running_state.is_ok() && metrics.state == ServerState::Leader;
     let term = metrics.current_term;
-    let applied = metrics
-        .last_applied
-        .as_ref()
-        .is_some_and(|id| **id.committed_leader_id() == term);
+    let applied = metrics.last_applied.as_ref().is_some_and(|id| **id.committed_leader_id() == term);
     (leads && applied).then_some(Leadership { term })
 }
 
@@ -189,9 +178,7 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut closing: watch::Receiver<bool>
         let status = status_of(&now, &inner);
         let fatal = now.running_state.is_err();
         let leadership = leadership_of(&now).filter(|_| !inner.is_closing());
-        inner
-            .leadership
-            .send_if_modified(|old| std::mem::replace(old, leadership) != leadership);
+        inner.leadership.send_if_modified(|old| std::mem::replace(old, leadership) != leadership);
         inner.status.send_if_modified(|old| {
             let changed = old.without_figures() != status.without_figures();
             *old = status;
@@ -232,10 +219,7 @@ pub(crate) async fn guard(inner: Arc<Inner>, mut closing: watch::Receiver<bool>)
         let in_contact = if leads {
             inner.quorum_acked_within(lost_after)
         } else {
-            inner
-                .heard_leader
-                .lock()
-                .is_some_and(|heard| heard.elapsed() <= lost_after)
+            inner.heard_leader.lock().is_some_and(|heard| heard.elapsed() <= lost_after)
         };
         if in_contact {
             inner.shown.hub.reopen();

@@ -112,9 +112,7 @@ impl Inner {
         if membership.voter_ids().eq([metrics.id]) {
             return true;
         }
-        metrics
-            .last_quorum_acked
-            .is_some_and(|sent| instant(sent).elapsed() < d)
+        metrics.last_quorum_acked.is_some_and(|sent| instant(sent).elapsed() < d)
     }
 
     /// Notes a sign of life of the leader.
@@ -127,10 +125,7 @@ impl Inner {
     }
 
     pub fn me(&self) -> MemberNode {
-        MemberNode {
-            address: self.options.me.address.clone(),
-            incarnation: self.identity.incarnation,
-        }
+        MemberNode { address: self.options.me.address.clone(), incarnation: self.identity.incarnation }
     }
 }
 
@@ -177,17 +172,10 @@ impl Store {
             return Err(ProposeError::Stopped);
         }
         let limit = inner.options.limits.proposals;
-        let _permit = inner
-            .proposals
-            .try_acquire()
-            .map_err(|_| LimitError::Busy { limit })?;
+        let _permit = inner.proposals.try_acquire().map_err(|_| LimitError::Busy { limit })?;
         let command = Command(BatchForm::new(term, now_ms, &transactions).encode_to_vec().into());
         let (responder, written) = openraft::impls::ProgressResponder::complete_only();
-        let write = inner
-            .raft
-            .write(command)
-            .with_leader(CommittedLeader::new(term))
-            .responder(responder);
+        let write = inner.raft.write(command).with_leader(CommittedLeader::new(term)).responder(responder);
         // Raft has not even taken it.
         write.await.map_err(|_| ProposeError::Stopped)?;
         let written = written.await;
@@ -223,10 +211,7 @@ impl Store {
                 return Err(ReadError::Stopped);
             }
             let leader = metrics.current_leader.ok_or(ReadError::NoLeader)?;
-            (
-                leader,
-                metrics.membership_config.membership().get_node(&leader).cloned(),
-            )
+            (leader, metrics.membership_config.membership().get_node(&leader).cloned())
         };
         let index = if leader == inner.options.me.id {
             self.read_index().await?
@@ -236,13 +221,7 @@ impl Store {
             let target = node.member(leader);
             let answer = inner
                 .caller
-                .call(
-                    &target,
-                    node.incarnation,
-                    RpcKind::ReadIndex,
-                    Vec::new(),
-                    deadline,
-                )
+                .call(&target, node.incarnation, RpcKind::ReadIndex, Vec::new(), deadline)
                 .await
                 .map_err(|error| match error {
                     TransportError::Remote(reason) => ReadError::Unreachable(reason),

@@ -32,50 +32,27 @@ pub enum TimingError {
     #[error("heartbeat {heartbeat:?} must be at least 10 ms")]
     HeartbeatTooShort { heartbeat: Duration },
     #[error("election_min {election_min:?} must be at least 3 heartbeats ({heartbeat:?} each)")]
-    ElectionTooShort {
-        election_min: Duration,
-        heartbeat: Duration,
-    },
+    ElectionTooShort { election_min: Duration, heartbeat: Duration },
     #[error("election_max {election_max:?} must exceed election_min {election_min:?} by a heartbeat or more")]
-    NoSpread {
-        election_min: Duration,
-        election_max: Duration,
-    },
+    NoSpread { election_min: Duration, election_max: Duration },
     #[error("snapshot {snapshot:?} must be at least election_max {election_max:?}")]
-    SnapshotTooShort {
-        snapshot: Duration,
-        election_max: Duration,
-    },
+    SnapshotTooShort { snapshot: Duration, election_max: Duration },
 }
 
 impl Timing {
     pub fn validate(&self) -> Result<(), TimingError> {
-        let Timing {
-            heartbeat,
-            election_min,
-            election_max,
-            snapshot,
-        } = *self;
+        let Timing { heartbeat, election_min, election_max, snapshot } = *self;
         if heartbeat < Duration::from_millis(10) {
             return Err(TimingError::HeartbeatTooShort { heartbeat });
         }
         if election_min < heartbeat * 3 {
-            return Err(TimingError::ElectionTooShort {
-                election_min,
-                heartbeat,
-            });
+            return Err(TimingError::ElectionTooShort { election_min, heartbeat });
         }
         if election_max < election_min + heartbeat {
-            return Err(TimingError::NoSpread {
-                election_min,
-                election_max,
-            });
+            return Err(TimingError::NoSpread { election_min, election_max });
         }
         if snapshot < election_max {
-            return Err(TimingError::SnapshotTooShort {
-                snapshot,
-                election_max,
-            });
+            return Err(TimingError::SnapshotTooShort { snapshot, election_max });
         }
         Ok(())
     }
@@ -101,34 +78,10 @@ mod tests {
         assert_eq!(ok.validate(), Ok(()));
         let ms = Duration::from_millis;
         for (bad, name) in [
-            (
-                Timing {
-                    heartbeat: ms(1),
-                    ..ok.clone()
-                },
-                "HeartbeatTooShort",
-            ),
-            (
-                Timing {
-                    election_min: ms(200),
-                    ..ok.clone()
-                },
-                "ElectionTooShort",
-            ),
-            (
-                Timing {
-                    election_max: ms(900),
-                    ..ok.clone()
-                },
-                "NoSpread",
-            ),
-            (
-                Timing {
-                    snapshot: ms(900),
-                    ..ok.clone()
-                },
-                "SnapshotTooShort",
-            ),
+            (Timing { heartbeat: ms(1), ..ok.clone() }, "HeartbeatTooShort"),
+            (Timing { election_min: ms(200), ..ok.clone() }, "ElectionTooShort"),
+            (Timing { election_max: ms(900), ..ok.clone() }, "NoSpread"),
+            (Timing { snapshot: ms(900), ..ok.clone() }, "SnapshotTooShort"),
         ] {
             let error = bad.validate().unwrap_err();
             assert!(format!("{error:?}").starts_with(name), "{error:?}");

@@ -23,10 +23,7 @@ pub type Difference = (Key, Option<Entry>, Option<Entry>);
 
 impl View {
     pub(crate) fn new(state: Arc<State>) -> View {
-        View {
-            revision: state.revision(),
-            state,
-        }
+        View { revision: state.revision(), state }
     }
 
     pub fn get(&self, key: &Key) -> Option<&Entry> {
@@ -39,8 +36,7 @@ impl View {
         collection: &'a str,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
-        self.range(collection, prefix)
-            .take_while(move |(key, _)| key.name.starts_with(prefix))
+        self.range(collection, prefix).take_while(move |(key, _)| key.name.starts_with(prefix))
     }
 
     /// The collection's objects from the name `start` on (included), by name: for paging.
@@ -50,10 +46,7 @@ impl View {
         start: &str,
     ) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
         let first = Key::first_of(collection, start);
-        self.state
-            .entries
-            .range(first..)
-            .take_while(move |(key, _)| &*key.collection == collection)
+        self.state.entries.range(first..).take_while(move |(key, _)| &*key.collection == collection)
     }
 
     /// All objects, by key.
@@ -72,35 +65,23 @@ impl View {
 
     /// What was answered to this request id, if that is less than ten minutes ago.
     pub fn outcome(&self, request_id: &str) -> Option<(Revision, Bytes)> {
-        self.state
-            .requests
-            .get(request_id)
-            .map(|r| (r.revision, r.reply.clone()))
+        self.state.requests.get(request_id).map(|r| (r.revision, r.reply.clone()))
     }
 
     /// What changed since `older`, by key. The cost is that of the changes, not of the state.
     pub fn diff<'a>(&'a self, older: &'a View) -> impl Iterator<Item = Difference> + 'a {
-        older
-            .state
-            .entries
-            .diff(&self.state.entries)
-            .map(|item| match item {
-                DiffItem::Add(key, new) => (key.clone(), None, Some(new.clone())),
-                DiffItem::Update {
-                    old: (key, old),
-                    new: (_, new),
-                } => (key.clone(), Some(old.clone()), Some(new.clone())),
-                DiffItem::Remove(key, old) => (key.clone(), Some(old.clone()), None),
-            })
+        older.state.entries.diff(&self.state.entries).map(|item| match item {
+            DiffItem::Add(key, new) => (key.clone(), None, Some(new.clone())),
+            DiffItem::Update { old: (key, old), new: (_, new) } => {
+                (key.clone(), Some(old.clone()), Some(new.clone()))
+            }
+            DiffItem::Remove(key, old) => (key.clone(), Some(old.clone()), None),
+        })
     }
 
     /// The members as applied here.
     pub fn members(&self) -> Vec<Member> {
-        self.state
-            .membership
-            .nodes()
-            .map(|(id, node)| node.member(*id))
-            .collect()
+        self.state.membership.nodes().map(|(id, node)| node.member(*id)).collect()
     }
 
     /// Whether the id was ever a member's; such an id is never given again.

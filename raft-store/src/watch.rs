@@ -34,25 +34,15 @@ pub(crate) struct Changes {
 impl Changes {
     pub fn new(revision: Revision, events: Vec<Event>) -> Changes {
         let size = |entry: &Option<Entry>| entry.as_ref().map_or(0, |e| e.value.len());
-        let bytes = events
-            .iter()
-            .map(|e| size(&e.old) + size(&e.new) + e.key.name.len())
-            .sum();
-        Changes {
-            revision,
-            events: events.into(),
-            bytes,
-        }
+        let bytes = events.iter().map(|e| size(&e.old) + size(&e.new) + e.key.name.len()).sum();
+        Changes { revision, events: events.into(), bytes }
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent {
     /// A whole revision; its events are in order of their keys.
-    Changes {
-        revision: Revision,
-        events: Arc<[Event]>,
-    },
+    Changes { revision: Revision, events: Arc<[Event]> },
     /// Nothing that was not delivered has happened up to here. Resume from here.
     Bookmark { revision: Revision },
 }
@@ -133,10 +123,7 @@ impl Watcher {
 
     fn deliver(&mut self, changes: &Changes) -> WatchEvent {
         self.seen = changes.revision;
-        WatchEvent::Changes {
-            revision: changes.revision,
-            events: changes.events.clone(),
-        }
+        WatchEvent::Changes { revision: changes.revision, events: changes.events.clone() }
     }
 }
 
@@ -185,10 +172,7 @@ impl Hub {
             subscribers: Vec::new(),
             closed: None,
         };
-        Arc::new(Hub {
-            limits,
-            inner: Mutex::new(inner),
-        })
+        Arc::new(Hub { limits, inner: Mutex::new(inner) })
     }
 
     pub fn watch(self: &Arc<Self>, from: Revision) -> Result<Watcher, WatchError> {
@@ -203,26 +187,14 @@ impl Hub {
         }
         inner.subscribers.retain(|s| !s.queue.is_closed());
         if inner.subscribers.len() >= self.limits.watchers {
-            return Err(WatchError::TooMany {
-                limit: self.limits.watchers,
-            });
+            return Err(WatchError::TooMany { limit: self.limits.watchers });
         }
         let start = inner.ring.partition_point(|changes| changes.revision <= from);
         let backlog = inner.ring.range(start..).cloned().collect();
         let (sender, queue) = mpsc::channel(self.limits.watcher_queue.max(1));
         let end = Arc::new(Mutex::new(None));
-        inner.subscribers.push(Subscriber {
-            from,
-            queue: sender,
-            end: end.clone(),
-        });
-        Ok(Watcher {
-            hub: self.clone(),
-            backlog,
-            queue,
-            end,
-            seen: from,
-        })
+        inner.subscribers.push(Subscriber { from, queue: sender, end: end.clone() });
+        Ok(Watcher { hub: self.clone(), backlog, queue, end, seen: from })
     }
 
     /// Hands one applied entry to all watchers; `None` only moves the revision on.
@@ -304,20 +276,9 @@ mod tests {
     use super::*;
 
     fn changes(revision: Revision) -> Option<Changes> {
-        let entry = Entry {
-            value: "v".into(),
-            create_revision: revision,
-            revision,
-        };
+        let entry = Entry { value: "v".into(), create_revision: revision, revision };
         let key = Key::new("vm", &format!("n{revision}")).unwrap();
-        Some(Changes::new(
-            revision,
-            vec![Event {
-                key,
-                old: None,
-                new: Some(entry),
-            }],
-        ))
+        Some(Changes::new(revision, vec![Event { key, old: None, new: Some(entry) }]))
     }
 
     fn hub(limits: Limits) -> Arc<Hub> {
@@ -347,10 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn too_old_is_compacted() {
-        let hub = hub(Limits {
-            ring_events: 2,
-            ..Limits::default()
-        });
+        let hub = hub(Limits { ring_events: 2, ..Limits::default() });
         assert_eq!(hub.watch(9).unwrap_err(), WatchError::Compacted { oldest: 10 });
         for revision in 11..=14 {
             hub.publish(revision, changes(revision));
@@ -362,10 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_watcher_is_cut_and_the_others_go_on() {
-        let hub = hub(Limits {
-            watcher_queue: 2,
-            ..Limits::default()
-        });
+        let hub = hub(Limits { watcher_queue: 2, ..Limits::default() });
         let mut slow = hub.watch(10).unwrap();
         hub.publish(11, changes(11));
         hub.publish(12, changes(12));

@@ -1,0 +1,10 @@
+//! The store from outside: clusters of members over a network in memory, crashes and power cuts of real
+//! processes on real files.
+
+mod cluster;
+mod disk;
+mod history;
+mod members;
+mod network;
+mod power;
+mod watching;

@@ -1,0 +1,206 @@
+//! Members come and go while writers write; ids are for life; a wiped disk never votes again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use raft_store::{Alarm, Checkpoint, MembersError, OpenError, Store};
+
+use crate::network::{CLUSTER, Cluster, key, member, put};
+
+#[tokio::test(start_paused = true)]
+async fn one_to_three_to_five_to_three_under_writers() {
+    let mut cluster = Cluster::of(1).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicU64::new(0));
+    let shared = Arc::new(Cluster {
+        network: cluster.network.clone(),
+        disks: cluster.disks.clone(),
+        checkpoint: cluster.checkpoint.clone(),
+    });
+    let writers: Vec<_> = (0..3)
+        .map(|writer| {
+            let (cluster, stop, written) = (shared.clone(), stop.clone(), written.clone());
+            tokio::spawn(async move {
+                let mut count = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    cluster.write(put(&format!("w{writer}-{count}"), "1")).await;
+                    count += 1;
+                    written.fetch_add(1, Ordering::Relaxed);
+                }
+                count
+            })
+        })
+        .collect();
+    for id in 2..=5 {
+        cluster.add_voter(id).await;
+    }
+    let status = cluster.leader().await.0.status().borrow().clone();
+    assert_eq!(status.members.iter().filter(|m| m.voter).count(), 5);
+    for id in [1, 2] {
+        let leader = loop {
+            let (leader, _) = cluster.leader().await;
+            match leader.remove(id).await {
+                Ok(()) => break leader,
+                Err(MembersError::Busy | MembersError::NotLeader { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        };
+        assert!(leader.view().is_known_member(id));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.crash(id).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let mut counts = Vec::new();
+    for writer in writers {
+        counts.push(writer.await.unwrap());
+    }
+    cluster.settle().await;
+    let (leader, _) = cluster.leader().await;
+    assert_eq!(leader.status().borrow().members.iter().filter(|m| m.voter).count(), 3);
+    assert!(written.load(Ordering::Relaxed) > 100, "{counts:?}");
+    for store in cluster.stores() {
+        assert_eq!(store.view().len() as u64, written.load(Ordering::Relaxed));
+    }
+    assert_eq!(leader.add_learner(member(1)).await, Err(MembersError::KnownId { id: 1 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_lags_or_is_new_gets_a_snapshot() {
+    let mut cluster = Cluster::with(3, Checkpoint { entries: 20, keep: 5, ..Checkpoint::default() }).await;
+    cluster.crash(3).await;
+    for i in 0..100 {
+        cluster.write(put(&format!("n{i}"), "1")).await;
+    }
+    cluster.start(3).await;
+    cluster.settle().await;
+    assert!(cluster.network.snapshots() > 0);
+    let before = cluster.network.snapshots();
+    cluster.add_voter(4).await;
+    cluster.settle().await;
+    assert!(cluster.network.snapshots() > before);
+    for store in cluster.stores() {
+        assert_eq!(store.view().len(), 100);
+    }
+    cluster.crash(3).await;
+    cluster.start(3).await;
+    cluster.settle().await;
+    assert_eq!(cluster.store(3).view().len(), 100, "the installed snapshot is durable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_member_never_takes_part_under_its_old_number() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.write(put("a", "1")).await;
+    let leader = cluster.leader().await.0.options().me.id;
+    let wiped = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.crash(wiped).await;
+    cluster.disks[&wiped].wipe();
+    cluster.start(wiped).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(cluster.store(wiped).status().borrow().last_log, 0, "nothing reaches it");
+    cluster.crash(leader).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let leads = cluster.stores().iter().any(|store| store.leadership().borrow().is_some());
+    assert!(!leads, "the wiped member must not make a quorum");
+    cluster.start(leader).await;
+    cluster.write(put("b", "1")).await;
+    let (store, _) = cluster.leader().await;
+    assert_eq!(store.add_learner(member(wiped)).await, Err(MembersError::KnownId { id: wiped }));
+    store.remove(wiped).await.unwrap();
+    cluster.add_voter(9).await;
+    cluster.settle().await;
+    assert_eq!(cluster.store(9).view().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_would_cost_the_quorum_is_refused() {
+    let cluster = Cluster::of(3).await;
+    let (leader, _) = cluster.leader().await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader.options().me.id).collect();
+    cluster.crash(others[0]).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let refused = leader.remove(others[1]).await;
+    assert_eq!(refused, Err(MembersError::WouldLoseQuorum { id: others[1], alive: 1, voters: 2 }));
+    leader.remove(others[0]).await.unwrap();
+    assert_eq!(leader.remove(99).await, Err(MembersError::NoSuchMember { id: 99 }));
+    assert_eq!(leader.promote(others[1]).await, Err(MembersError::AlreadyVoter { id: others[1] }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_voter_stays() {
+    let cluster = Cluster::of(1).await;
+    let (leader, _) = cluster.leader().await;
+    assert_eq!(leader.remove(1).await, Err(MembersError::LastVoter { id: 1 }));
+    assert!(matches!(leader.add_learner(member(2)).await, Err(MembersError::Unreachable { .. })));
+    assert!(leader.found().await.is_err(), "a cluster is founded once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leadership_is_handed_over() {
+    let cluster = Cluster::of(3).await;
+    cluster.write(put("a", "1")).await;
+    cluster.settle().await;
+    let (leader, _) = cluster.leader().await;
+    let to = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
+    let start = tokio::time::Instant::now();
+    leader.transfer_leadership(to).await.unwrap();
+    let mut leadership = cluster.store(to).leadership();
+    leadership.wait_for(Option::is_some).await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(600), "{:?}", start.elapsed());
+    cluster.write(put("b", "1")).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_state_is_rebuilt_from_a_peer() {
+    let mut cluster = Cluster::with(3, Checkpoint { entries: 20, keep: 0, ..Checkpoint::default() }).await;
+    for i in 0..100 {
+        cluster.write(put(&format!("n{i}"), "1")).await;
+    }
+    cluster.settle().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    cluster.crash(2).await;
+    cluster.disks[&2].lose_checkpoint();
+    let store = cluster.start(2).await;
+    cluster.settle().await;
+    assert_eq!(store.view().len(), 100);
+    let alarms = store.status().borrow().alarms.clone();
+    assert!(matches!(alarms[..], [Alarm::StateRebuilt { .. }]), "{alarms:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_becomes_a_new_cluster() {
+    let mut cluster = Cluster::of(3).await;
+    for i in 0..10 {
+        cluster.write(put(&format!("n{i}"), "1")).await;
+    }
+    let mut backup = Vec::new();
+    let (revision, length) = cluster.leader().await.0.export(&mut backup).await.unwrap();
+    assert_eq!(length as usize, backup.len());
+
+    let mut other = Cluster {
+        network: Default::default(),
+        disks: Default::default(),
+        checkpoint: Checkpoint::default(),
+    };
+    let mut options = other.options(7);
+    let same = Store::import(&options, &backup[..]).await;
+    assert!(matches!(same, Err(OpenError::Rebuild(_))), "the same cluster id is refused");
+    options.cluster_id = "restored".into();
+    assert_eq!(Store::import(&options, &backup[..]).await.unwrap(), revision);
+    assert!(matches!(Store::import(&options, &backup[..]).await, Err(OpenError::NotEmpty)));
+    let store = Store::open(options, other.network.transport(7)).await.unwrap();
+    let mut leadership = store.leadership();
+    let term = leadership.wait_for(Option::is_some).await.unwrap().unwrap().term;
+    assert_eq!(store.view().len(), 10);
+    assert_eq!(store.view().get(&key("n3")), cluster.leader().await.0.view().get(&key("n3")));
+    let outcome = store.propose(term, vec![put("more", "1")], 0).await.unwrap().remove(0);
+    assert!(matches!(outcome, raft_store::Outcome::Applied { revision: r, .. } if r > revision));
+
+    let mut foreign = cluster.options(3);
+    foreign.cluster_id = "another".into();
+    let error = Store::open(foreign, cluster.network.transport(3)).await.err().unwrap();
+    assert!(matches!(&error, OpenError::ForeignCluster { found, .. } if found == CLUSTER), "{error}");
+}
