@@ -36,6 +36,8 @@ struct Inner {
     purged: Option<LogId>,
     last: Option<LogId>,
     committed: Option<LogId>,
+    /// Where the log begins as long as nothing was purged.
+    first: u64,
     /// The latest entries, without a gap, encoded.
     cache: BTreeMap<u64, Bytes>,
     cached_bytes: usize,
@@ -120,6 +122,7 @@ impl LogStore {
             purged: head.purged.map(LogId::from),
             last: head.last.map(LogId::from),
             committed: head.committed.map(LogId::from),
+            first: entries.first().map_or(0, |(index, _)| *index),
             cache: BTreeMap::new(),
             cached_bytes: 0,
             submitted: 0,
@@ -183,7 +186,7 @@ impl LogStore {
             Bound::Excluded(i) => *i,
             Bound::Unbounded => u64::MAX,
         };
-        let start = start.max(inner.purged.map_or(0, |id| id.index() + 1));
+        let start = start.max(inner.purged.map_or(inner.first, |id| id.index() + 1));
         let end = end.min(inner.last.map_or(0, |id| id.index() + 1));
         if start >= end {
             return Ok(Vec::new());
@@ -277,6 +280,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         };
         let encoded: Vec<(u64, Bytes)> = entries.iter().map(|e| (e.log_id.index(), encode(e))).collect();
         let mut inner = self.inner.lock();
+        if inner.last.is_none() {
+            inner.first = encoded[0].0;
+        }
         for (index, entry) in &encoded {
             inner.put(*index, entry.clone());
         }
@@ -288,6 +294,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
         let mut inner = self.inner.lock();
+        if inner.last <= last_log_id {
+            return Ok(());
+        }
         inner.drop_from(last_log_id.map_or(0, |id| id.index() + 1));
         inner.last = last_log_id;
         self.submit(&mut inner, Vec::new(), None, LogDone::Nobody);

@@ -70,7 +70,8 @@ async fn a_cut_off_leader_neither_writes_nor_reads() {
     assert!(new.options().me.id != id && new_term > term);
     assert!(!old.quorum_acked_within(Duration::from_secs(2)));
     assert!(new.quorum_acked_within(Duration::from_secs(2)));
-    let write = tokio::time::timeout(Duration::from_secs(2), old.propose(term, vec![put("a", "old")], 0)).await;
+    let write =
+        tokio::time::timeout(Duration::from_secs(2), old.propose(term, vec![put("a", "old")], 0)).await;
     assert!(!matches!(write, Ok(Ok(_))), "{write:?}");
     let read = tokio::time::timeout(Duration::from_secs(10), old.linearizable()).await;
     assert!(!matches!(read, Ok(Ok(_))), "{read:?}");

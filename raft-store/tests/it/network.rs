@@ -188,7 +188,13 @@ impl Cluster {
 
     /// Waits until all running members have applied what the leader has.
     pub async fn settle(&self) {
-        let revision = self.leader().await.0.linearizable().await.unwrap().revision;
+        let revision = loop {
+            // One that has just lost its leadership may not know it yet.
+            match self.leader().await.0.linearizable().await {
+                Ok(view) => break view.revision,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        };
         for store in self.stores() {
             store.applied(revision, Duration::from_secs(20)).await.unwrap();
         }
