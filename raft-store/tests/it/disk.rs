@@ -23,7 +23,7 @@ fn options(dir: &Path) -> Options {
     options
 }
 
-async fn open(dir: &Path) -> Result<(Store, u64), OpenError> {
+pub async fn open(dir: &Path) -> Result<(Store, u64), OpenError> {
     let store = Store::open(options(dir), Network::default().transport(1)).await?;
     if store.status().borrow().last_log == 0 {
         // Refused when it was founded before.
