@@ -9,6 +9,8 @@ mod backup;
 mod disk;
 mod engine;
 mod form;
+#[cfg(test)]
+mod golden;
 mod key;
 mod limits;
 mod log;

@@ -50,6 +50,9 @@ pub struct MemberStatus {
 pub enum Alarm {
     /// The state database was set aside and rebuilt, for this reason.
     StateRebuilt { reason: String },
+    /// This leader keeps the log for a member that does not answer: openraft purges nothing that it was
+    /// streaming to a peer. It ends when the member is back, is removed, or another member leads.
+    LogHeld { member: Member, entries: u64 },
     /// The disk refused a write; this member has stopped taking part. Restart it when there is space.
     DiskFailed { reason: String },
     /// Raft has stopped for another reason; restart the process.
@@ -60,6 +63,11 @@ impl std::fmt::Display for Alarm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Alarm::StateRebuilt { reason } => write!(f, "the state database was rebuilt: {reason}"),
+            Alarm::LogHeld { member, entries } => write!(
+                f,
+                "the log of {entries} entries is kept for member {member}, which does not answer: bring it \
+                 back or remove it"
+            ),
             Alarm::DiskFailed { reason } => write!(f, "the disk failed: {reason}"),
             Alarm::Stopped { reason } => write!(f, "the store has stopped: {reason}"),
         }
@@ -99,7 +107,7 @@ impl Status {
 
     /// The store will not come back by itself: the process should exit and be started again.
     pub fn is_fatal(&self) -> bool {
-        self.alarms.iter().any(|alarm| !matches!(alarm, Alarm::StateRebuilt { .. }))
+        self.alarms.iter().any(|alarm| matches!(alarm, Alarm::DiskFailed { .. } | Alarm::Stopped { .. }))
     }
 }
 
@@ -130,6 +138,18 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
     } else if let (Some(fatal), false) = (fatal, inner.is_closing()) {
         alarms.push(Alarm::Stopped { reason: fatal.to_string() });
     }
+    let members: Vec<MemberStatus> = membership.nodes().map(member).collect();
+    let last_log = metrics.last_log_index.unwrap_or(0);
+    let entries = last_log - index(&metrics.purged).unwrap_or(0).min(last_log);
+    let checkpoint = &inner.options.checkpoint;
+    if entries > checkpoint.entries.saturating_mul(4).saturating_add(checkpoint.keep)
+        && let Some(slowest) = members
+            .iter()
+            .filter(|m| m.matched.is_some() && m.silent_for.is_none_or(|d| d > Duration::from_secs(10)))
+            .min_by_key(|m| m.matched)
+    {
+        alarms.push(Alarm::LogHeld { member: slowest.member.clone(), entries });
+    }
     let role = match metrics.state {
         _ if fatal.is_some() => Role::Stopped,
         ServerState::Learner => Role::Learner,
@@ -146,10 +166,10 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
         leader: leader.and_then(|id| membership.get_node(&id).map(|node| node.member(id))),
         applied: index(&metrics.last_applied).unwrap_or(0),
         committed: index(&metrics.local_committed).unwrap_or(0),
-        last_log: metrics.last_log_index.unwrap_or(0),
+        last_log,
         snapshot: index(&metrics.snapshot),
         purged: index(&metrics.purged),
-        members: membership.nodes().map(member).collect(),
+        members,
         joint: membership.get_joint_config().len() > 1,
         alarms,
         fsync: inner.figures.read(),

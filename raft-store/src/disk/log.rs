@@ -244,7 +244,7 @@ impl Thread {
         }
         let dones: Vec<LogDone> = writes.into_iter().map(|write| write.done).collect();
         for done in dones {
-            done.complete(result.as_ref().map(|()| ()).map_err(|e| io::Error::new(e.kind(), e.to_string())));
+            done.complete(result.as_ref().copied().map_err(|e| io::Error::new(e.kind(), e.to_string())));
         }
         if purges
             && result.is_ok()

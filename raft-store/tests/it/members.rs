@@ -213,3 +213,27 @@ async fn a_backup_becomes_a_new_cluster() {
     let error = Store::open(foreign, cluster.network.transport(3)).await.err().unwrap();
     assert!(matches!(&error, OpenError::ForeignCluster { found, .. } if found == CLUSTER), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_kept_for_a_dead_member_raises_an_alarm() {
+    let mut cluster = Cluster::with(3, Checkpoint { entries: 10, keep: 5, ..Checkpoint::default() }).await;
+    let leader = cluster.leader().await.0;
+    let dead = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
+    cluster.crash(dead).await;
+    for i in 0..100 {
+        cluster.write(put(&format!("n{i}"), "1")).await;
+    }
+    let held = |s: &raft_store::Status| {
+        s.alarms.iter().any(|a| matches!(a, Alarm::LogHeld { member, .. } if member.id == dead))
+    };
+    let mut status = leader.status();
+    tokio::time::timeout(Duration::from_secs(60), status.wait_for(held)).await.unwrap().unwrap();
+    assert!(!status.borrow().is_fatal());
+    cluster.start(dead).await;
+    cluster.settle().await;
+    for i in 0..100 {
+        cluster.write(put(&format!("n{i}"), "2")).await;
+    }
+    let free = |s: &raft_store::Status| s.alarms.is_empty();
+    tokio::time::timeout(Duration::from_secs(60), status.wait_for(free)).await.unwrap().unwrap();
+}
