@@ -50,7 +50,7 @@ pub struct MemberStatus {
 pub enum Alarm {
     /// The state database was set aside and rebuilt, for this reason.
     StateRebuilt { reason: String },
-    /// This leader keeps the log for a member that does not answer: openraft purges nothing that it was
+    /// This leader keeps the log for a member that does not answer: openraft purges nothing that it is
     /// streaming to a peer. It ends when the member is back, is removed, or another member leads.
     LogHeld { member: Member, entries: u64 },
     /// The disk refused a write; this member has stopped taking part. Restart it when there is space.

@@ -56,7 +56,8 @@ fn write_for_ever(dir: &Path) -> ! {
                         request_id: Some(id.clone()),
                         ..Transaction::default()
                     };
-                    if store.propose(term, vec![transaction], 1).await.is_err() {
+                    if let Err(error) = store.propose(term, vec![transaction], 1).await {
+                        eprintln!("child: {error}; {:?}", store.status().borrow().alarms);
                         return;
                     }
                     // One write, one line: a kill leaves whole lines and at most one cut off.
@@ -78,7 +79,7 @@ pub fn spawn_child(dir: &Path, environment: &[(&str, String)]) -> Child {
         .env(CHILD_DIR, dir)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
 }
@@ -235,5 +236,39 @@ async fn a_directory_that_is_not_whole_or_not_ours_is_refused() {
     let (store, _) = open(dir.path()).await.unwrap();
     assert_eq!(store.view().len(), 1);
     assert_eq!(std::fs::read(&identity).unwrap(), good, "the log bears witness");
+    store.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_log_is_told_from_a_torn_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, term) = open(dir.path()).await.unwrap();
+    for i in 0..30 {
+        write(&store, term, &format!("n{i}"), "a value that can be found in the file").await;
+    }
+    store.kill().await;
+    drop(store);
+    let log = dir.path().join("log");
+    let newest = std::fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "raftlog"))
+        .max()
+        .unwrap();
+    let good = std::fs::read(&newest).unwrap();
+    let written = good.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut bad = good.clone();
+    bad[written / 2] ^= 0xff;
+    std::fs::write(&newest, &bad).unwrap();
+    let error = open(dir.path()).await.err().expect("what was acknowledged behind the damage is gone");
+    assert!(matches!(&error, OpenError::LogDamaged { path, .. } if path.starts_with(&log)), "{error}");
+    assert_eq!(std::fs::read(&newest).unwrap(), bad, "nothing was changed");
+
+    // The last record cut in the middle is what a power cut leaves.
+    let mut torn = good;
+    torn[written - 3..].fill(0);
+    std::fs::write(&newest, torn).unwrap();
+    let (store, _) = open(dir.path()).await.unwrap();
+    assert!(store.view().len() >= 29);
     store.shutdown().await;
 }

@@ -344,6 +344,38 @@ fn sixty_power_cuts_lose_nothing_acknowledged() {
     assert!(most > 300, "the cuts came too early: {most}");
 }
 
+#[test]
+fn a_full_disk_stops_its_member_which_returns_when_there_is_space() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let library = build_shim(dir.path());
+    let (data, full) = (dir.path().join("data"), dir.path().join("full"));
+    std::fs::create_dir(&data).unwrap();
+    let environment = [
+        ("LD_PRELOAD", library.display().to_string()),
+        ("TRACE_DIR", data.display().to_string()),
+        ("TRACE_OUT", dir.path().join("trace").display().to_string()),
+        ("TRACE_FULL", full.display().to_string()),
+    ];
+    let child = spawn_child(&data, &environment);
+    let filler = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        std::fs::write(full, "").unwrap();
+    });
+    // The child ends by itself: its proposals fail once the disk is full.
+    let acknowledged = collect_and_kill(child, usize::MAX);
+    filler.join().unwrap();
+    assert!(!acknowledged.is_empty());
+    runtime.block_on(async {
+        let (store, _) = open(&data).await.unwrap();
+        let view = store.view();
+        for id in &acknowledged {
+            assert!(view.outcome(id).is_some(), "{id} was acknowledged and is gone");
+        }
+        store.shutdown().await;
+    });
+}
+
 /// The test of the test: were syncs not to work, it would see it.
 #[test]
 fn without_syncs_power_cuts_do_lose_writes() {

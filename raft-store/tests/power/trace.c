@@ -3,10 +3,13 @@
  * its standard output, in the same order. A test replays this up to any moment and so knows
  * what a power cut at that moment may leave.
  *
+ * While the file TRACE_FULL names is there, the disk is full: writes get ENOSPC.
+ *
  * TRACE_DIR: the directory. TRACE_OUT: where to write. One record: kind, a, b, then two strings, each
  * after its length; all integers are 64 bits, little-endian. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -62,6 +65,14 @@ static int path_at(int at, const char *name, char *path) {
     return inside(path);
 }
 
+static int full(int fd) {
+    char path[PATH_MAX];
+    const char *name = getenv("TRACE_FULL");
+    if (!name || syscall(SYS_access, name, F_OK) || !path_of(fd, path)) return 0;
+    errno = ENOSPC;
+    return 1;
+}
+
 static void put(const void *bytes, size_t n) {
     const char *p = bytes;
     while (n) {
@@ -101,6 +112,7 @@ ssize_t write(int fd, const void *data, size_t n) {
     char path[PATH_MAX];
     if (dir && fd == 1) note(SAID, 0, 0, NULL, data, n);
     int ours = path_of(fd, path);
+    if (ours && full(fd)) return -1;
     off_t offset = 0;
     if (ours) {
         offset = (fcntl(fd, F_GETFL) & O_APPEND) ? lseek(fd, 0, SEEK_END) : lseek(fd, 0, SEEK_CUR);
@@ -112,6 +124,7 @@ ssize_t write(int fd, const void *data, size_t n) {
 
 ssize_t pwrite64(int fd, const void *data, size_t n, off64_t offset) {
     char path[PATH_MAX];
+    if (full(fd)) return -1;
     ssize_t k = REAL(pwrite64)(fd, data, n, offset);
     if (k > 0 && path_of(fd, path)) wrote(path, offset, data, k);
     return k;
@@ -129,6 +142,7 @@ static int resized(int fd) {
 int ftruncate64(int fd, off64_t n) { int r = REAL(ftruncate64)(fd, n); return r ? r : resized(fd); }
 int ftruncate(int fd, off_t n) { return ftruncate64(fd, n); }
 int fallocate64(int fd, int mode, off64_t o, off64_t n) {
+    if (full(fd)) return -1;
     int r = REAL(fallocate64)(fd, mode, o, n);
     return r ? r : resized(fd);
 }
