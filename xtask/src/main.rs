@@ -1,0 +1,32 @@
+//! Chores of the repo: `cargo xtask NAME`. What checks never writes.
+
+mod layers;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Chores of the repo")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Checks who imports whom, who may name which library, and how long a file may be
+    Layers,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().chore {
+        Chore::Layers => layers::check(&root()),
+    }
+}
+
+/// The repo's top: this crate lies directly below it.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(Path::to_path_buf).unwrap_or_default()
+}
