@@ -20,6 +20,8 @@ pub struct DaemonConfig {
     pub cluster_id: String,
     /// Whether this node votes and answers clients, or only runs guests.
     pub role: Role,
+    /// Its id among Raft's members, for life; 0 on a hypervisor. The founder's is 1.
+    pub member_id: u64,
     /// Where the daemon keeps the replicated log and its own notes.
     pub data_dir: PathBuf,
     /// Directory with `ca.pem`, `node.pem` and `node.key`.

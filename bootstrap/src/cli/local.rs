@@ -8,7 +8,8 @@ use pvc_bootstrap::local::bring_up::{self, UpOptions};
 use pvc_bootstrap::local::cut::Cut;
 use pvc_bootstrap::local::plan::{ClusterName, HostName, Net};
 use pvc_bootstrap::local::state::{ClusterDir, DEFAULT_ROOT};
-use pvc_bootstrap::local::{enrolment, enter, init, power, processes, status, teardown, wiring};
+use pvc_bootstrap::local::{connection, enrolment, enter, init, power, processes, status, teardown, wiring};
+use pvc_client::Connections;
 
 #[derive(Debug, Args)]
 pub struct LocalArgs {
@@ -160,13 +161,23 @@ impl LocalArgs {
                     bootstrap,
                 };
                 let state = bring_up::hosts_up(&dir, &options, &mut tell).await?;
-                enrolment::enrol(&dir, &state, &mut tell).await?;
+                let cluster_id = enrolment::enrol(&dir, &state, &mut tell).await?;
                 enrolment::wait_for_libvirt(&dir, &state).await?;
                 tell("every host's libvirtd listens");
+                if state.pvcd.is_some() {
+                    if let Some(file) = Connections::user_file() {
+                        connection::write(&file, &dir, &state, &cluster_id)?;
+                    }
+                    enrolment::wait_for_daemons(&dir, &state).await?;
+                    tell("every host's pvcd answers");
+                }
                 Ok(())
             }
             LocalCommand::Down => {
                 let removed = teardown::down(&dir).await?;
+                if let Some(file) = Connections::user_file() {
+                    connection::remove(&file, &dir)?;
+                }
                 eprintln!(
                     "local cluster {} is gone ({} running hosts, {} namespaces)",
                     dir.name(),

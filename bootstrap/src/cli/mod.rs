@@ -1,5 +1,6 @@
 //! The command line of `pvc-bootstrap`.
 
+mod host;
 mod local;
 
 use std::path::PathBuf;
@@ -20,6 +21,10 @@ pub struct Args {
 enum Command {
     /// A whole cluster on this machine: hosts in namespaces, each with its own libvirtd and pvcd
     Local(local::LocalArgs),
+    /// Found a cluster: this host becomes its first coordinator
+    Init(host::InitArgs),
+    /// Join a cluster with a token from `pvc node token create`
+    Join(host::JoinArgs),
     /// The little guest for tests and demos
     Guest {
         #[command(subcommand)]
@@ -42,6 +47,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         // before any thread exists: the host's first process is forked off
         Command::Local(args) if args.is_init() => args.run_init(),
         Command::Local(args) => block_on(args.run()),
+        Command::Init(args) => block_on(args.run()),
+        Command::Join(args) => block_on(args.run()),
         Command::Guest { command: GuestCommand::Build { outdir } } => block_on(build_guest(outdir)),
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use pvc_client::{Connection, Connections};
 use pvc_identity::{Credentials, CredentialsError, Identity, LeafSpec};
 
 use super::node_certificate::issue;
@@ -43,5 +44,42 @@ impl Step<HostSetup> for AdminCredentials {
         let leaf = LeafSpec { lifetime: LIFETIME, ..LeafSpec::new(Identity::admin(USER)?) };
         issue(&load_authority(&setup.authority)?, &leaf)?.save(&folder)?;
         Ok(())
+    }
+}
+
+pub(super) struct AdminConnection;
+
+#[async_trait]
+impl Step<HostSetup> for AdminConnection {
+    fn name(&self) -> &'static str {
+        "administrator's connection"
+    }
+
+    async fn check(&self, setup: &mut HostSetup) -> anyhow::Result<Finding> {
+        let path = setup.places.connections();
+        Ok(match Connections::read(&path)?.connections.get(&setup.cluster) {
+            Some(known) if known.cluster_id == setup.cluster_id()? => Finding::InPlace,
+            Some(_) => Finding::Missing(format!("{} knows another cluster of that name", path.display())),
+            None => Finding::Missing(format!("\"{}\" in {}", setup.cluster, path.display())),
+        })
+    }
+
+    async fn act(&self, setup: &mut HostSetup) -> anyhow::Result<()> {
+        let path = setup.places.connections();
+        let mut all = Connections::read(&path)?;
+        let coordinators = match setup.coordinators.as_slice() {
+            [] => vec![setup.listen().to_string()],
+            known => known.iter().map(|coordinator| coordinator.address.to_string()).collect(),
+        };
+        let connection = Connection {
+            coordinators,
+            cluster_id: setup.cluster_id()?.to_owned(),
+            // as the host's users see it, wherever this process sees the host's disk
+            credentials: Some(super::Places::default().admin()),
+            ..Connection::default()
+        };
+        all.connections.insert(setup.cluster.clone(), connection);
+        all.default.get_or_insert_with(|| setup.cluster.clone());
+        Ok(all.save(&path)?)
     }
 }

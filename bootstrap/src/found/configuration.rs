@@ -20,6 +20,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         node: setup.node.clone(),
         cluster_id: setup.cluster_id()?.to_owned(),
         role: setup.role,
+        member_id: setup.member_id,
         data_dir: PathBuf::from("/var/lib/pvc"),
         ca_dir: match setup.role {
             Role::Coordinator => Some(own.authority()),

@@ -6,6 +6,8 @@
 mod admin;
 mod authority;
 mod configuration;
+mod daemon;
+mod join;
 mod node_certificate;
 mod plan;
 
@@ -18,6 +20,8 @@ use crate::daemon_config::{self, Coordinator, Role, Storage, VirtType};
 use crate::libvirt_pki::PKI_DIR;
 use crate::step::Step;
 
+pub use daemon::{DaemonRuns, answers_as};
+pub use join::{JoinError, JoinRequest, redeem};
 pub use plan::ClusterPlan;
 
 /// Where a host's files are, as seen by this process.
@@ -47,6 +51,11 @@ impl Places {
         self.etc.join("admin")
     }
 
+    /// Named connections for every user of the host's `pvc`.
+    pub fn connections(&self) -> PathBuf {
+        self.etc.join("connections.toml")
+    }
+
     fn plan(&self) -> PathBuf {
         self.etc.join("cluster.toml")
     }
@@ -66,6 +75,8 @@ pub struct HostSetup {
     /// Where its `pvcd` and its libvirtd listen; goes into the certificate.
     pub address: IpAddr,
     pub role: Role,
+    /// Its id among Raft's members; 0 on a hypervisor.
+    pub member_id: u64,
     pub virt_type: VirtType,
     /// Coordinators that the node is told of.
     pub coordinators: Vec<Coordinator>,
@@ -94,6 +105,7 @@ pub fn founding_steps() -> Vec<Box<dyn Step<HostSetup>>> {
         Box::new(authority::Authority),
         Box::new(node_certificate::NodeCertificate),
         Box::new(admin::AdminCredentials),
+        Box::new(admin::AdminConnection),
         Box::new(configuration::Configuration),
         Box::new(configuration::LibvirtCertificates),
     ]
@@ -128,6 +140,7 @@ mod tests {
             node: node.to_owned(),
             address: "10.1.2.3".parse().unwrap(),
             role: Role::Coordinator,
+            member_id: 1,
             virt_type: VirtType::Qemu,
             coordinators: vec![],
             storage: vec![],

@@ -34,7 +34,7 @@ pub enum EnrolError {
     },
     #[error(transparent)]
     File(#[from] crate::durable_file::FileError),
-    #[error("host {host}: nothing listens at {address} after {} s; its console log is {log}", LISTEN_LIMIT.as_secs())]
+    #[error("host {host}: nothing listens at {address} after {} s; its log is {log}", LISTEN_LIMIT.as_secs())]
     Silent { host: HostName, address: std::net::SocketAddr, log: PathBuf },
 }
 
@@ -51,6 +51,10 @@ fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
         node: host.to_string(),
         address: addresses.host(host).into(),
         role: role(state, host),
+        member_id: match role(state, host) {
+            Role::Coordinator => host.number().into(),
+            Role::Hypervisor => 0,
+        },
         virt_type: if state.kvm { VirtType::Kvm } else { VirtType::Qemu },
         coordinators: voters
             .map(|voter| Coordinator {
@@ -113,6 +117,24 @@ pub async fn wait_for_libvirt(dir: &ClusterDir, state: &ClusterState) -> Result<
         while !listens(address).await {
             if Instant::now() >= deadline {
                 return Err(EnrolError::Silent { host, address, log: dir.host(host).console_log() });
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every host's `pvcd` answers under its node's name, as the administrator sees it.
+pub async fn wait_for_daemons(dir: &ClusterDir, state: &ClusterState) -> anyhow::Result<()> {
+    let admin = dir.host(state.hosts[0].name).of("/etc/pvc").join("admin");
+    let credentials = pvc_identity::Credentials::load(&admin)?;
+    let deadline = Instant::now() + LISTEN_LIMIT;
+    for host in state.hosts.iter().map(|host| host.name) {
+        let address = (state.addresses().host(host), daemon_config::PORT).into();
+        while !found::answers_as(address, &host.to_string(), &credentials).await? {
+            if Instant::now() >= deadline {
+                let log = dir.host(host).of("/var/log/pvc").join("pvcd.log");
+                return Err(EnrolError::Silent { host, address, log }.into());
             }
             sleep(Duration::from_millis(50)).await;
         }

@@ -10,6 +10,7 @@
 //! at any moment leaves nothing that `down` does not find.
 
 pub mod bring_up;
+pub mod connection;
 pub mod cut;
 pub mod enrolment;
 pub mod enter;

@@ -1,4 +1,5 @@
 //! What a user of `pvc-bootstrap` would notice, tried with real namespaces, libvirt and qemu. Needs root.
 
 mod bench;
+mod join;
 mod local;
