@@ -57,13 +57,29 @@ fn world() -> World {
         run(world_ref, make);
         let role = NodeRole::Hypervisor;
         let address = format!("{node}:7371");
-        run(world_ref, Command::RedeemJoinToken { token, secret_hash: hash.clone(), node, role, address, key_hash: hash });
+        run(
+            world_ref,
+            Command::RedeemJoinToken {
+                token,
+                secret_hash: hash.clone(),
+                node,
+                role,
+                address,
+                key_hash: hash,
+            },
+        );
     }
     for index in 0..10 {
         let node = name(&format!("hv{index}"));
-        run(world_ref, Command::SetReachability { node: node.clone(), reachability: Reachability::Reachable });
+        run(
+            world_ref,
+            Command::SetReachability { node: node.clone(), reachability: Reachability::Reachable },
+        );
         let facts = NodeFacts { cpus: 64, memory_mib: 1 << 20, ..NodeFacts::default() };
-        run(world_ref, Command::Report { node, session: 1, vms: vec![], volumes: vec![], facts: Some(facts) });
+        run(
+            world_ref,
+            Command::Report { node, session: 1, vms: vec![], volumes: vec![], facts: Some(facts) },
+        );
     }
     for index in 0..1000 {
         let vm = name(&format!("vm{index}"));

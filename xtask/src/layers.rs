@@ -14,11 +14,23 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("process", "pvc-process", &[]),
     ("proto", "pvc-proto", &["pvc-model"]),
     ("client", "pvc-client", &["pvc-model", "pvc-proto", "pvc-identity"]),
-    ("coordinator", "pvc-coordinator", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "raft-store"]),
+    (
+        "coordinator",
+        "pvc-coordinator",
+        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "raft-store"],
+    ),
     (
         "node",
         "pvc-node",
-        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-coordinator", "raft-store"],
+        &[
+            "pvc-model",
+            "pvc-proto",
+            "pvc-identity",
+            "pvc-client",
+            "pvc-process",
+            "pvc-coordinator",
+            "raft-store",
+        ],
     ),
     ("gateway", "pvc-gateway", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
     ("cli", "pvc-cli", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
@@ -26,7 +38,16 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     (
         "chaos-tests",
         "pvc-chaos-tests",
-        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-coordinator", "pvc-node", "raft-store"],
+        &[
+            "pvc-model",
+            "pvc-proto",
+            "pvc-identity",
+            "pvc-client",
+            "pvc-process",
+            "pvc-coordinator",
+            "pvc-node",
+            "raft-store",
+        ],
     ),
     ("benches", "pvc-benches", &["pvc-model", "raft-store"]),
     ("xtask", "xtask", &["pvc-proto", "pvc-cli", "pvc-gateway"]),
@@ -48,10 +69,15 @@ pub fn check(root: &Path) -> Result<()> {
     for file in source_files(root)? {
         let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
-        broken.extend(names(&shown, &text));
+        // This file itself names them, as strings.
+        if !shown.starts_with("xtask/") {
+            broken.extend(names(&shown, &text));
+        }
         let lines = text.lines().count();
         if lines > LINES_MAX {
-            broken.push(format!("{shown} has {lines} lines, more than {LINES_MAX}: give its parts files of their own"));
+            broken.push(format!(
+                "{shown} has {lines} lines, more than {LINES_MAX}: give its parts files of their own"
+            ));
         }
     }
     if broken.is_empty() {
