@@ -1,4 +1,5 @@
 //! Who acts: the daemon `pvcd`: the agent with its reconcilers, and one adapter for each outside program.
 
+pub mod agent;
 pub mod hypervisor;
 pub mod storage;

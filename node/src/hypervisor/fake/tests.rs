@@ -61,7 +61,7 @@ async fn a_migration_moves_the_one_copy() {
     source.start(&spec).await.expect("starts");
     assert_eq!(world.writers(spec.uid), [hv1]);
     source.migrate(spec.uid, &order()).await.expect("moves");
-    assert_eq!(world.writers(spec.uid), [hv2.clone()]);
+    assert_eq!(world.writers(spec.uid), std::slice::from_ref(&hv2));
     assert_eq!(world.guests_on(&hv2)[0].stamp.epoch, 4);
     assert_eq!(source.endings()[0].reason, EndReason::MovedAway);
     assert_eq!(world.boots(spec.uid), 1);
@@ -87,7 +87,11 @@ async fn a_host_that_loses_power_comes_back_empty() {
     let (host, spec) = (world.hypervisor(&hv1), guest(""));
     host.start(&spec).await.expect("starts");
     drop(host);
-    assert_eq!(world.writers(spec.uid), [hv1.clone()], "a restart of the daemon touches no guest");
+    assert_eq!(
+        world.writers(spec.uid),
+        std::slice::from_ref(&hv1),
+        "a restart of the daemon touches no guest"
+    );
     world.power_off(&hv1);
     assert!(world.writers(spec.uid).is_empty());
     world.power_on(&hv1);

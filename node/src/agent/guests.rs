@@ -1,0 +1,344 @@
+//! Carrying out what `decide` says about each VM, and reporting what it saw.
+
+use std::time::Duration;
+
+use pvc_model::command::VmReport;
+use pvc_model::vm::Observed;
+use pvc_model::{Name, Uid, Vm};
+use tokio::time::Instant;
+
+use super::decide::{Action, Look, Verdict, decide};
+use super::link::{LinkError, WorkProgress};
+use super::memory::{Doing, Receiving, Sending, VmMemory};
+use super::{Agent, Done, LOOK_EVERY, WORKS_MAX, volumes};
+use crate::hypervisor::{
+    EndReason, Ending, Guest, GuestSpec, HypervisorError, MigrateError, MigrationOrder, ResolvedDisk, Stamp,
+};
+
+/// The same thing is begun again for a guest after this long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of some work on a guest.
+pub(super) enum GuestDone {
+    Started(Result<(), HypervisorError>),
+    /// It could not even be tried.
+    Unstartable(String),
+    Other,
+    Sent(Name, Result<(), MigrateError>),
+    Looked(Name, Result<(), String>),
+}
+
+impl Agent {
+    /// Looks at every VM of the view and begins what is to be done; returns when to look again.
+    pub(super) async fn reconcile(&mut self) -> Instant {
+        self.reconcile_volumes();
+        let now = Instant::now();
+        let mut look_at = now + LOOK_EVERY;
+        let guests = match self.parts.hypervisor.guests().await {
+            Ok(guests) => guests,
+            Err(error) => {
+                // Nothing is known: nothing is done and nothing is said about guests.
+                self.facts.problem = error.to_string();
+                self.pending.clear();
+                return now + Duration::from_secs(1);
+            }
+        };
+        if !self.facts.problem.is_empty() {
+            self.facts = self.look_at_host().await;
+        }
+        for ending in self.parts.hypervisor.endings() {
+            self.endings.insert(ending.uid, ending);
+        }
+        self.told.lock().vms_running = guests.iter().filter(|g| !g.incoming).count() as u32;
+        self.unknown_guests =
+            guests.iter().map(|g| g.uid).filter(|u| !self.view.vms.contains_key(u)).collect();
+        self.pending.clear();
+        let vms: Vec<Vm> = self.view.vms.values().cloned().collect();
+        for vm in vms {
+            let guest = guests.iter().find(|g| g.uid == vm.uid());
+            let verdict = self.judge(&vm, guest, now);
+            if let Some(at) = verdict.look_at {
+                look_at = look_at.min(at);
+            }
+            self.note(&vm, &verdict);
+            if let Some(at) = self.act(&vm, guest, verdict.action, now) {
+                look_at = look_at.min(at);
+            }
+        }
+        self.endings.clear();
+        look_at
+    }
+
+    fn judge(&mut self, vm: &Vm, guest: Option<&Guest>, now: Instant) -> Verdict {
+        let volumes_wait = self.view.volumes_wait(vm);
+        let ending = self.endings.get(&vm.uid()).map(|e| in_words(e).to_string());
+        let memory = self.memories.entry(vm.uid()).or_default();
+        let look = Look {
+            me: &self.parts.me,
+            now,
+            lease_valid: self.parts.lease.is_valid(),
+            guest,
+            volumes_wait,
+            ending,
+            migration_address: &self.parts.settings.migration_address,
+        };
+        decide(vm, &look, memory)
+    }
+
+    /// Keeps what is new for the next report.
+    fn note(&mut self, vm: &Vm, verdict: &Verdict) {
+        let news = verdict.observed.as_ref().filter(|seen| differs(vm.current_observation(), seen));
+        if news.is_some() || verdict.word.is_some() {
+            let report = VmReport { uid: vm.uid(), observed: news.cloned(), migration: verdict.word.clone() };
+            self.pending.push(report);
+        }
+    }
+
+    /// Begins what is to be done. What was begun a moment ago and is wanted still is begun again only
+    /// after a pause, whose end is returned: a hypervisor that fails at once is not asked without end.
+    fn act(&mut self, vm: &Vm, guest: Option<&Guest>, action: Action, now: Instant) -> Option<Instant> {
+        let uid = vm.uid();
+        let starting = self.memories.values().filter(|m| m.doing == Some(Doing::Start)).count();
+        let memory = self.memories.entry(uid).or_default();
+        let busy = memory.doing.is_some() && action != Action::CancelMigration;
+        let too_many = action == Action::Start && starting >= WORKS_MAX;
+        if action == Action::Nothing || busy || too_many {
+            return None;
+        }
+        if let Some((_, at)) = memory.begun.as_ref().filter(|(last, at)| *last == action && now < *at + PAUSE)
+        {
+            return Some(*at + PAUSE);
+        }
+        memory.begun = Some((action.clone(), now));
+        self.begin_work(vm, guest, action);
+        None
+    }
+
+    fn begin_work(&mut self, vm: &Vm, guest: Option<&Guest>, action: Action) {
+        let uid = vm.uid();
+        let hypervisor = self.parts.hypervisor.clone();
+        let memory = self.memories.entry(uid).or_default();
+        match action {
+            Action::Nothing => {}
+            Action::Start => {
+                tracing::info!(vm = %vm.meta.name, "starting");
+                memory.doing = Some(Doing::Start);
+                self.spawn_start(vm);
+            }
+            Action::PowerButton => {
+                memory.doing = Some(Doing::Other);
+                tracing::info!(vm = %vm.meta.name, "pressing the power button");
+                self.works.spawn(async move {
+                    tell(uid, "press the power button", hypervisor.power_button(uid).await)
+                });
+            }
+            Action::PowerOff => {
+                memory.doing = Some(Doing::Other);
+                let epoch = guest.map(|g| g.stamp.epoch);
+                tracing::info!(vm = %vm.meta.name, ?epoch, "switching off");
+                self.works.spawn(async move { tell(uid, "switch off", hypervisor.power_off(uid).await) });
+            }
+            Action::Stamp(stamp) => {
+                memory.doing = Some(Doing::Other);
+                self.works.spawn(async move { tell(uid, "stamp", hypervisor.stamp(uid, stamp).await) });
+            }
+            Action::CheckReceiving { task } => {
+                memory.doing = Some(Doing::Other);
+                self.spawn_check(vm, task);
+            }
+            Action::Migrate { task, order } => {
+                memory.sending = Some((task.clone(), Sending::UnderWay));
+                self.spawn_migration(vm, task, order);
+            }
+            Action::CancelMigration => {
+                self.works.spawn(async move {
+                    tell(uid, "cancel the migration", hypervisor.cancel_migration(uid).await)
+                });
+            }
+        }
+    }
+
+    fn spawn_start(&mut self, vm: &Vm) {
+        let (uid, parts, vm) = (vm.uid(), self.parts.clone(), vm.clone());
+        let volumes: Vec<_> = vm.spec.disks.iter().map(|d| self.view.volume(&d.volume).cloned()).collect();
+        self.works.spawn(async move {
+            let mut disks = Vec::new();
+            for (disk, volume) in vm.spec.disks.iter().zip(volumes) {
+                let Some(volume) = volume else {
+                    return Done::Guest(
+                        uid,
+                        GuestDone::Unstartable(format!("volume {} is gone", disk.volume)),
+                    );
+                };
+                match volumes::attach(&parts.pools, &volume).await {
+                    Ok(source) => disks.push(ResolvedDisk {
+                        volume: disk.volume.clone(),
+                        source,
+                        bus: disk.bus,
+                        read_only: disk.read_only,
+                    }),
+                    Err(error) => return Done::Guest(uid, GuestDone::Unstartable(error.to_string())),
+                }
+            }
+            let spec = GuestSpec {
+                uid,
+                name: vm.meta.name.clone(),
+                stamp: stamp_of(&vm),
+                spec: vm.spec.clone(),
+                disks,
+                console_log: parts.settings.console_log(uid),
+                virt_type: parts.settings.virt_type,
+            };
+            // The last look at the lease before a qemu may come to be.
+            if !parts.lease.is_valid() {
+                return Done::Guest(uid, GuestDone::Other);
+            }
+            Done::Guest(uid, GuestDone::Started(parts.hypervisor.start(&spec).await))
+        });
+    }
+
+    fn spawn_check(&mut self, vm: &Vm, task: Name) {
+        let (uid, parts) = (vm.uid(), self.parts.clone());
+        let volumes: Vec<_> =
+            vm.spec.disks.iter().map(|d| (d.volume.clone(), self.view.volume(&d.volume).cloned())).collect();
+        self.works.spawn(async move {
+            let mut outcome = Ok(());
+            for (name, volume) in volumes {
+                let found = match volume {
+                    Some(volume) => {
+                        volumes::attach(&parts.pools, &volume).await.map(drop).map_err(|e| e.to_string())
+                    }
+                    None => Err(format!("volume {name} is not known there")),
+                };
+                outcome = outcome.and(found);
+            }
+            Done::Guest(uid, GuestDone::Looked(task, outcome))
+        });
+    }
+
+    /// Sends the guest, and tells how far it is meanwhile.
+    fn spawn_migration(&mut self, vm: &Vm, task: Name, order: MigrationOrder) {
+        let (uid, hypervisor, told) = (vm.uid(), self.parts.hypervisor.clone(), self.told.clone());
+        tracing::info!(vm = %vm.meta.name, to = %order.target_address, "sending the guest");
+        self.works.spawn(async move {
+            let watching = async {
+                loop {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
+                    let Ok(Some(at)) = hypervisor.migration_progress(uid).await else { continue };
+                    let mib = |bytes: u64| bytes >> 20;
+                    let text =
+                        format!("{} MiB sent, {} MiB left", mib(at.sent_bytes), mib(at.remaining_bytes));
+                    let progress = WorkProgress { task: task.clone(), percent: at.percent(), text };
+                    told.lock().progress.insert(task.clone(), progress);
+                }
+            };
+            let sent = tokio::select! {
+                sent = hypervisor.migrate(uid, &order) => sent,
+                () = watching => unreachable!("it watches for ever"),
+            };
+            told.lock().progress.remove(&task);
+            Done::Guest(uid, GuestDone::Sent(task, sent.map(drop)))
+        });
+    }
+
+    pub(super) fn finish_guest(&mut self, uid: Uid, done: GuestDone) {
+        let restarts_max = self.view.vms.get(&uid).map_or(0, |vm| vm.spec.max_restarts);
+        let memory = self.memories.entry(uid).or_default();
+        let now = Instant::now();
+        match done {
+            GuestDone::Other => memory.doing = None,
+            GuestDone::Started(outcome) => {
+                memory.doing = None;
+                match outcome {
+                    Ok(()) => memory.saw_running(now),
+                    Err(HypervisorError::AlreadyHere { .. }) => {}
+                    Err(error) if error.outcome_unknown() => memory.uncertain_since = Some(now),
+                    Err(error) => memory.failed(now, &error.to_string(), restarts_max),
+                }
+            }
+            GuestDone::Unstartable(why) => {
+                memory.doing = None;
+                memory.failed(now, &why, restarts_max);
+            }
+            GuestDone::Looked(task, outcome) => {
+                memory.doing = None;
+                let receiving = outcome.map_or_else(Receiving::Refused, |()| Receiving::Ready);
+                memory.receiving = Some((task, receiving));
+            }
+            GuestDone::Sent(task, outcome) => memory.finish_sending(task, outcome),
+        }
+    }
+
+    /// Tells the leader what has changed, all of it in one report.
+    pub(super) async fn report(&mut self) -> Result<(), LinkError> {
+        let stored = self.view.node.as_ref().map(|n| &n.status.facts);
+        let facts = (stored != Some(&self.facts)).then(|| self.facts.clone());
+        let volumes: Vec<_> = self.volume_reports.values().cloned().collect();
+        let nothing_new = self.pending.is_empty() && volumes.is_empty() && facts.is_none();
+        if nothing_new || self.report_on_its_way() {
+            return Ok(());
+        }
+        let vms = std::mem::take(&mut self.pending);
+        match self.send(vms, volumes, facts).await {
+            Ok(revision) => {
+                self.reported_at = Some((revision, Instant::now()));
+                Ok(())
+            }
+            Err(LinkError::Unavailable(why)) => {
+                tracing::debug!(%why, "report not taken; it is repeated");
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+        }
+    }
+}
+
+impl VmMemory {
+    fn finish_sending(&mut self, task: Name, outcome: Result<(), MigrateError>) {
+        let state = match outcome {
+            Ok(()) => Sending::Arrived,
+            // Another daemon of this node began it: watch the guest.
+            Err(MigrateError::UnderWay { .. }) => Sending::Unknown("it was under way already".to_string()),
+            Err(MigrateError::Unknown { detail }) => Sending::Unknown(detail),
+            Err(
+                error @ (MigrateError::Cancelled
+                | MigrateError::Failed { .. }
+                | MigrateError::NoSuchGuest { .. }),
+            ) => Sending::Failed(error.to_string()),
+        };
+        if state == Sending::Arrived {
+            self.running_since = None;
+        }
+        self.sending = Some((task, state));
+    }
+}
+
+fn tell(uid: Uid, what: &str, outcome: Result<(), HypervisorError>) -> Done {
+    if let Err(error) = outcome {
+        tracing::warn!(%uid, %error, "could not {what}");
+    }
+    Done::Guest(uid, GuestDone::Other)
+}
+
+fn stamp_of(vm: &Vm) -> Stamp {
+    Stamp {
+        epoch: vm.placement.as_ref().map_or(0, |p| p.epoch),
+        boot_generation: vm.boot_generation,
+        spec_generation: vm.spec_generation,
+    }
+}
+
+/// Whether a report would tell anything new; the time is the leader's business.
+fn differs(stored: Option<&Observed>, seen: &Observed) -> bool {
+    stored.is_none_or(|stored| Observed { since: stored.since, ..seen.clone() } != *stored)
+}
+
+fn in_words(ending: &Ending) -> &'static str {
+    match ending.reason {
+        EndReason::ShutDown => "the guest turned itself off",
+        EndReason::PoweredOff => "someone switched the guest off on its host",
+        EndReason::Crashed => "the guest crashed",
+        EndReason::EmulatorDied => "the guest's emulator died",
+        EndReason::MovedAway => "the guest moved away",
+    }
+}

@@ -1,0 +1,82 @@
+//! Signs of life, every half second, from a task that does nothing else; each acknowledged one renews the
+//! lease from the moment that it was sent.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pvc_model::Name;
+use tokio::time::Instant;
+
+use super::lease::Lease;
+use super::link::{CoordinatorLink, Heartbeat, WorkProgress};
+
+/// h of ARCHITECTURE.md section 4.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+/// An answer that comes later than this renews too little to wait for.
+const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What the host's load is; reading it must not block.
+pub trait LoadSource: Send + Sync + 'static {
+    /// 1-minute load average and used memory in MiB.
+    fn load(&self) -> (f64, u64);
+}
+
+/// Progress of the works under way, and the number of guests: told with each heartbeat.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub vms_running: u32,
+    pub progress: BTreeMap<Name, WorkProgress>,
+}
+
+pub struct Heartbeats {
+    pub node: Name,
+    pub session: u64,
+    pub link: Arc<dyn CoordinatorLink>,
+    pub lease: Lease,
+    pub told: Arc<Mutex<Told>>,
+    pub load: Arc<dyn LoadSource>,
+}
+
+impl Heartbeats {
+    /// Runs until it is dropped. Heartbeats overlap: a slow answer delays no later heartbeat.
+    pub async fn run(self) {
+        let mut ticker = tokio::time::interval(HEARTBEAT_INTERVAL);
+        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut under_way = tokio::task::JoinSet::new();
+        let mut sequence = 0;
+        loop {
+            ticker.tick().await;
+            while under_way.try_join_next().is_some() {}
+            // Three unanswered ones are enough to have on the way.
+            if under_way.len() >= 3 {
+                continue;
+            }
+            sequence += 1;
+            let heartbeat = self.heartbeat(sequence);
+            let (link, lease) = (self.link.clone(), self.lease.clone());
+            under_way.spawn(async move {
+                let sent_at = Instant::now();
+                match link.heartbeat(heartbeat, ANSWER_WITHIN).await {
+                    Ok(_) => lease.renew(sent_at),
+                    Err(error) => tracing::debug!(%error, "heartbeat not acknowledged"),
+                }
+            });
+        }
+    }
+
+    fn heartbeat(&self, sequence: u64) -> Heartbeat {
+        let told = self.told.lock();
+        let (load, memory_used_mib) = self.load.load();
+        Heartbeat {
+            node: self.node.clone(),
+            session: self.session,
+            sequence,
+            load,
+            memory_used_mib,
+            vms_running: told.vms_running,
+            progress: told.progress.values().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! How the agent reaches the coordinators: a trait, so that the simulator can stand in for gRPC.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pvc_model::command::{VmReport, VolumeReport};
+use pvc_model::node::{Node, NodeFacts};
+use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};
+
+/// A sign of life. What it carries is kept in the leader's memory only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub node: Name,
+    pub session: u64,
+    /// Rises by one with each heartbeat of a session.
+    pub sequence: u64,
+    /// 1-minute load average.
+    pub load: f64,
+    pub memory_used_mib: u64,
+    pub vms_running: u32,
+    pub progress: Vec<WorkProgress>,
+}
+
+/// How far a long work is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkProgress {
+    /// The task.
+    pub task: Name,
+    /// 0 to 100.
+    pub percent: u8,
+    /// The figures, for people: "83 of 128 MiB".
+    pub text: String,
+}
+
+/// The leader has heard a heartbeat, within its own lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeartbeatAck {
+    pub sequence: u64,
+    pub term: u64,
+    pub revision: Revision,
+}
+
+/// Everything that concerns the node (`full`), or what has changed of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Assignments {
+    pub revision: Revision,
+    /// True: forget what you had.
+    pub full: bool,
+    pub vms: Vec<Vm>,
+    pub vms_gone: Vec<Uid>,
+    pub volumes: Vec<Volume>,
+    /// By uid: a name may have passed to another volume.
+    pub volumes_gone: Vec<Uid>,
+    pub node: Option<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub node: Name,
+    pub session: u64,
+    pub vms: Vec<VmReport>,
+    pub volumes: Vec<VolumeReport>,
+    /// In the first report of a session, and whenever a fact has changed.
+    pub facts: Option<NodeFacts>,
+    /// A retry carries the same: it is decided once.
+    pub request_id: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// No coordinator answered, or none that leads. Whether a report was taken is unknown.
+    #[error("no coordinator answers: {0}")]
+    Unavailable(String),
+    #[error("the coordinators refuse: {0}")]
+    Rejected(#[from] Rejection),
+}
+
+/// A stream of assignments: first everything, as it is now or later (linearizable), then changes.
+#[async_trait]
+pub trait AssignmentStream: Send {
+    /// Waits for the next message. An error ends the stream; open another. Cancel-safe: a call that is
+    /// dropped while it waits has lost nothing.
+    async fn next(&mut self) -> Result<Assignments, LinkError>;
+}
+
+#[async_trait]
+pub trait CoordinatorLink: Send + Sync + 'static {
+    /// `deadline` from now: an answer that comes later is of no use.
+    async fn heartbeat(&self, heartbeat: Heartbeat, deadline: Duration) -> Result<HeartbeatAck, LinkError>;
+
+    /// `guests`: uids of guests that are on the host; their VMs are told wherever they are placed.
+    async fn assignments(
+        &self,
+        node: &Name,
+        guests: Vec<Uid>,
+    ) -> Result<Box<dyn AssignmentStream>, LinkError>;
+
+    /// Returns the revision that carries the report.
+    async fn report(&self, report: Report) -> Result<Revision, LinkError>;
+}

@@ -1,0 +1,59 @@
+//! The part of the world that concerns this node, as the assignments told it.
+
+use std::collections::BTreeMap;
+
+use pvc_model::volume::VolumePhase;
+use pvc_model::{Name, Node, Revision, Uid, Vm, Volume};
+
+use super::link::Assignments;
+
+#[derive(Clone, Debug, Default)]
+pub struct NodeView {
+    pub revision: Revision,
+    pub vms: BTreeMap<Uid, Vm>,
+    volumes: BTreeMap<Uid, Volume>,
+    pub node: Option<Node>,
+}
+
+impl NodeView {
+    pub fn take(&mut self, told: Assignments) {
+        if told.full {
+            *self = NodeView { node: self.node.take(), ..NodeView::default() };
+        }
+        for uid in &told.vms_gone {
+            self.vms.remove(uid);
+        }
+        for uid in &told.volumes_gone {
+            self.volumes.remove(uid);
+        }
+        self.vms.extend(told.vms.into_iter().map(|vm| (vm.uid(), vm)));
+        self.volumes.extend(told.volumes.into_iter().map(|v| (v.meta.uid, v)));
+        if told.node.is_some() {
+            self.node = told.node;
+        }
+        self.revision = told.revision;
+    }
+
+    pub fn volume(&self, name: &Name) -> Option<&Volume> {
+        self.volumes.values().find(|v| v.meta.name == *name)
+    }
+
+    pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.values()
+    }
+
+    /// Why the VM's volumes can't be used yet; empty when they can.
+    pub fn volumes_wait(&self, vm: &Vm) -> String {
+        for disk in &vm.spec.disks {
+            let name = &disk.volume;
+            match self.volume(name).map(|v| (v.status.phase, &v.status.reason)) {
+                Some((VolumePhase::Ready, _)) => {}
+                Some((VolumePhase::Creating, _)) => return format!("volume {name} is being made"),
+                Some((VolumePhase::Deleting, _)) => return format!("volume {name} is being deleted"),
+                Some((VolumePhase::Failed, why)) => return format!("volume {name} could not be made: {why}"),
+                None => return format!("volume {name} is not known here yet"),
+            }
+        }
+        String::new()
+    }
+}
