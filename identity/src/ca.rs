@@ -95,12 +95,7 @@ pub struct LeafSpec {
 impl LeafSpec {
     /// For this identity, with no further names, for [`LEAF_LIFETIME_DEFAULT`].
     pub fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            dns_names: Vec::new(),
-            ip_addresses: Vec::new(),
-            lifetime: LEAF_LIFETIME_DEFAULT,
-        }
+        Self { identity, dns_names: Vec::new(), ip_addresses: Vec::new(), lifetime: LEAF_LIFETIME_DEFAULT }
     }
 }
 
@@ -173,16 +168,9 @@ impl Ca {
             move |source| CaError::Read { path, source }
         };
         let cert_pem = fs::read_to_string(cert_path).map_err(unreadable(cert_path))?;
-        let mode = fs::metadata(key_path)
-            .map_err(unreadable(key_path))?
-            .permissions()
-            .mode()
-            & 0o7777;
+        let mode = fs::metadata(key_path).map_err(unreadable(key_path))?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(CaError::KeyExposed {
-                path: key_path.to_owned(),
-                mode,
-            });
+            return Err(CaError::KeyExposed { path: key_path.to_owned(), mode });
         }
         let key_pem = fs::read_to_string(key_path).map_err(unreadable(key_path))?;
         Self::from_pem(&cert_pem, &Secret::new(key_pem))
@@ -221,19 +209,14 @@ impl Ca {
         }
         let not_after = now + leaf.lifetime;
         if not_after > self.not_after {
-            return Err(CaError::OutlivesCa {
-                leaf: not_after,
-                ca: self.not_after,
-            });
+            return Err(CaError::OutlivesCa { leaf: not_after, ca: self.not_after });
         }
         let uri = leaf.identity.uri(&self.cluster_id);
         let mut sans = vec![SanType::URI(uri.try_into().map_err(CaError::Sign)?)];
         for name in &leaf.dns_names {
             let checked = rustls::pki_types::DnsName::try_from(name.as_str())
                 .map_err(|_| CaError::BadDnsName(name.clone()))?;
-            sans.push(SanType::DnsName(
-                checked.as_ref().try_into().map_err(CaError::Sign)?,
-            ));
+            sans.push(SanType::DnsName(checked.as_ref().try_into().map_err(CaError::Sign)?));
         }
         sans.extend(leaf.ip_addresses.iter().copied().map(SanType::IpAddress));
 
@@ -241,15 +224,13 @@ impl Ca {
         params.distinguished_name = common_name(leaf.identity.name());
         params.subject_alt_names = sans;
         params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        // TLS 1.3 needs the signature only; libvirt refuses a certificate whose key may not encipher keys too.
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
         params.extended_key_usages = match leaf.identity {
             // A person calls and is never called.
             Identity::Admin(_) => vec![ExtendedKeyUsagePurpose::ClientAuth],
             Identity::Node(_) | Identity::Service(_) => {
-                vec![
-                    ExtendedKeyUsagePurpose::ClientAuth,
-                    ExtendedKeyUsagePurpose::ServerAuth,
-                ]
+                vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth]
             }
         };
         params.use_authority_key_identifier_extension = true;

@@ -29,12 +29,7 @@ impl TlsConnection {
             Some(leaf) => Some(PeerIdentity::of_certificate(leaf).map_err(io::Error::other)?),
             None => None,
         };
-        Ok(Self {
-            stream,
-            peer,
-            remote_addr,
-            local_addr,
-        })
+        Ok(Self { stream, peer, remote_addr, local_addr })
     }
 
     /// Who is at the other end; `None` only for a caller without a certificate where that was allowed.

@@ -66,19 +66,11 @@ pub enum CredentialsError {
         "the certificate of {subject} expired at {not_after} and this host's clock says {now}: \
          set the clock, or join again with a new token (pvc node token create)"
     )]
-    Expired {
-        subject: String,
-        not_after: Timestamp,
-        now: Timestamp,
-    },
+    Expired { subject: String, not_after: Timestamp, now: Timestamp },
     #[error(
         "the certificate of {subject} is good only from {not_before} and this host's clock says {now}: set the clock"
     )]
-    NotYetValid {
-        subject: String,
-        not_before: Timestamp,
-        now: Timestamp,
-    },
+    NotYetValid { subject: String, not_before: Timestamp, now: Timestamp },
 }
 
 /// A certificate chain with its key and the roots to trust; the key is known to fit the certificate.
@@ -105,12 +97,7 @@ impl Credentials {
         if !KeyPair::from_pem(&key_pem)?.fits(&chain[0]) {
             return Err(CredentialsError::KeyMismatch(leaf.identity.to_string()));
         }
-        Ok(Self {
-            cert_chain_pem,
-            key_pem,
-            ca_bundle_pem,
-            leaf,
-        })
+        Ok(Self { cert_chain_pem, key_pem, ca_bundle_pem, leaf })
     }
 
     /// Reads `ca.pem`, `node.pem` and `node.key`; finishes a [`Credentials::save`] that was cut short.
@@ -129,10 +116,8 @@ impl Credentials {
         // first error is the one to tell.
         match read_key(&next_path).and_then(|key| Self::new(cert_chain_pem, key, ca_bundle_pem)) {
             Ok(credentials) => {
-                durable_file::rename(&next_path, &key_path).map_err(|source| CredentialsError::Write {
-                    path: key_path,
-                    source,
-                })?;
+                durable_file::rename(&next_path, &key_path)
+                    .map_err(|source| CredentialsError::Write { path: key_path, source })?;
                 Ok(credentials)
             }
             Err(_) => Err(error),
@@ -157,24 +142,12 @@ impl Credentials {
     /// Refuses a certificate that is not good now, by more than [`CLOCK_SKEW_MAX`].
     pub fn check_valid(&self, now: Timestamp) -> Result<(), CredentialsError> {
         let subject = || self.leaf.identity.to_string();
-        let PeerIdentity {
-            not_before,
-            not_after,
-            ..
-        } = self.leaf;
+        let PeerIdentity { not_before, not_after, .. } = self.leaf;
         if now > not_after + CLOCK_SKEW_MAX {
-            return Err(CredentialsError::Expired {
-                subject: subject(),
-                not_after,
-                now,
-            });
+            return Err(CredentialsError::Expired { subject: subject(), not_after, now });
         }
         if now < not_before - CLOCK_SKEW_MAX {
-            return Err(CredentialsError::NotYetValid {
-                subject: subject(),
-                not_before,
-                now,
-            });
+            return Err(CredentialsError::NotYetValid { subject: subject(), not_before, now });
         }
         Ok(())
     }
@@ -182,11 +155,7 @@ impl Credentials {
     /// When to ask for a new certificate: at 70 % of the lifetime, moved by up to 5 % of it either way. `jitter` is the
     /// caller's draw from -1.0 to 1.0.
     pub fn renew_at(&self, jitter: f64) -> Timestamp {
-        let lifetime = self
-            .leaf
-            .not_after
-            .duration_since(self.leaf.not_before)
-            .as_secs_f64();
+        let lifetime = self.leaf.not_after.duration_since(self.leaf.not_before).as_secs_f64();
         let share = RENEW_AT + RENEW_SPREAD * jitter.clamp(-1.0, 1.0);
         self.leaf.not_before + Duration::from_secs_f64((lifetime * share).max(0.0))
     }
@@ -233,31 +202,18 @@ fn parse_certificates(
     let certs = CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|_| CredentialsError::BadPem(what))?;
-    if certs.is_empty() {
-        Err(CredentialsError::NoCertificate(what))
-    } else {
-        Ok(certs)
-    }
+    if certs.is_empty() { Err(CredentialsError::NoCertificate(what)) } else { Ok(certs) }
 }
 
 fn read(path: &Path) -> Result<String, CredentialsError> {
-    fs::read_to_string(path).map_err(|source| CredentialsError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read_to_string(path).map_err(|source| CredentialsError::Read { path: path.to_owned(), source })
 }
 
 fn read_key(path: &Path) -> Result<Secret, CredentialsError> {
-    let unreadable = |source| CredentialsError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| CredentialsError::Read { path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(CredentialsError::KeyExposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(CredentialsError::KeyExposed { path: path.to_owned(), mode });
     }
     Ok(Secret::new(read(path)?))
 }

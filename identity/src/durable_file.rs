@@ -12,21 +12,14 @@ pub(crate) const SECRET_MODE: u32 = 0o600;
 
 /// Writes beside the target, syncs, renames over it, syncs the directory. The mode is in force before the first byte.
 pub(crate) fn write(path: &Path, content: &str, mode: u32) -> io::Result<()> {
-    let name = path
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or(io::ErrorKind::InvalidFilename)?;
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidFilename)?;
     let staged = path.with_file_name(format!(".{name}.tmp"));
     // A leftover of a crash may have another mode; a fresh file has ours.
     match fs::remove_file(&staged) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&staged)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&staged)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     rename(&staged, path)

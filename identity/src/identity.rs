@@ -111,25 +111,16 @@ impl FromStr for Identity {
 /// Refuses what would make a URI ambiguous or a certificate's subject unreadable.
 pub(crate) fn check_cluster_id(id: &str) -> Result<(), IdentityError> {
     let ok = (1..=NAME_BYTES_MAX).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !id.starts_with('-');
-    ok.then_some(())
-        .ok_or_else(|| IdentityError::BadClusterId(id.to_owned()))
+    ok.then_some(()).ok_or_else(|| IdentityError::BadClusterId(id.to_owned()))
 }
 
 fn checked_name(name: &str) -> Result<String, IdentityError> {
     let ok = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._@-".contains(&b))
         && name.as_bytes()[0].is_ascii_alphanumeric();
-    if ok {
-        Ok(name.to_owned())
-    } else {
-        Err(IdentityError::BadName(name.to_owned()))
-    }
+    if ok { Ok(name.to_owned()) } else { Err(IdentityError::BadName(name.to_owned())) }
 }
 
 #[cfg(test)]
@@ -140,17 +131,11 @@ mod tests {
     fn prints_and_parses() {
         for (identity, uri) in [
             (Identity::node("hv1").unwrap(), "pvc://c-1/node/hv1"),
-            (
-                Identity::admin("alice@example.org").unwrap(),
-                "pvc://c-1/admin/alice@example.org",
-            ),
+            (Identity::admin("alice@example.org").unwrap(), "pvc://c-1/admin/alice@example.org"),
             (Identity::service("api").unwrap(), "pvc://c-1/service/api"),
         ] {
             assert_eq!(identity.uri("c-1"), uri);
-            assert_eq!(
-                Identity::parse_uri(uri).unwrap(),
-                ("c-1".to_owned(), identity.clone())
-            );
+            assert_eq!(Identity::parse_uri(uri).unwrap(), ("c-1".to_owned(), identity.clone()));
             assert_eq!(identity.to_string().parse::<Identity>().unwrap(), identity);
         }
     }

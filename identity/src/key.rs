@@ -23,15 +23,11 @@ pub struct KeyPair(rcgen::KeyPair);
 
 impl KeyPair {
     pub fn generate() -> Result<Self, KeyError> {
-        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)
-            .map(Self)
-            .map_err(KeyError::Generate)
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Generate)
     }
 
     pub fn from_pem(pem: &Secret) -> Result<Self, KeyError> {
-        rcgen::KeyPair::from_pem(pem.expose())
-            .map(Self)
-            .map_err(KeyError::Unreadable)
+        rcgen::KeyPair::from_pem(pem.expose()).map(Self).map_err(KeyError::Unreadable)
     }
 
     /// PKCS#8, unencrypted.
@@ -44,22 +40,13 @@ impl KeyPair {
     pub fn csr_pem(&self) -> Result<String, KeyError> {
         let mut params = rcgen::CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .serialize_request(&self.0)
-            .and_then(|csr| csr.pem())
-            .map_err(KeyError::Request)
+        params.serialize_request(&self.0).and_then(|csr| csr.pem()).map_err(KeyError::Request)
     }
 
     /// Whether this certificate was made for this key.
     pub fn fits(&self, cert: &CertificateDer<'_>) -> bool {
         X509Certificate::from_der(cert).is_ok_and(|(_, parsed)| {
-            parsed
-                .tbs_certificate
-                .subject_pki
-                .subject_public_key
-                .data
-                .as_ref()
-                == self.0.public_key_raw()
+            parsed.tbs_certificate.subject_pki.subject_public_key.data.as_ref() == self.0.public_key_raw()
         })
     }
 

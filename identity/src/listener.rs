@@ -34,12 +34,7 @@ pub struct ListenerOptions {
 impl ListenerOptions {
     /// gRPC between members of the cluster, with sound limits: 5 s for a handshake, 256 at once.
     pub fn new(client_auth: ClientAuth, alpn: Alpn) -> Self {
-        Self {
-            client_auth,
-            alpn,
-            handshake_timeout: Duration::from_secs(5),
-            pending_max: 256,
-        }
+        Self { client_auth, alpn, handshake_timeout: Duration::from_secs(5), pending_max: 256 }
     }
 }
 
@@ -65,11 +60,7 @@ impl TlsListener {
         let (sender, ready) = mpsc::channel(options.pending_max.max(1));
         let mut accepting = JoinSet::new();
         accepting.spawn(accept_loop(listener, store, options, sender));
-        Ok(Self {
-            local_addr,
-            ready,
-            _accepting: accepting,
-        })
+        Ok(Self { local_addr, ready, _accepting: accepting })
     }
 
     pub fn local_addr(&self) -> SocketAddr {

@@ -36,9 +36,7 @@ pub enum PeerError {
 impl PeerIdentity {
     pub fn of_certificate(cert: &CertificateDer<'_>) -> Result<Self, PeerError> {
         let (_, parsed) = X509Certificate::from_der(cert).map_err(|_| PeerError::Unreadable)?;
-        let sans = parsed
-            .subject_alternative_name()
-            .map_err(|_| PeerError::Unreadable)?;
+        let sans = parsed.subject_alternative_name().map_err(|_| PeerError::Unreadable)?;
         let names: Vec<&str> = sans
             .iter()
             .flat_map(|extension| &extension.value.general_names)

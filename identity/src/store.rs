@@ -112,25 +112,18 @@ impl TlsStore {
     pub fn new(credentials: Credentials, now: Timestamp) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let loaded = Loaded::new(&provider, credentials, now)?;
-        Ok(Arc::new(Self {
-            provider,
-            loaded: ArcSwap::from_pointee(loaded),
-        }))
+        Ok(Arc::new(Self { provider, loaded: ArcSwap::from_pointee(loaded) }))
     }
 
     /// Exchanges the credentials. Open connections stay; every later handshake shows and trusts the new ones. On an
     /// error the old ones stay in force.
     pub fn reload(&self, credentials: Credentials, now: Timestamp) -> Result<(), TlsError> {
         let uri = |leaf: &PeerIdentity| leaf.identity.uri(&leaf.cluster_id);
-        let (old, new) = (
-            uri(self.loaded.load().credentials.leaf()),
-            uri(credentials.leaf()),
-        );
+        let (old, new) = (uri(self.loaded.load().credentials.leaf()), uri(credentials.leaf()));
         if old != new {
             return Err(TlsError::IdentityChanged { old, new });
         }
-        self.loaded
-            .store(Arc::new(Loaded::new(&self.provider, credentials, now)?));
+        self.loaded.store(Arc::new(Loaded::new(&self.provider, credentials, now)?));
         Ok(())
     }
 
@@ -229,12 +222,7 @@ impl Loaded {
                 servers.push((auth, alpn, Arc::new(config)));
             }
         }
-        Ok(Self {
-            credentials,
-            roots,
-            shown,
-            servers,
-        })
+        Ok(Self { credentials, roots, shown, servers })
     }
 }
 
@@ -256,9 +244,7 @@ impl PinnedCa {
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        Ok(Self {
-            config: Arc::new(finished(config, Alpn::H2)),
-        })
+        Ok(Self { config: Arc::new(finished(config, Alpn::H2)) })
     }
 
     /// Connects to `address` (`host:port`); the connection's `peer_identity()` then tells the cluster's id.
@@ -282,33 +268,20 @@ async fn connect(
     timeout: Duration,
 ) -> Result<TlsConnection, ConnectError> {
     let attempt = async {
-        let dial = |source| ConnectError::Dial {
-            address: address.to_owned(),
-            source,
-        };
+        let dial = |source| ConnectError::Dial { address: address.to_owned(), source };
         let tcp = TcpStream::connect(address).await.map_err(dial)?;
         tcp.set_nodelay(true).map_err(dial)?;
         // Neither sent nor checked: rustls asks for a name to look sessions up by, and there are none.
         let unused_name = ServerName::from(tcp.peer_addr().map_err(dial)?.ip());
-        let stream = TlsConnector::from(config)
-            .connect(unused_name, tcp)
-            .await
-            .map_err(|source| match VerifyError::find_in(&source) {
-                Some(source) => ConnectError::NotTrusted {
-                    address: address.to_owned(),
-                    source,
-                },
-                None => ConnectError::Handshake {
-                    address: address.to_owned(),
-                    source,
-                },
-            })?;
+        let stream = TlsConnector::from(config).connect(unused_name, tcp).await.map_err(|source| {
+            match VerifyError::find_in(&source) {
+                Some(source) => ConnectError::NotTrusted { address: address.to_owned(), source },
+                None => ConnectError::Handshake { address: address.to_owned(), source },
+            }
+        })?;
         TlsConnection::new(stream.into()).map_err(dial)
     };
-    tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| {
-        Err(ConnectError::TimedOut {
-            address: address.to_owned(),
-            timeout,
-        })
-    })
+    tokio::time::timeout(timeout, attempt)
+        .await
+        .unwrap_or_else(|_| Err(ConnectError::TimedOut { address: address.to_owned(), timeout }))
 }

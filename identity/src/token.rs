@@ -53,11 +53,7 @@ impl JoinToken {
 
     /// A fresh token for the cluster whose CA has this pin.
     pub fn generate(pin: CaPin) -> Self {
-        Self {
-            id: fresh_id(),
-            secret: fresh_secret(),
-            pin,
-        }
+        Self { id: fresh_id(), secret: fresh_secret(), pin }
     }
 
     /// What the cluster stores: SHA-256 of the secret, 64 hex digits.
@@ -81,10 +77,7 @@ impl ApiToken {
     const FORM: &str = "pvct1.<id>.<secret>";
 
     pub fn generate() -> Self {
-        Self {
-            id: fresh_id(),
-            secret: fresh_secret(),
-        }
+        Self { id: fresh_id(), secret: fresh_secret() }
     }
 
     /// What the cluster stores: SHA-256 of the secret, 64 hex digits.
@@ -109,16 +102,11 @@ impl FromStr for JoinToken {
     fn from_str(s: &str) -> Result<Self, TokenError> {
         let parts: Vec<&str> = s.trim().split('.').collect();
         let [JOIN_PREFIX, id, secret, pin] = parts[..] else {
-            return Err(TokenError::WrongForm {
-                kind: Self::KIND,
-                form: Self::FORM,
-            });
+            return Err(TokenError::WrongForm { kind: Self::KIND, form: Self::FORM });
         };
         let (id, secret) = checked(Self::KIND, id, secret)?;
-        let pin = pin.parse().map_err(|_| TokenError::Damaged {
-            kind: Self::KIND,
-            part: "CA fingerprint",
-        })?;
+        let pin =
+            pin.parse().map_err(|_| TokenError::Damaged { kind: Self::KIND, part: "CA fingerprint" })?;
         Ok(Self { id, secret, pin })
     }
 }
@@ -129,10 +117,7 @@ impl FromStr for ApiToken {
     fn from_str(s: &str) -> Result<Self, TokenError> {
         let parts: Vec<&str> = s.trim().split('.').collect();
         let [API_PREFIX, id, secret] = parts[..] else {
-            return Err(TokenError::WrongForm {
-                kind: Self::KIND,
-                form: Self::FORM,
-            });
+            return Err(TokenError::WrongForm { kind: Self::KIND, form: Self::FORM });
         };
         let (id, secret) = checked(Self::KIND, id, secret)?;
         Ok(Self { id, secret })
@@ -162,10 +147,7 @@ fn checked(kind: &'static str, id: &str, secret: &str) -> Result<(String, Secret
 }
 
 fn fresh_id() -> String {
-    random::<ID_CHARS>()
-        .iter()
-        .map(|byte| char::from(ID_ALPHABET[usize::from(byte & 31)]))
-        .collect()
+    random::<ID_CHARS>().iter().map(|byte| char::from(ID_ALPHABET[usize::from(byte & 31)])).collect()
 }
 
 fn fresh_secret() -> Secret {
@@ -175,9 +157,7 @@ fn fresh_secret() -> Secret {
 /// Bytes from the kernel's generator. Without it no secret may be made, so its failure ends the process.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the kernel's random generator failed");
+    SystemRandom::new().fill(&mut bytes).expect("the kernel's random generator failed");
     bytes
 }
 
@@ -228,10 +208,7 @@ mod tests {
         let api = ApiToken::generate();
         assert!(!format!("{join:?}").contains(join.secret.expose()));
         assert!(!format!("{api:?}").contains(api.secret.expose()));
-        assert!(
-            format!("{join:?}").contains(&join.id),
-            "the id is what people look for in a log"
-        );
+        assert!(format!("{join:?}").contains(&join.id), "the id is what people look for in a log");
     }
 
     #[test]
@@ -254,22 +231,10 @@ mod tests {
         check(&good.replace("pvcj1", "pvcj2"), "must look like");
         check(&format!("{good}.x"), "must look like");
         check(&good[..good.len() - 1], "damaged CA fingerprint");
-        check(
-            &format!("pvcj1.{}.{}", "ABCDEFGH", good.splitn(3, '.').nth(2).unwrap()),
-            "damaged id",
-        );
+        check(&format!("pvcj1.{}.{}", "ABCDEFGH", good.splitn(3, '.').nth(2).unwrap()), "damaged id");
         let parts: Vec<&str> = good.split('.').collect();
-        check(
-            &format!("pvcj1.{}.{}.{}", parts[1], &parts[2][1..], parts[3]),
-            "damaged secret",
-        );
+        check(&format!("pvcj1.{}.{}.{}", parts[1], &parts[2][1..], parts[3]), "damaged secret");
         check(&format!("pvcj1.{}.äöü.{}", parts[1], parts[3]), "damaged secret");
-        assert!(
-            "pvct1.x"
-                .parse::<ApiToken>()
-                .unwrap_err()
-                .to_string()
-                .contains("an API token")
-        );
+        assert!("pvct1.x".parse::<ApiToken>().unwrap_err().to_string().contains("an API token"));
     }
 }

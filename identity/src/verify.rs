@@ -105,10 +105,7 @@ impl From<VerifyError> for rustls::Error {
 fn peer_of(cert: &CertificateDer<'_>, cluster_id: &str) -> Result<PeerIdentity, VerifyError> {
     let peer = PeerIdentity::of_certificate(cert)?;
     if peer.cluster_id != cluster_id {
-        return Err(VerifyError::OtherCluster {
-            expected: cluster_id.to_owned(),
-            found: peer.cluster_id,
-        });
+        return Err(VerifyError::OtherCluster { expected: cluster_id.to_owned(), found: peer.cluster_id });
     }
     Ok(peer)
 }
@@ -117,11 +114,7 @@ fn peer_of(cert: &CertificateDer<'_>, cluster_id: &str) -> Result<PeerIdentity, 
 #[derive(Debug)]
 enum Trust {
     /// The cluster's roots, its id, and whom we mean.
-    Cluster {
-        roots: Arc<RootCertStore>,
-        cluster_id: String,
-        expected: ExpectedPeer,
-    },
+    Cluster { roots: Arc<RootCertStore>, cluster_id: String, expected: ExpectedPeer },
     /// A node under the CA with this key, which the server must send along.
     Pinned(CaPin),
 }
@@ -141,20 +134,13 @@ impl ServerVerifier {
         expected: ExpectedPeer,
     ) -> Self {
         Self {
-            trust: Trust::Cluster {
-                roots,
-                cluster_id: cluster_id.to_owned(),
-                expected,
-            },
+            trust: Trust::Cluster { roots, cluster_id: cluster_id.to_owned(), expected },
             algorithms: provider.signature_verification_algorithms,
         }
     }
 
     pub(crate) fn pinned(provider: &CryptoProvider, pin: CaPin) -> Self {
-        Self {
-            trust: Trust::Pinned(pin),
-            algorithms: provider.signature_verification_algorithms,
-        }
+        Self { trust: Trust::Pinned(pin), algorithms: provider.signature_verification_algorithms }
     }
 }
 
@@ -184,11 +170,7 @@ impl ServerCertVerifier for ServerVerifier {
             verify_server_cert_signed_by_trust_anchor(&cert, roots, intermediates, now, self.algorithms.all)
         };
         let (found, expected) = match &self.trust {
-            Trust::Cluster {
-                roots,
-                cluster_id,
-                expected,
-            } => {
+            Trust::Cluster { roots, cluster_id, expected } => {
                 signed_by(roots)?;
                 (peer_of(end_entity, cluster_id)?.identity, expected)
             }
@@ -199,11 +181,7 @@ impl ServerCertVerifier for ServerVerifier {
             }
         };
         if !expected.admits(&found) {
-            return Err(VerifyError::WrongPeer {
-                expected: expected.clone(),
-                found,
-            }
-            .into());
+            return Err(VerifyError::WrongPeer { expected: expected.clone(), found }.into());
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -250,10 +228,7 @@ impl CallerVerifier {
             ClientAuth::Required => builder,
             ClientAuth::Optional => builder.allow_unauthenticated(),
         };
-        Ok(Self {
-            chain: builder.build()?,
-            cluster_id: cluster_id.to_owned(),
-        })
+        Ok(Self { chain: builder.build()?, cluster_id: cluster_id.to_owned() })
     }
 }
 

@@ -60,27 +60,18 @@ impl Cmd {
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(Arg {
-            value: arg.as_ref().to_owned(),
-            hidden: false,
-        });
+        self.args.push(Arg { value: arg.as_ref().to_owned(), hidden: false });
         self
     }
 
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| Arg {
-            value: arg.as_ref().to_owned(),
-            hidden: false,
-        }));
+        self.args.extend(args.into_iter().map(|arg| Arg { value: arg.as_ref().to_owned(), hidden: false }));
         self
     }
 
     /// An argument that is shown nowhere (it is still visible in the host's process list: prefer stdin or a file).
     pub fn secret_arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.args.push(Arg {
-            value: arg.as_ref().to_owned(),
-            hidden: true,
-        });
+        self.args.push(Arg { value: arg.as_ref().to_owned(), hidden: true });
         self
     }
 
@@ -92,19 +83,13 @@ impl Cmd {
 
     /// What the program reads from stdin; without it, stdin is empty.
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = Some(Stdin {
-            bytes: bytes.into(),
-            hidden: false,
-        });
+        self.stdin = Some(Stdin { bytes: bytes.into(), hidden: false });
         self
     }
 
     /// The same for a secret: it does not go into recordings, and is cut out of errors.
     pub fn secret_stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        self.stdin = Some(Stdin {
-            bytes: bytes.into(),
-            hidden: true,
-        });
+        self.stdin = Some(Stdin { bytes: bytes.into(), hidden: true });
         self
     }
 
@@ -147,16 +132,12 @@ impl Cmd {
     pub(crate) fn argv(&self) -> Vec<OsString> {
         let mut argv: Vec<OsString> = match &self.place {
             Place::Here => vec![],
-            Place::Netns(name) => vec![
-                "nsenter".into(),
-                format!("--net=/run/netns/{name}").into(),
-                "--".into(),
-            ],
+            Place::Netns(name) => {
+                vec!["nsenter".into(), format!("--net=/run/netns/{name}").into(), "--".into()]
+            }
             Place::NamespacesOf(pid) => {
                 let target = format!("--target={pid}");
-                ["nsenter", &target, "--mount", "--uts", "--pid", "--net", "--"]
-                    .map(OsString::from)
-                    .to_vec()
+                ["nsenter", &target, "--mount", "--uts", "--pid", "--net", "--"].map(OsString::from).to_vec()
             }
         };
         argv.push(self.program.clone());
@@ -174,11 +155,8 @@ impl Cmd {
 
     /// Cuts every secret out of a text that the program wrote.
     pub(crate) fn redact(&self, mut text: String) -> String {
-        let args = self
-            .args
-            .iter()
-            .filter(|arg| arg.hidden)
-            .map(|arg| arg.value.to_string_lossy().into_owned());
+        let args =
+            self.args.iter().filter(|arg| arg.hidden).map(|arg| arg.value.to_string_lossy().into_owned());
         let stdin = self.stdin.iter().filter(|stdin| stdin.hidden);
         let stdin = stdin.map(|stdin| String::from_utf8_lossy(&stdin.bytes).trim().to_owned());
         for secret in args.chain(stdin).filter(|secret| !secret.is_empty()) {
@@ -197,11 +175,7 @@ impl fmt::Display for Cmd {
         }
         f.write_str(&quoted(&self.program.to_string_lossy()))?;
         for arg in &self.args {
-            let shown = if arg.hidden {
-                HIDDEN.to_owned()
-            } else {
-                quoted(&arg.value.to_string_lossy())
-            };
+            let shown = if arg.hidden { HIDDEN.to_owned() } else { quoted(&arg.value.to_string_lossy()) };
             write!(f, " {shown}")?;
         }
         Ok(())
@@ -229,20 +203,11 @@ mod tests {
 
     #[test]
     fn is_shown_as_one_would_type_it_without_secrets() {
-        let cmd = Cmd::new("ipmitool")
-            .args(["-U", "admin", "-P"])
-            .secret_arg("s3cret")
-            .arg("power off")
-            .arg("");
+        let cmd =
+            Cmd::new("ipmitool").args(["-U", "admin", "-P"]).secret_arg("s3cret").arg("power off").arg("");
         assert_eq!(cmd.to_string(), "ipmitool -U admin -P … 'power off' ''");
-        assert_eq!(
-            Cmd::new("ip").arg("link").in_netns("hv1").to_string(),
-            "[hv1] ip link"
-        );
-        assert_eq!(
-            Cmd::new("echo").arg("it's\nme").to_string(),
-            "echo 'it'\\''s\\nme'"
-        );
+        assert_eq!(Cmd::new("ip").arg("link").in_netns("hv1").to_string(), "[hv1] ip link");
+        assert_eq!(Cmd::new("echo").arg("it's\nme").to_string(), "echo 'it'\\''s\\nme'");
     }
 
     #[test]
@@ -260,14 +225,8 @@ mod tests {
 
     #[test]
     fn secrets_are_cut_out_of_what_the_program_says() {
-        let cmd = Cmd::new("x")
-            .secret_arg("hunter2")
-            .secret_stdin("line-secret\n")
-            .arg("open");
-        assert_eq!(
-            cmd.redact("bad hunter2, line-secret, open".to_owned()),
-            "bad …, …, open"
-        );
+        let cmd = Cmd::new("x").secret_arg("hunter2").secret_stdin("line-secret\n").arg("open");
+        assert_eq!(cmd.redact("bad hunter2, line-secret, open".to_owned()), "bad …, …, open");
         assert_eq!(Cmd::new("x").secret_arg("").redact("ab".to_owned()), "ab");
     }
 }

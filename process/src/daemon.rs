@@ -31,10 +31,7 @@ impl DaemonLogs {
     /// Both streams into one file.
     pub fn joined(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self {
-            stdout: path.clone(),
-            stderr: path,
-        }
+        Self { stdout: path.clone(), stderr: path }
     }
 }
 
@@ -87,17 +84,9 @@ impl Cmd {
             .stderr(log(&logs.stderr)?);
         // SAFETY: between fork and exec only `setsid` is called, which is async-signal-safe and allocates nothing.
         unsafe {
-            real.pre_exec(|| {
-                if libc::setsid() == -1 {
-                    Err(io::Error::last_os_error())
-                } else {
-                    Ok(())
-                }
-            });
+            real.pre_exec(|| if libc::setsid() == -1 { Err(io::Error::last_os_error()) } else { Ok(()) });
         }
-        let child = real
-            .spawn()
-            .map_err(|source| start_error(&self, &command, source))?;
+        let child = real.spawn().map_err(|source| start_error(&self, &command, source))?;
         let pid = child.id();
         // Not reaped yet, so it is in /proc even if it has ended already.
         let stat = Stat::of(pid).ok_or_else(|| CmdError::Start {
@@ -105,26 +94,16 @@ impl Cmd {
             source: io::Error::new(io::ErrorKind::NotFound, "it is not in /proc"),
         })?;
         tracing::debug!(%command, pid, "started a daemon");
-        Ok(Daemon {
-            id: DaemonId {
-                pid,
-                start_ticks: stat.start_ticks,
-            },
-            child,
-        })
+        Ok(Daemon { id: DaemonId { pid, start_ticks: stat.start_ticks }, child })
     }
 }
 
 fn open_log(path: &Path, command: &str) -> Result<File, CmdError> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|source| CmdError::Log {
-            command: command.to_owned(),
-            path: path.to_owned(),
-            source,
-        })
+    OpenOptions::new().create(true).append(true).open(path).map_err(|source| CmdError::Log {
+        command: command.to_owned(),
+        path: path.to_owned(),
+        source,
+    })
 }
 
 impl Daemon {
@@ -146,10 +125,7 @@ impl DaemonId {
     /// The process that has this pid now, whoever started it; `None` when there is none.
     pub fn of_running(pid: u32) -> Option<Self> {
         let stat = Stat::of(pid).filter(Stat::is_alive)?;
-        Some(Self {
-            pid,
-            start_ticks: stat.start_ticks,
-        })
+        Some(Self { pid, start_ticks: stat.start_ticks })
     }
 
     pub fn pid(&self) -> u32 {
@@ -164,11 +140,7 @@ impl DaemonId {
     /// Sends a signal to the process and its group; does nothing when it no longer runs. It must lead its group, as
     /// daemons started here do.
     pub fn signal(&self, signal: i32) -> Result<(), StopError> {
-        if self.is_running() {
-            signal_group(self.pid, signal)
-        } else {
-            Ok(())
-        }
+        if self.is_running() { signal_group(self.pid, signal) } else { Ok(()) }
     }
 
     /// Asks the process and its group to end, and kills what is left after `grace`. Returns when none of them runs.
@@ -206,14 +178,8 @@ impl FromStr for DaemonId {
     fn from_str(s: &str) -> Result<Self, DaemonIdError> {
         let parsed = s.trim().split_once(':').and_then(|(pid, ticks)| {
             // Pid 1 and below are never daemons of ours, and their "group" would be everything.
-            let pid = pid
-                .parse()
-                .ok()
-                .filter(|pid| (2..=i32::MAX as u32).contains(pid))?;
-            Some(Self {
-                pid,
-                start_ticks: ticks.parse().ok()?,
-            })
+            let pid = pid.parse().ok().filter(|pid| (2..=i32::MAX as u32).contains(pid))?;
+            Some(Self { pid, start_ticks: ticks.parse().ok()? })
         });
         parsed.ok_or_else(|| DaemonIdError(s.to_owned()))
     }

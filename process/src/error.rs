@@ -22,23 +22,11 @@ pub enum CmdError {
         source: io::Error,
     },
     #[error("`{command}` failed with {exit}{}", said(tail))]
-    Failed {
-        command: String,
-        exit: Exit,
-        tail: String,
-    },
+    Failed { command: String, exit: Exit, tail: String },
     #[error("`{command}` did not end within {deadline:?} and was killed{}", said(tail))]
-    DeadlineExceeded {
-        command: String,
-        deadline: Duration,
-        tail: String,
-    },
+    DeadlineExceeded { command: String, deadline: Duration, tail: String },
     #[error("`{command}` wrote more than {max} bytes to its {stream} and was killed")]
-    OutputTooLong {
-        command: String,
-        stream: &'static str,
-        max: usize,
-    },
+    OutputTooLong { command: String, stream: &'static str, max: usize },
     #[error("the connection to `{command}` broke")]
     Pipe {
         command: String,
@@ -100,11 +88,7 @@ impl CmdError {
 }
 
 fn said(tail: &str) -> String {
-    if tail.is_empty() {
-        String::new()
-    } else {
-        format!(": {tail}")
-    }
+    if tail.is_empty() { String::new() } else { format!(": {tail}") }
 }
 
 /// The last lines of what a program wrote: from stderr, or from stdout for those that complain there.

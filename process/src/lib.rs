@@ -13,10 +13,7 @@
 //! * An error names the program, its arguments (secrets left out), how it ended, and the last of what it said.
 //!
 //! What never happens here: knowing any particular program. Arguments and output belong to the adapters.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this crate is the one that may start programs"
-)]
+#![expect(clippy::disallowed_methods, reason = "this crate is the one that may start programs")]
 
 mod cmd;
 mod daemon;

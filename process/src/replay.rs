@@ -63,10 +63,7 @@ pub struct ReplayingRunner {
 
 impl<R> RecordingRunner<R> {
     pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            heard: Mutex::new(Vec::new()),
-        }
+        Self { inner, heard: Mutex::new(Vec::new()) }
     }
 
     /// What was said so far.
@@ -81,43 +78,25 @@ impl<R: Runner> Runner for RecordingRunner<R> {
         let (command, stdin) = (cmd.to_string(), shown_stdin(&cmd));
         let result = self.inner.run(cmd, deadline).await;
         let (code, stdout, stderr) = match &result {
-            Ok(output) => (
-                output.code,
-                output.stdout_text().into_owned(),
-                output.stderr_text().into_owned(),
-            ),
-            Err(CmdError::Failed {
-                exit: Exit::Code(code),
-                tail,
-                ..
-            }) => (*code, String::new(), tail.clone()),
+            Ok(output) => (output.code, output.stdout_text().into_owned(), output.stderr_text().into_owned()),
+            Err(CmdError::Failed { exit: Exit::Code(code), tail, .. }) => {
+                (*code, String::new(), tail.clone())
+            }
             Err(_) => return result,
         };
-        self.heard.lock().push(Exchange {
-            command,
-            stdin,
-            stdout,
-            stderr,
-            code,
-        });
+        self.heard.lock().push(Exchange { command, stdin, stdout, stderr, code });
         result
     }
 }
 
 impl ReplayingRunner {
     pub fn new(recording: Recording) -> Self {
-        Self {
-            left: Arc::new(Mutex::new(recording.0)),
-        }
+        Self { left: Arc::new(Mutex::new(recording.0)) }
     }
 
     /// The commands that nobody has asked for yet; a test may want none to be left.
     pub fn left(&self) -> Vec<String> {
-        self.left
-            .lock()
-            .iter()
-            .map(|exchange| exchange.command.clone())
-            .collect()
+        self.left.lock().iter().map(|exchange| exchange.command.clone()).collect()
     }
 }
 
@@ -126,52 +105,30 @@ impl Runner for ReplayingRunner {
     async fn run(&self, cmd: Cmd, _deadline: Duration) -> Result<Output, CmdError> {
         let (command, stdin) = (cmd.to_string(), shown_stdin(&cmd));
         let mut left = self.left.lock();
-        let found = left
-            .iter()
-            .position(|exchange| exchange.command == command && exchange.stdin == stdin);
+        let found = left.iter().position(|exchange| exchange.command == command && exchange.stdin == stdin);
         let Some(found) = found else {
-            let left = left
-                .iter()
-                .map(|exchange| exchange.command.as_str())
-                .collect::<Vec<_>>()
-                .join("; ");
+            let left = left.iter().map(|exchange| exchange.command.as_str()).collect::<Vec<_>>().join("; ");
             return Err(CmdError::NotRecorded { command, left });
         };
-        let Exchange {
-            stdout, stderr, code, ..
-        } = left.remove(found);
+        let Exchange { stdout, stderr, code, .. } = left.remove(found);
         if cmd.accepted_codes.contains(&code) {
-            return Ok(Output {
-                code,
-                stdout: stdout.into_bytes(),
-                stderr: stderr.into_bytes(),
-            });
+            return Ok(Output { code, stdout: stdout.into_bytes(), stderr: stderr.into_bytes() });
         }
         let tail = last_words(stdout.as_bytes(), stderr.as_bytes());
-        Err(CmdError::Failed {
-            command,
-            exit: Exit::Code(code),
-            tail,
-        })
+        Err(CmdError::Failed { command, exit: Exit::Code(code), tail })
     }
 }
 
 fn shown_stdin(cmd: &Cmd) -> String {
     let shown = cmd.stdin.as_ref().filter(|stdin| !stdin.hidden);
-    shown.map_or(String::new(), |stdin| {
-        String::from_utf8_lossy(&stdin.bytes).into_owned()
-    })
+    shown.map_or(String::new(), |stdin| String::from_utf8_lossy(&stdin.bytes).into_owned())
 }
 
 impl fmt::Display for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for exchange in &self.0 {
             writeln!(f, "$ {}", exchange.command)?;
-            for (mark, text) in [
-                ('<', &exchange.stdin),
-                ('>', &exchange.stdout),
-                ('!', &exchange.stderr),
-            ] {
+            for (mark, text) in [('<', &exchange.stdin), ('>', &exchange.stdout), ('!', &exchange.stderr)] {
                 for line in text.split_inclusive('\n') {
                     match line.strip_suffix('\n') {
                         Some(line) => writeln!(f, "{mark} {line}")?,
@@ -192,10 +149,7 @@ impl FromStr for Recording {
         let mut done = Vec::new();
         let mut open: Option<Exchange> = None;
         for (number, line) in text.lines().enumerate() {
-            let wrong = |what| RecordingError {
-                line: number + 1,
-                what,
-            };
+            let wrong = |what| RecordingError { line: number + 1, what };
             if line.is_empty() && open.is_none() {
                 continue;
             }

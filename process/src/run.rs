@@ -77,11 +77,7 @@ enum Broken {
 
 async fn execute(cmd: Cmd, command: &str, deadline: Duration) -> Result<Output, CmdError> {
     let mut child = spawn(&cmd, command)?;
-    let mut group = Group(
-        child
-            .id()
-            .map(|pid| i32::try_from(pid).expect("a pid fits in an i32")),
-    );
+    let mut group = Group(child.id().map(|pid| i32::try_from(pid).expect("a pid fits in an i32")));
     let mut heard = Heard::default();
     let ended = timeout(deadline, converse(&cmd, &mut child, &mut group, &mut heard)).await;
 
@@ -90,29 +86,17 @@ async fn execute(cmd: Cmd, command: &str, deadline: Duration) -> Result<Output, 
     let error = match ended {
         Ok(Ok(status)) => {
             return match Exit::from(status) {
-                Exit::Code(code) if cmd.accepted_codes.contains(&code) => Ok(Output {
-                    code,
-                    stdout: heard.stdout,
-                    stderr: heard.stderr,
-                }),
-                exit => Err(CmdError::Failed {
-                    command,
-                    exit,
-                    tail: tail(&heard),
-                }),
+                Exit::Code(code) if cmd.accepted_codes.contains(&code) => {
+                    Ok(Output { code, stdout: heard.stdout, stderr: heard.stderr })
+                }
+                exit => Err(CmdError::Failed { command, exit, tail: tail(&heard) }),
             };
         }
-        Ok(Err(Broken::TooLong(stream))) => CmdError::OutputTooLong {
-            command,
-            stream,
-            max: cmd.output_bytes_max,
-        },
+        Ok(Err(Broken::TooLong(stream))) => {
+            CmdError::OutputTooLong { command, stream, max: cmd.output_bytes_max }
+        }
         Ok(Err(Broken::Pipe(source))) => CmdError::Pipe { command, source },
-        Err(_) => CmdError::DeadlineExceeded {
-            command,
-            deadline,
-            tail: tail(&heard),
-        },
+        Err(_) => CmdError::DeadlineExceeded { command, deadline, tail: tail(&heard) },
     };
     group.kill();
     if matches!(timeout(REAP_WAIT, child.wait()).await, Ok(Ok(_))) {
@@ -172,11 +156,7 @@ fn spawn(cmd: &Cmd, command: &str) -> Result<Child, CmdError> {
     real.args(&argv[1..])
         .env_clear()
         .envs(cmd.environment())
-        .stdin(if cmd.stdin.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
+        .stdin(if cmd.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
@@ -191,10 +171,7 @@ pub(crate) fn start_error(cmd: &Cmd, command: &str, source: io::Error) -> CmdErr
     let command = command.to_owned();
     // "Not found" is also what a missing working directory gives.
     if source.kind() == io::ErrorKind::NotFound && cmd.current_dir.as_ref().is_none_or(|dir| dir.is_dir()) {
-        return CmdError::NotInstalled {
-            command,
-            program: cmd.program_name(),
-        };
+        return CmdError::NotInstalled { command, program: cmd.program_name() };
     }
     CmdError::Start { command, source }
 }
@@ -216,16 +193,8 @@ async fn listen(
 ) -> Result<(), Broken> {
     let Some(stream) = stream else { return Ok(()) };
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    stream
-        .take(limit)
-        .read_to_end(heard)
-        .await
-        .map_err(Broken::Pipe)?;
-    if heard.len() > max {
-        Err(Broken::TooLong(name))
-    } else {
-        Ok(())
-    }
+    stream.take(limit).read_to_end(heard).await.map_err(Broken::Pipe)?;
+    if heard.len() > max { Err(Broken::TooLong(name)) } else { Ok(()) }
 }
 
 /// The program's process group, killed when dropped unless the program has been waited for: until then its number cannot

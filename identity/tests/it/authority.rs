@@ -27,30 +27,15 @@ fn signs_the_name_it_is_told_for_the_time_it_is_told() {
     spec.dns_names = vec!["hv1.example.org".to_owned()];
     spec.ip_addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
     spec.lifetime = Duration::from_secs(3600);
-    let chain = ca
-        .sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &spec, now)
-        .unwrap();
+    let chain = ca.sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &spec, now).unwrap();
 
     let peer = PeerIdentity::of_certificate(&first_cert(&chain)).unwrap();
-    assert_eq!(
-        (peer.cluster_id.as_str(), peer.identity),
-        ("c1", Identity::node("hv1").unwrap())
-    );
+    assert_eq!((peer.cluster_id.as_str(), peer.identity), ("c1", Identity::node("hv1").unwrap()));
     let second = |at: jiff::Timestamp| at.as_second();
-    assert_eq!(
-        second(peer.not_before),
-        second(now - SignedDuration::from_mins(5)),
-        "clocks differ a little"
-    );
-    assert_eq!(
-        second(peer.not_after),
-        second(now + SignedDuration::from_hours(1))
-    );
+    assert_eq!(second(peer.not_before), second(now - SignedDuration::from_mins(5)), "clocks differ a little");
+    assert_eq!(second(peer.not_after), second(now + SignedDuration::from_hours(1)));
     assert_eq!(peer.fingerprint.len(), 64);
-    assert!(
-        chain.ends_with(ca.cert_pem()),
-        "the root travels along, for joining hosts to look at"
-    );
+    assert!(chain.ends_with(ca.cert_pem()), "the root travels along, for joining hosts to look at");
 }
 
 #[test]
@@ -77,18 +62,10 @@ fn refuses_bad_requests() {
     let sign = |csr: &str, spec: &LeafSpec| ca.sign(csr, spec, now()).unwrap_err();
 
     assert!(matches!(sign("not a request", &hv1()), CaError::BadRequest(_)));
-    assert!(matches!(
-        sign(&"x".repeat(20_000), &hv1()),
-        CaError::RequestTooLong(20_000)
-    ));
+    assert!(matches!(sign(&"x".repeat(20_000), &hv1()), CaError::RequestTooLong(20_000)));
     let other_kind = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let other_kind = rcgen::CertificateParams::default()
-        .serialize_request(&other_kind)
-        .unwrap();
-    assert!(matches!(
-        sign(&other_kind.pem().unwrap(), &hv1()),
-        CaError::RequestKeyKind
-    ));
+    let other_kind = rcgen::CertificateParams::default().serialize_request(&other_kind).unwrap();
+    assert!(matches!(sign(&other_kind.pem().unwrap(), &hv1()), CaError::RequestKeyKind));
 
     // A request whose signature does not fit its key: one byte of the signature is another.
     let mut der = pem_body(&good);
@@ -96,20 +73,11 @@ fn refuses_bad_requests() {
     let forged = rustls::pki_types::CertificateSigningRequestDer::from(der);
     assert!(matches!(sign(&to_pem(&forged), &hv1()), CaError::BadRequest(_)));
 
-    let spec = LeafSpec {
-        lifetime: Duration::ZERO,
-        ..hv1()
-    };
+    let spec = LeafSpec { lifetime: Duration::ZERO, ..hv1() };
     assert!(matches!(sign(&good, &spec), CaError::Lifetime(_)));
-    let spec = LeafSpec {
-        lifetime: LEAF_LIFETIME_MAX + Duration::from_secs(1),
-        ..hv1()
-    };
+    let spec = LeafSpec { lifetime: LEAF_LIFETIME_MAX + Duration::from_secs(1), ..hv1() };
     assert!(matches!(sign(&good, &spec), CaError::Lifetime(_)));
-    let spec = LeafSpec {
-        dns_names: vec!["not a name".to_owned()],
-        ..hv1()
-    };
+    let spec = LeafSpec { dns_names: vec!["not a name".to_owned()], ..hv1() };
     assert!(matches!(sign(&good, &spec), CaError::BadDnsName(_)));
 }
 
@@ -117,9 +85,7 @@ fn refuses_bad_requests() {
 fn no_leaf_outlives_the_root() {
     let made = now() - SignedDuration::from_hours(24 * (10 * 365 - 2));
     let old = Ca::create("c1", made).unwrap();
-    let error = old
-        .sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &hv1(), now())
-        .unwrap_err();
+    let error = old.sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &hv1(), now()).unwrap_err();
     assert!(matches!(error, CaError::OutlivesCa { .. }), "{error}");
 }
 
@@ -134,15 +100,10 @@ fn is_the_same_ca_after_a_restart() {
     let after = Ca::load(&cert, &key).unwrap();
     assert_eq!(after.cluster_id(), "cluster-7");
     assert_eq!(after.pin(), before.pin());
-    assert_eq!(
-        after.pin(),
-        CaPin::of_certificate(&first_cert(before.cert_pem())).unwrap()
-    );
+    assert_eq!(after.pin(), CaPin::of_certificate(&first_cert(before.cert_pem())).unwrap());
 
     // What it signs now is trusted by those who knew it before.
-    let chain = after
-        .sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &hv1(), now())
-        .unwrap();
+    let chain = after.sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &hv1(), now()).unwrap();
     let (leaf, root) = (first_cert(&chain), first_cert(before.cert_pem()));
     let (_, leaf) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     let (_, root) = x509_parser::parse_x509_certificate(&root).unwrap();
@@ -160,22 +121,13 @@ fn refuses_an_exposed_key_and_a_foreign_one() {
     assert!(error.contains("0640") && error.contains("chmod 600"), "{error}");
 
     let second = ca("c1");
-    assert!(matches!(
-        Ca::from_pem(first.cert_pem(), second.key_pem()),
-        Err(CaError::KeyMismatch)
-    ));
-    assert!(matches!(
-        Ca::create("Not An Id", now()),
-        Err(CaError::ClusterId(_))
-    ));
+    assert!(matches!(Ca::from_pem(first.cert_pem(), second.key_pem()), Err(CaError::KeyMismatch)));
+    assert!(matches!(Ca::create("Not An Id", now()), Err(CaError::ClusterId(_))));
 
     // A leaf is no CA, though key and certificate fit.
     let leaf_key = KeyPair::generate().unwrap();
     let chain = first.sign(&leaf_key.csr_pem().unwrap(), &hv1(), now()).unwrap();
-    assert!(matches!(
-        Ca::from_pem(&chain, &leaf_key.pem()),
-        Err(CaError::NotOurs(_))
-    ));
+    assert!(matches!(Ca::from_pem(&chain, &leaf_key.pem()), Err(CaError::NotOurs(_))));
 }
 
 /// Made by hand, as our CA never would: a peer that is two, a peer that is nobody, a name that is not ours.
@@ -189,20 +141,11 @@ fn a_certificate_names_exactly_one_peer() {
         PeerIdentity::of_certificate(cert.der())
     };
     let other = "https://example.org/";
-    assert_eq!(
-        read(&[other, "pvc://c1/node/hv1"]).unwrap().identity,
-        Identity::node("hv1").unwrap()
-    );
+    assert_eq!(read(&[other, "pvc://c1/node/hv1"]).unwrap().identity, Identity::node("hv1").unwrap());
     assert_eq!(read(&[other]).unwrap_err(), PeerError::Nameless);
-    assert_eq!(
-        read(&["pvc://c1/node/hv1", "pvc://c1/admin/root"]).unwrap_err(),
-        PeerError::SeveralNames(2)
-    );
+    assert_eq!(read(&["pvc://c1/node/hv1", "pvc://c1/admin/root"]).unwrap_err(), PeerError::SeveralNames(2));
     assert!(matches!(read(&["pvc://c1/root/hv1"]), Err(PeerError::BadName(_))));
-    assert_eq!(
-        PeerIdentity::of_certificate(&vec![0; 40].into()).unwrap_err(),
-        PeerError::Unreadable
-    );
+    assert_eq!(PeerIdentity::of_certificate(&vec![0; 40].into()).unwrap_err(), PeerError::Unreadable);
 }
 
 #[test]
@@ -213,9 +156,7 @@ fn debug_hides_the_key() {
 }
 
 fn pem_body(pem: &str) -> Vec<u8> {
-    rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes())
-        .unwrap()
-        .to_vec()
+    rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
 fn to_pem(der: &[u8]) -> String {

@@ -14,25 +14,16 @@ fn come_back_from_disk() {
     let saved = credentials(&ca("c1"), "node/hv1");
     saved.save(dir.path()).unwrap();
     let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
-    assert_eq!(
-        (mode("node.key"), mode("node.pem"), mode("ca.pem")),
-        (0o600, 0o644, 0o644)
-    );
+    assert_eq!((mode("node.key"), mode("node.pem"), mode("ca.pem")), (0o600, 0o644, 0o644));
 
     let loaded = Credentials::load(dir.path()).unwrap();
     assert_eq!(loaded.leaf(), saved.leaf());
     assert_eq!(loaded.key_pem(), saved.key_pem());
     assert_eq!(loaded.ca_bundle_pem(), saved.ca_bundle_pem());
-    let mut names: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(
-        names,
-        ["ca.pem", "node.key", "node.pem"],
-        "nothing is left lying about"
-    );
+    assert_eq!(names, ["ca.pem", "node.key", "node.pem"], "nothing is left lying about");
 }
 
 /// Every state that a renewal cut short can leave behind still loads, as the old or the new pair.
@@ -82,24 +73,12 @@ fn refuse_what_is_no_certificate() {
     let good = credentials(&ca("c1"), "node/hv1");
     let new =
         |chain: &str, bundle: &str| Credentials::new(chain, good.key_pem().clone(), bundle).unwrap_err();
-    assert!(matches!(
-        new("", good.ca_bundle_pem()),
-        CredentialsError::NoCertificate("certificate chain")
-    ));
-    assert!(matches!(
-        new(good.cert_chain_pem(), "hello"),
-        CredentialsError::NoCertificate("CA bundle")
-    ));
+    assert!(matches!(new("", good.ca_bundle_pem()), CredentialsError::NoCertificate("certificate chain")));
+    assert!(matches!(new(good.cert_chain_pem(), "hello"), CredentialsError::NoCertificate("CA bundle")));
     let broken = good.ca_bundle_pem().replace("MII", "!!!");
-    assert!(matches!(
-        new(good.cert_chain_pem(), &broken),
-        CredentialsError::BadPem("CA bundle")
-    ));
+    assert!(matches!(new(good.cert_chain_pem(), &broken), CredentialsError::BadPem("CA bundle")));
     // The root itself names nobody.
-    assert!(matches!(
-        new(good.ca_bundle_pem(), good.ca_bundle_pem()),
-        CredentialsError::BadLeaf(_)
-    ));
+    assert!(matches!(new(good.ca_bundle_pem(), good.ca_bundle_pem()), CredentialsError::BadLeaf(_)));
 }
 
 #[test]
@@ -108,17 +87,11 @@ fn refuse_an_exposed_key_and_name_a_missing_file() {
     credentials(&ca("c1"), "node/hv1").save(dir.path()).unwrap();
     fs::set_permissions(dir.path().join("node.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let error = Credentials::load(dir.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("node.key") && error.contains("0644") && error.contains("chmod 600"),
-        "{error}"
-    );
+    assert!(error.contains("node.key") && error.contains("0644") && error.contains("chmod 600"), "{error}");
 
     fs::remove_file(dir.path().join("node.key")).unwrap();
     let error = Credentials::load(dir.path()).unwrap_err().to_string();
-    assert!(
-        error.contains("could not read") && error.contains("node.key"),
-        "{error}"
-    );
+    assert!(error.contains("could not read") && error.contains("node.key"), "{error}");
 }
 
 #[test]
@@ -133,12 +106,7 @@ fn validity_is_checked_with_five_minutes_grace_and_told_with_both_times() {
 
     let late = leaf.not_after + minutes(6);
     let error = credentials.check_valid(late).unwrap_err().to_string();
-    for part in [
-        "node/hv1",
-        &leaf.not_after.to_string(),
-        &late.to_string(),
-        "pvc node token create",
-    ] {
+    for part in ["node/hv1", &leaf.not_after.to_string(), &late.to_string(), "pvc node token create"] {
         assert!(error.contains(part), "{error:?} lacks {part:?}");
     }
     let early = leaf.not_before - minutes(6);
@@ -153,22 +121,9 @@ fn renewal_is_due_at_seventy_percent_give_or_take_five() {
     let credentials = credentials(&ca("c1"), "node/hv1");
     let leaf = credentials.leaf();
     let lifetime = leaf.not_after.duration_since(leaf.not_before).as_secs_f64();
-    for (jitter, share) in [
-        (0.0, 0.70),
-        (1.0, 0.75),
-        (-1.0, 0.65),
-        (7.0, 0.75),
-        (f64::NEG_INFINITY, 0.65),
-    ] {
-        let passed = credentials
-            .renew_at(jitter)
-            .duration_since(leaf.not_before)
-            .as_secs_f64();
-        assert!(
-            (passed / lifetime - share).abs() < 1e-6,
-            "jitter {jitter}: {}",
-            passed / lifetime
-        );
+    for (jitter, share) in [(0.0, 0.70), (1.0, 0.75), (-1.0, 0.65), (7.0, 0.75), (f64::NEG_INFINITY, 0.65)] {
+        let passed = credentials.renew_at(jitter).duration_since(leaf.not_before).as_secs_f64();
+        assert!((passed / lifetime - share).abs() < 1e-6, "jitter {jitter}: {}", passed / lifetime);
     }
     assert!(!credentials.needs_renewal(now(), 0.0));
     assert!(credentials.needs_renewal(credentials.renew_at(0.0), 0.0));

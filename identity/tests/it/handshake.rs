@@ -27,10 +27,7 @@ fn refusal(result: Result<TlsConnection, ConnectError>) -> VerifyError {
 /// What the server's refusal looks like from the caller's side.
 async fn told(result: Result<TlsConnection, ConnectError>) -> String {
     match result {
-        Ok(mut connection) => greeting(&mut connection)
-            .await
-            .expect_err("the server let us in")
-            .to_string(),
+        Ok(mut connection) => greeting(&mut connection).await.expect_err("the server let us in").to_string(),
         Err(error) => panic!("the caller turned the server down: {error}"),
     }
 }
@@ -39,17 +36,11 @@ async fn told(result: Result<TlsConnection, ConnectError>) -> String {
 async fn members_know_each_other() {
     let ca = ca("c1");
     let addr = greeter(store(&ca, "node/hv1"), ClientAuth::Required).await;
-    for (who, expected) in [
-        ("node/hv2", exactly("node/hv1")),
-        ("admin/alice", ExpectedPeer::AnyNode),
-    ] {
+    for (who, expected) in [("node/hv2", exactly("node/hv1")), ("admin/alice", ExpectedPeer::AnyNode)] {
         let mut connection = call(&store(&ca, who), addr, &expected).await.unwrap();
         assert_eq!(greeting(&mut connection).await.unwrap(), who);
         let peer = connection.peer_identity().unwrap();
-        assert_eq!(
-            (peer.cluster_id.as_str(), peer.identity.to_string()),
-            ("c1", "node/hv1".to_owned())
-        );
+        assert_eq!((peer.cluster_id.as_str(), peer.identity.to_string()), ("c1", "node/hv1".to_owned()));
         assert_eq!(connection.remote_addr(), addr);
         assert_eq!(connection.alpn(), Some(&b"h2"[..]));
         assert_eq!(echo(&mut connection, "hello").await, "hello");
@@ -61,20 +52,14 @@ async fn another_ca_is_refused_by_both_sides() {
     let (ours, theirs) = (ca("c1"), ca("c1"));
     let addr = greeter(store(&ours, "node/hv1"), ClientAuth::Required).await;
     let stranger = store(&theirs, "node/hv2");
-    assert_eq!(
-        refusal(call(&stranger, addr, &ExpectedPeer::AnyNode).await),
-        VerifyError::UntrustedCa
-    );
+    assert_eq!(refusal(call(&stranger, addr, &ExpectedPeer::AnyNode).await), VerifyError::UntrustedCa);
 
     // A stranger who trusts our CA but holds a certificate of its own.
     let own = credentials(&theirs, "node/hv2");
     let sly = Credentials::new(own.cert_chain_pem(), own.key_pem().clone(), ours.cert_pem()).unwrap();
     let sly = TlsStore::new(sly, now()).unwrap();
     let alert = told(call(&sly, addr, &ExpectedPeer::AnyNode).await).await;
-    assert!(
-        alert.contains("UnknownCA") || alert.contains("DecryptError"),
-        "{alert}"
-    );
+    assert!(alert.contains("UnknownCA") || alert.contains("DecryptError"), "{alert}");
 }
 
 #[tokio::test]
@@ -90,24 +75,14 @@ async fn another_clusters_name_is_refused_by_both_sides_even_under_a_trusted_roo
     let addr = greeter(trusting(&ours, "node/hv1"), ClientAuth::Required).await;
     assert_eq!(
         refusal(call(&trusting(&theirs, "node/hv2"), addr, &ExpectedPeer::AnyNode).await),
-        VerifyError::OtherCluster {
-            expected: "c2".to_owned(),
-            found: "c1".to_owned()
-        }
+        VerifyError::OtherCluster { expected: "c2".to_owned(), found: "c1".to_owned() }
     );
 
     // The other direction: a caller of cluster c2 that does not look at the server's name.
     let own = credentials(&theirs, "node/hv2");
     let mut connection = careless_caller(addr, &both, Some(&own)).await.unwrap();
-    let alert = connection
-        .read_u8()
-        .await
-        .expect_err("the server let cluster c2 in")
-        .to_string();
-    assert!(
-        alert.contains("CertificateUnknown") || alert.contains("AccessDenied"),
-        "{alert}"
-    );
+    let alert = connection.read_u8().await.expect_err("the server let cluster c2 in").to_string();
+    assert!(alert.contains("CertificateUnknown") || alert.contains("AccessDenied"), "{alert}");
 }
 
 #[tokio::test]
@@ -117,10 +92,7 @@ async fn the_wrong_node_at_the_right_address_is_refused() {
     let caller = store(&ca, "node/hv1");
     let error = call(&caller, addr, &exactly("node/hv2")).await.unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains(&addr.to_string()) && text.contains("it is node/hv3, not node/hv2"),
-        "{text}"
-    );
+    assert!(text.contains(&addr.to_string()) && text.contains("it is node/hv3, not node/hv2"), "{text}");
     call(&caller, addr, &exactly("node/hv3")).await.unwrap();
 }
 
@@ -147,9 +119,7 @@ async fn expired_certificates_are_refused_by_both_sides_and_by_their_owner() {
     let old = credentials_made(&ca, "node/hv2", long_ago);
     assert!(matches!(
         TlsStore::new(old.clone(), now()),
-        Err(TlsError::Credentials(
-            pvc_identity::CredentialsError::Expired { .. }
-        ))
+        Err(TlsError::Credentials(pvc_identity::CredentialsError::Expired { .. }))
     ));
 
     // A host whose clock is a month behind takes its old certificate for good; the others do not.
@@ -168,11 +138,7 @@ async fn a_caller_without_a_certificate_gets_in_only_where_that_is_allowed() {
     let ca = ca("c1");
     let strict = greeter(store(&ca, "node/hv1"), ClientAuth::Required).await;
     let mut connection = careless_caller(strict, ca.cert_pem(), None).await.unwrap();
-    let alert = connection
-        .read_u8()
-        .await
-        .expect_err("the server let nobody in")
-        .to_string();
+    let alert = connection.read_u8().await.expect_err("the server let nobody in").to_string();
     assert!(alert.contains("CertificateRequired"), "{alert}");
 
     let open = greeter(store(&ca, "node/hv1"), ClientAuth::Optional).await;
@@ -182,14 +148,10 @@ async fn a_caller_without_a_certificate_gets_in_only_where_that_is_allowed() {
     assert_eq!(&said, b"nobody\n");
 
     // Where none is needed, one that is shown still names its owner, and a bad one is still refused.
-    let mut connection = call(&store(&ca, "node/hv2"), open, &ExpectedPeer::AnyNode)
-        .await
-        .unwrap();
+    let mut connection = call(&store(&ca, "node/hv2"), open, &ExpectedPeer::AnyNode).await.unwrap();
     assert_eq!(greeting(&mut connection).await.unwrap(), "node/hv2");
     let foreign = credentials(&crate::world::ca("c1"), "node/hv2");
-    let mut connection = careless_caller(open, ca.cert_pem(), Some(&foreign))
-        .await
-        .unwrap();
+    let mut connection = careless_caller(open, ca.cert_pem(), Some(&foreign)).await.unwrap();
     assert!(connection.read_u8().await.is_err());
 }
 
@@ -244,10 +206,7 @@ async fn a_reload_holds_for_the_next_handshake_and_leaves_open_connections_alone
     assert_eq!(server.leaf().fingerprint, leaf.leaf().fingerprint);
 
     assert_eq!(echo(&mut open, "still here").await, "still here");
-    assert_eq!(
-        refusal(call(&old_caller, addr, &ExpectedPeer::AnyNode).await),
-        VerifyError::UntrustedCa
-    );
+    assert_eq!(refusal(call(&old_caller, addr, &ExpectedPeer::AnyNode).await), VerifyError::UntrustedCa);
     let own = old_caller.credentials();
     let learned = Credentials::new(own.cert_chain_pem(), own.key_pem().clone(), both).unwrap();
     old_caller.reload(learned, now()).unwrap();
@@ -258,10 +217,7 @@ async fn a_reload_holds_for_the_next_handshake_and_leaves_open_connections_alone
     // Last step: the old root is dropped, and with it everyone who still shows its leaf.
     server.reload(leaf, now()).unwrap();
     let alert = told(call(&old_caller, addr, &ExpectedPeer::AnyNode).await).await;
-    assert!(
-        alert.contains("UnknownCA") || alert.contains("DecryptError"),
-        "{alert}"
-    );
+    assert!(alert.contains("UnknownCA") || alert.contains("DecryptError"), "{alert}");
     assert_eq!(echo(&mut open, "still here").await, "still here");
 }
 
@@ -271,10 +227,7 @@ async fn a_reload_cannot_change_who_we_are_and_a_bad_one_changes_nothing() {
     let server = store(&ca, "node/hv1");
     let before = server.leaf();
     for stranger in [credentials(&ca, "node/hv2"), credentials(&other, "node/hv1")] {
-        assert!(matches!(
-            server.reload(stranger, now()),
-            Err(TlsError::IdentityChanged { .. })
-        ));
+        assert!(matches!(server.reload(stranger, now()), Err(TlsError::IdentityChanged { .. })));
     }
     let old = credentials_made(&ca, "node/hv1", now() - SignedDuration::from_hours(24 * 30));
     assert!(matches!(server.reload(old, now()), Err(TlsError::Credentials(_))));
@@ -289,34 +242,19 @@ async fn silent_callers_hold_up_nobody_and_are_dropped() {
         ..ListenerOptions::new(ClientAuth::Required, Alpn::H2)
     };
     let addr = "127.0.0.1:0".parse().unwrap();
-    let mut listener = TlsListener::bind(addr, store(&ca, "node/hv1"), options)
-        .await
-        .unwrap();
+    let mut listener = TlsListener::bind(addr, store(&ca, "node/hv1"), options).await.unwrap();
     let addr = listener.local_addr();
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(TcpStream::connect(addr).await.unwrap());
     }
     let (caller, expected) = (store(&ca, "node/hv2"), exactly("node/hv1"));
-    let (accepted, called) = tokio::join!(
-        tokio::time::timeout(WAIT, listener.accept()),
-        call(&caller, addr, &expected)
-    );
-    assert_eq!(
-        accepted
-            .unwrap()
-            .unwrap()
-            .peer_identity()
-            .unwrap()
-            .identity
-            .to_string(),
-        "node/hv2"
-    );
+    let (accepted, called) =
+        tokio::join!(tokio::time::timeout(WAIT, listener.accept()), call(&caller, addr, &expected));
+    assert_eq!(accepted.unwrap().unwrap().peer_identity().unwrap().identity.to_string(), "node/hv2");
     called.unwrap();
     for mut tcp in silent {
-        let read = tokio::time::timeout(WAIT, tcp.read_u8())
-            .await
-            .expect("the silent caller was kept");
+        let read = tokio::time::timeout(WAIT, tcp.read_u8()).await.expect("the silent caller was kept");
         assert_eq!(read.unwrap_err().kind(), ErrorKind::UnexpectedEof);
     }
 }
@@ -324,14 +262,9 @@ async fn silent_callers_hold_up_nobody_and_are_dropped() {
 #[tokio::test]
 async fn waiting_connections_are_bounded_and_go_on_when_taken() {
     let ca = ca("c1");
-    let options = ListenerOptions {
-        pending_max: 2,
-        ..ListenerOptions::new(ClientAuth::Required, Alpn::H2)
-    };
+    let options = ListenerOptions { pending_max: 2, ..ListenerOptions::new(ClientAuth::Required, Alpn::H2) };
     let addr = "127.0.0.1:0".parse().unwrap();
-    let mut listener = TlsListener::bind(addr, store(&ca, "node/hv1"), options)
-        .await
-        .unwrap();
+    let mut listener = TlsListener::bind(addr, store(&ca, "node/hv1"), options).await.unwrap();
     let addr = listener.local_addr().to_string();
     let caller = store(&ca, "node/hv2");
     let mut callers = tokio::task::JoinSet::new();
@@ -346,15 +279,9 @@ async fn waiting_connections_are_bounded_and_go_on_when_taken() {
         result.unwrap().unwrap();
         done += 1;
     }
-    assert!(
-        done <= 4,
-        "{done} handshakes were completed with nobody taking them"
-    );
+    assert!(done <= 4, "{done} handshakes were completed with nobody taking them");
     for _ in 0..12 {
-        tokio::time::timeout(WAIT, listener.accept())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(WAIT, listener.accept()).await.unwrap().unwrap();
     }
     while let Some(result) = callers.join_next().await {
         result.unwrap().unwrap();
@@ -367,16 +294,10 @@ async fn a_server_that_never_answers_is_given_up() {
     let addr = listener.local_addr().unwrap().to_string();
     let caller = store(&ca("c1"), "node/hv1");
     let timeout = Duration::from_millis(200);
-    let error = caller
-        .connect(&addr, &ExpectedPeer::AnyNode, Alpn::H2, timeout)
-        .await
-        .unwrap_err();
+    let error = caller.connect(&addr, &ExpectedPeer::AnyNode, Alpn::H2, timeout).await.unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
     drop(listener);
-    let error = caller
-        .connect(&addr, &ExpectedPeer::AnyNode, Alpn::H2, timeout)
-        .await
-        .unwrap_err();
+    let error = caller.connect(&addr, &ExpectedPeer::AnyNode, Alpn::H2, timeout).await.unwrap_err();
     assert!(matches!(error, ConnectError::Dial { .. }), "{error:?}");
 }
 
@@ -385,16 +306,12 @@ async fn the_gateway_speaks_http_1_1_too() {
     let ca = ca("c1");
     let options = ListenerOptions::new(ClientAuth::Optional, Alpn::H2OrHttp11);
     let addr = "127.0.0.1:0".parse().unwrap();
-    let mut listener = TlsListener::bind(addr, store(&ca, "service/api"), options)
-        .await
-        .unwrap();
+    let mut listener = TlsListener::bind(addr, store(&ca, "service/api"), options).await.unwrap();
     let addr = listener.local_addr().to_string();
     let caller = store(&ca, "admin/alice");
     let expected = exactly("service/api");
-    let (accepted, called) = tokio::join!(
-        listener.accept(),
-        caller.connect(&addr, &expected, Alpn::H2OrHttp11, WAIT)
-    );
+    let (accepted, called) =
+        tokio::join!(listener.accept(), caller.connect(&addr, &expected, Alpn::H2OrHttp11, WAIT));
     assert_eq!(called.unwrap().alpn(), Some(&b"h2"[..]));
     assert_eq!(accepted.unwrap().alpn(), Some(&b"h2"[..]));
 }
@@ -421,16 +338,12 @@ async fn careless_caller(
         Some(credentials) => {
             let chain = CertificateDer::pem_slice_iter(credentials.cert_chain_pem().as_bytes());
             let key = PrivateKeyDer::from_pem_slice(credentials.key_pem().expose().as_bytes()).unwrap();
-            config
-                .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
-                .unwrap()
+            config.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
         }
     };
     let tcp = TcpStream::connect(addr).await?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector
-        .connect(rustls::pki_types::ServerName::from(addr.ip()), tcp)
-        .await
+    connector.connect(rustls::pki_types::ServerName::from(addr.ip()), tcp).await
 }
 
 #[derive(Debug)]
@@ -480,8 +393,6 @@ impl rustls::client::danger::ServerCertVerifier for AnyName {
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -44,16 +44,12 @@ pub fn exactly(who: &str) -> ExpectedPeer {
 /// A server that greets every caller with the caller's name, then repeats what it hears. Ends with the runtime.
 pub async fn greeter(store: Arc<TlsStore>, auth: ClientAuth) -> SocketAddr {
     let options = ListenerOptions::new(auth, Alpn::H2);
-    let mut listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options)
-        .await
-        .unwrap();
+    let mut listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options).await.unwrap();
     let addr = listener.local_addr();
     tokio::spawn(async move {
         while let Ok(mut connection) = listener.accept().await {
             tokio::spawn(async move {
-                let name = connection
-                    .peer_identity()
-                    .map_or("nobody".to_owned(), |p| p.identity.to_string());
+                let name = connection.peer_identity().map_or("nobody".to_owned(), |p| p.identity.to_string());
                 let _ = connection.write_all(format!("{name}\n").as_bytes()).await;
                 let mut buffer = [0; 64];
                 while let Ok(read @ 1..) = connection.read(&mut buffer).await {

@@ -14,11 +14,7 @@ fn sh(script: &str) -> Cmd {
 
 async fn wait_for_line(path: &std::path::Path, line: &str) {
     let until = Instant::now() + Duration::from_secs(10);
-    while !fs::read_to_string(path)
-        .unwrap_or_default()
-        .lines()
-        .any(|found| found == line)
-    {
+    while !fs::read_to_string(path).unwrap_or_default().lines().any(|found| found == line) {
         assert!(Instant::now() < until, "{} never said {line:?}", path.display());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -27,31 +23,14 @@ async fn wait_for_line(path: &std::path::Path, line: &str) {
 #[tokio::test]
 async fn a_daemon_outlives_its_handle_and_is_stopped_by_its_written_name() {
     let dir = tempfile::tempdir().unwrap();
-    let logs = DaemonLogs {
-        stdout: dir.path().join("out"),
-        stderr: dir.path().join("err"),
-    };
-    let daemon = sh("echo up; echo oops >&2; exec sleep 1000")
-        .spawn_daemon(&logs)
-        .unwrap();
+    let logs = DaemonLogs { stdout: dir.path().join("out"), stderr: dir.path().join("err") };
+    let daemon = sh("echo up; echo oops >&2; exec sleep 1000").spawn_daemon(&logs).unwrap();
     wait_for_line(&logs.stdout, "up").await;
     wait_for_line(&logs.stderr, "oops").await;
     let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
-    let session = stat
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .nth(3)
-        .unwrap()
-        .to_owned();
+    let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3).unwrap().to_owned();
     assert_eq!(session, daemon.pid().to_string(), "it leads a session of its own");
-    assert_eq!(
-        fs::read_link(format!("/proc/{}/cwd", daemon.pid()))
-            .unwrap()
-            .to_str(),
-        Some("/")
-    );
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", daemon.pid())).unwrap().to_str(), Some("/"));
 
     let written = daemon.id().to_string();
     drop(daemon);
@@ -73,10 +52,7 @@ async fn one_that_does_not_listen_is_killed_with_its_children() {
     let child = DaemonId::of_running(text.lines().next().unwrap().parse().unwrap()).unwrap();
     let started = Instant::now();
     daemon.id().stop(Duration::from_millis(300)).await.unwrap();
-    assert!(
-        started.elapsed() >= Duration::from_millis(300),
-        "it had its grace"
-    );
+    assert!(started.elapsed() >= Duration::from_millis(300), "it had its grace");
     assert!(!daemon.id().is_running() && !child.is_running());
     assert_eq!(daemon.exited().unwrap(), Some(Exit::Signal(9)));
 }
@@ -103,10 +79,8 @@ async fn an_end_is_seen_and_the_log_is_appended_to() {
 #[tokio::test]
 async fn another_process_with_the_same_pid_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let daemon = Cmd::new("sleep")
-        .arg("1000")
-        .spawn_daemon(&DaemonLogs::joined(dir.path().join("log")))
-        .unwrap();
+    let daemon =
+        Cmd::new("sleep").arg("1000").spawn_daemon(&DaemonLogs::joined(dir.path().join("log"))).unwrap();
     let before_the_reboot: DaemonId = format!("{}:1", daemon.pid()).parse().unwrap();
     assert!(!before_the_reboot.is_running());
     before_the_reboot.signal(9).unwrap();

@@ -37,14 +37,8 @@ async fn a_replay_answers_as_the_programs_did() {
     let replayer = ReplayingRunner::new(read_back);
     assert_eq!(three_commands(&replayer).await, real);
     assert!(replayer.left().is_empty());
-    let error = replayer
-        .run(Cmd::new("cat").stdin("one\n\ntwo"), SOON)
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, CmdError::NotRecorded { .. }),
-        "each answer is given once"
-    );
+    let error = replayer.run(Cmd::new("cat").stdin("one\n\ntwo"), SOON).await.unwrap_err();
+    assert!(matches!(error, CmdError::NotRecorded { .. }), "each answer is given once");
 }
 
 #[tokio::test]
@@ -62,22 +56,12 @@ $ nft -f -
 ";
     let runner: Arc<dyn Runner> = Arc::new(ReplayingRunner::new(text.parse().unwrap()));
     // In any order: reconcilers do not promise one.
-    let error = runner
-        .run(
-            Cmd::new("nft").args(["-f", "-"]).stdin("table inet pvc\n\n"),
-            SOON,
-        )
-        .await
-        .unwrap_err();
+    let error =
+        runner.run(Cmd::new("nft").args(["-f", "-"]).stdin("table inet pvc\n\n"), SOON).await.unwrap_err();
     assert_eq!(error.tail(), "line 1: syntax error");
-    let links = runner
-        .run(Cmd::new("ip").args(["-j", "link", "show"]), SOON)
-        .await
-        .unwrap();
+    let links = runner.run(Cmd::new("ip").args(["-j", "link", "show"]), SOON).await.unwrap();
     assert_eq!(links.stdout_text(), "[{\"ifname\":\"lo\"}]\n");
-    let error = runner
-        .run(Cmd::new("nft").args(["-f", "-"]).stdin("something else"), SOON)
-        .await;
+    let error = runner.run(Cmd::new("nft").args(["-f", "-"]).stdin("something else"), SOON).await;
     assert!(matches!(error, Err(CmdError::NotRecorded { .. })));
 }
 
