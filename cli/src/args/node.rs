@@ -1,0 +1,68 @@
+//! `pvc node`.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Watch;
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List nodes
+    List(NodeList),
+    /// Show everything about a node
+    Info { node: String },
+    /// Show the log of a node's daemon
+    Log {
+        node: String,
+        /// Lines to begin with, 1 to 10000
+        #[arg(short, long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10000))]
+        lines: u32,
+        /// Go on with new lines
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Change a node's settings
+    Update {
+        node: String,
+        /// Whether new VMs may be placed on it
+        #[arg(long, value_enum)]
+        schedulable: OnOff,
+        /// Refuse unless this is the node's revision
+        #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+        expected_revision: u64,
+    },
+    /// Remove a node that holds no VM; its certificate is refused from then on
+    Remove { node: String },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct NodeList {
+    /// Regular expression that the name must match somewhere
+    pub limit: Option<String>,
+    /// Only nodes of this role
+    #[arg(long, value_enum)]
+    pub role: Option<RoleWord>,
+    /// Only nodes in this state
+    #[arg(short, long, value_enum)]
+    pub state: Option<ReachabilityWord>,
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RoleWord {
+    Coordinator,
+    Hypervisor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReachabilityWord {
+    NeverSeen,
+    Reachable,
+    Unreachable,
+}

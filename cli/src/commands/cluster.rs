@@ -1,0 +1,91 @@
+//! `pvc cluster`.
+
+use pvc_proto::v1::{
+    AckFaultRequest, ClusterStatus, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest,
+    SetVoterRequest, TransferLeadershipRequest, WhoAmIRequest,
+};
+
+use crate::args::cluster::{ClusterCommand, FaultCommand, VoterCommand};
+use crate::call::request_id;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::show;
+use crate::show::words::name;
+
+pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Status => {
+            let status = status(cx).await?;
+            let shown = status.name.clone();
+            cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
+        }
+        ClusterCommand::Voter(VoterCommand::Add { node }) => voter(cx, node, true).await,
+        ClusterCommand::Voter(VoterCommand::Remove { node }) => {
+            cx.confirm(
+                &format!("node/{node}"),
+                &format!("node/{node} loses its vote and its copy of the state"),
+            )?;
+            voter(cx, node, false).await
+        }
+        ClusterCommand::Leader { hand_over: false, to: None } => {
+            let status = status(cx).await?;
+            let leader = status.leader.clone();
+            cx.reply(&status, |_| show::cluster::leader(&status), || vec![leader])
+        }
+        ClusterCommand::Leader { to, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(TransferLeadershipRequest { node: to.unwrap_or_default() });
+            let status = session.cluster().transfer_leadership(request).await?.into_inner();
+            let sentence = format!("{} leads", status.leader);
+            let leader = status.leader.clone();
+            cx.done(&status, &leader, sentence)
+        }
+        ClusterCommand::Fault(FaultCommand::List) => {
+            let session = cx.session()?;
+            let request = session.ask(ListFaultsRequest::default());
+            let reply = session.cluster().list_faults(request).await?.into_inner();
+            let names = || reply.faults.iter().map(|fault| name(fault.meta.as_ref()).to_owned()).collect();
+            cx.reply(&reply, |colour| show::cluster::faults(&reply.faults, colour), names)
+        }
+        ClusterCommand::Fault(FaultCommand::Ack { names }) => {
+            for fault in names {
+                ack(cx, fault).await?;
+            }
+            Ok(())
+        }
+        ClusterCommand::Audit { lines, before } => {
+            let session = cx.session()?;
+            let request = session.ask(ListAuditRequest { before_revision: before, page_size: lines });
+            let reply = session.cluster().list_audit(request).await?.into_inner();
+            let revisions = || reply.entries.iter().map(|entry| entry.revision.to_string()).collect();
+            cx.reply(&reply, |colour| show::cluster::audit(&reply.entries, colour), revisions)
+        }
+        ClusterCommand::Whoami => {
+            let session = cx.session()?;
+            let who = session.cluster().who_am_i(session.ask(WhoAmIRequest {})).await?.into_inner();
+            cx.reply(&who, |colour| show::cluster::who(&who, colour), || vec![who.identity.clone()])
+        }
+    }
+}
+
+async fn status(cx: &mut Context<'_>) -> Result<ClusterStatus, Failure> {
+    let session = cx.session()?;
+    let request = session.ask(GetClusterStatusRequest {});
+    Ok(session.cluster().get_cluster_status(request).await?.into_inner())
+}
+
+async fn voter(cx: &mut Context<'_>, node: String, voter: bool) -> Result<(), Failure> {
+    let session = cx.session()?;
+    let request = session.ask(SetVoterRequest { node: node.clone(), voter, request_id: request_id() });
+    let status = session.cluster().set_voter(request).await?.into_inner();
+    let count = status.members.iter().filter(|member| member.voter).count();
+    let role = if voter { "votes" } else { "no longer votes" };
+    cx.done(&status, &node, format!("node/{node} {role}; voters: {count}"))
+}
+
+async fn ack(cx: &mut Context<'_>, fault: String) -> Result<(), Failure> {
+    let session = cx.session()?;
+    let request = session.ask(AckFaultRequest { name: fault.clone(), request_id: request_id() });
+    let reply = session.cluster().ack_fault(request).await?.into_inner();
+    cx.done(&reply, &fault, format!("fault/{fault} acknowledged"))
+}

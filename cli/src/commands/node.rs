@@ -1,0 +1,120 @@
+//! `pvc node`.
+
+use futures::stream::BoxStream;
+use pvc_proto::v1::{
+    DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole,
+    Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
+};
+
+use super::logs;
+use crate::args::node::{NodeCommand, NodeList, OnOff, ReachabilityWord, RoleWord};
+use crate::call::{Session, request_id};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::listing::{self, Listing};
+use crate::show;
+
+pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failure> {
+    match command {
+        NodeCommand::List(list) => {
+            let watch = list.watch;
+            listing::run(cx, &list, watch).await
+        }
+        NodeCommand::Info { node } => {
+            let session = cx.session()?;
+            let request = session.ask(GetNodeRequest { name: node.clone(), consistency: 0 });
+            let reply = session.nodes().get_node(request).await?.into_inner();
+            cx.reply(&reply, |colour| show::node::page(&reply, colour), || vec![node])
+        }
+        NodeCommand::Log { node, lines, follow } => {
+            let session = cx.session()?;
+            let request = TailNodeLogRequest { name: node, lines, follow };
+            let stream = session.nodes().tail_node_log(request).await?.into_inner();
+            logs::print(cx, stream).await
+        }
+        NodeCommand::Update { node, schedulable, expected_revision } => {
+            let session = cx.session()?;
+            let request = session.ask(UpdateNodeRequest {
+                name: node.clone(),
+                schedulable: Some(schedulable == OnOff::On),
+                expected_revision,
+                request_id: request_id(),
+            });
+            let reply = session.nodes().update_node(request).await?.into_inner();
+            let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
+            cx.done(&reply, &node, format!("node/{node} {takes}"))
+        }
+        NodeCommand::Remove { node } => {
+            let subject = format!("node/{node}");
+            cx.confirm(&subject, &format!("{subject} is removed and its certificate refused from then on"))?;
+            let session = cx.session()?;
+            let request = session.ask(DeleteNodeRequest {
+                name: node.clone(),
+                expected_revision: 0,
+                request_id: request_id(),
+            });
+            let reply = session.nodes().delete_node(request).await?.into_inner();
+            cx.done(&reply, &node, format!("{subject} removed"))
+        }
+    }
+}
+
+impl Listing for NodeList {
+    type Reply = ListNodesResponse;
+    type Object = Node;
+
+    async fn fetch(&self, session: &Session) -> Result<ListNodesResponse, Failure> {
+        let mut request = ListNodesRequest {
+            name_filter: self.limit.clone().unwrap_or_default(),
+            role: match self.role {
+                None => NodeRole::Unspecified,
+                Some(RoleWord::Coordinator) => NodeRole::Coordinator,
+                Some(RoleWord::Hypervisor) => NodeRole::Hypervisor,
+            } as i32,
+            reachability: match self.state {
+                None => Reachability::Unspecified,
+                Some(ReachabilityWord::NeverSeen) => Reachability::NeverSeen,
+                Some(ReachabilityWord::Reachable) => Reachability::Reachable,
+                Some(ReachabilityWord::Unreachable) => Reachability::Unreachable,
+            } as i32,
+            ..ListNodesRequest::default()
+        };
+        let mut all = ListNodesResponse::default();
+        loop {
+            let page = session.nodes().list_nodes(session.ask(request.clone())).await?.into_inner();
+            all.nodes.extend(page.nodes);
+            all.revision = page.revision;
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    async fn wakes(
+        &self,
+        session: &Session,
+        revision: u64,
+    ) -> Result<Option<BoxStream<'static, ()>>, Failure> {
+        let name_filter = self.limit.clone().unwrap_or_default();
+        let request = WatchNodesRequest { name_filter, start_revision: revision };
+        let changes = session.nodes().watch_nodes(request).await?.into_inner();
+        Ok(Some(listing::wakes_of(changes)))
+    }
+
+    fn revision(reply: &ListNodesResponse) -> u64 {
+        reply.revision
+    }
+
+    fn objects(reply: &ListNodesResponse) -> &[Node] {
+        &reply.nodes
+    }
+
+    fn meta(node: &Node) -> Option<&Meta> {
+        node.meta.as_ref()
+    }
+
+    fn table(nodes: &[&Node], colour: bool) -> String {
+        show::node::table(nodes, colour)
+    }
+}

@@ -1,0 +1,114 @@
+//! The cluster, its faults, its audit trail.
+
+use pvc_proto::v1::{AuditEntry, ClusterStatus, Fault, FaultState, WhoAmIResponse};
+
+use super::words::{choice, name, time, yes_no};
+use crate::output::Tone;
+use crate::output::page::Page;
+use crate::output::table::{Cell, Column, figures, render, text};
+
+const FAULT_COLUMNS: &[Column] =
+    &[text("NAME"), text("STATE"), text("SUBJECT"), text("SINCE"), text("MESSAGE"), text("HELP")];
+const AUDIT_COLUMNS: &[Column] = &[figures("REVISION"), text("TIME"), text("WHO"), text("WHAT")];
+
+/// Everything that is known of the cluster.
+pub fn page(status: &ClusterStatus, colour: bool) -> String {
+    let members: Vec<String> = status
+        .members
+        .iter()
+        .map(|member| {
+            let role = match (member.leader, member.voter) {
+                (true, _) => "leader",
+                (false, true) => "voter",
+                (false, false) => "learner",
+            };
+            format!(
+                "{} {role}, member {}, {}, log {}",
+                member.node, member.id, member.address, member.matched
+            )
+        })
+        .collect();
+    let store = status.store.clone().unwrap_or_default();
+    let bad = |count: u32| if count == 0 { Tone::Plain } else { Tone::Bad };
+    Page::new(colour)
+        .row("Cluster", &status.name)
+        .row("Id", &status.cluster_id)
+        .row("Version", &status.version)
+        .toned(
+            "Health",
+            if status.healthy { "healthy" } else { "needs a person" },
+            if status.healthy { Tone::Good } else { Tone::Bad },
+        )
+        .section("Problems", &status.problems)
+        .toned(
+            "Nodes",
+            format!("{} of {} reachable", status.nodes_reachable, status.nodes),
+            bad(status.nodes - status.nodes_reachable.min(status.nodes)),
+        )
+        .row("VMs", format!("{}, {} running", status.vms, status.vms_running))
+        .toned("VMs failed", status.vms_failed.to_string(), bad(status.vms_failed))
+        .row("Volumes", status.volumes.to_string())
+        .toned("Faults", status.faults.to_string(), bad(status.faults))
+        .row("Leader", &status.leader)
+        .section("Members", &members)
+        .section(
+            "Store",
+            &[
+                format!("term {}, revision {}", store.term, status.revision),
+                format!("log {}, committed {}, applied {}", store.last_log, store.committed, store.applied),
+                format!("snapshot {}, purged {}, commits {}", store.snapshot, store.purged, store.commits),
+                format!("log fsync p99 {:.1} ms", store.fsync_p99_ms),
+            ],
+        )
+        .section("Store alarms", &store.alarms)
+        .finish()
+}
+
+/// The voters, for `cluster leader`.
+pub fn leader(status: &ClusterStatus) -> String {
+    if status.leader.is_empty() { "none\n".to_owned() } else { format!("{}\n", status.leader) }
+}
+
+pub fn faults(faults: &[Fault], colour: bool) -> String {
+    let row = |fault: &Fault| {
+        let tone = match fault.state() {
+            FaultState::New | FaultState::Unspecified => Tone::Bad,
+            FaultState::Acknowledged => Tone::Dim,
+        };
+        let mut state = choice(fault.state().as_str_name(), "FAULT_STATE_");
+        if !fault.acknowledged_by.is_empty() {
+            state.push_str(&format!(" by {}", fault.acknowledged_by));
+        }
+        vec![
+            name(fault.meta.as_ref()).into(),
+            Cell::toned(state, tone),
+            fault.subject.as_str().into(),
+            time(fault.first_time.as_ref()).into(),
+            fault.message.as_str().into(),
+            fault.help.as_str().into(),
+        ]
+    };
+    render(FAULT_COLUMNS, faults.iter().map(row).collect(), colour)
+}
+
+pub fn audit(entries: &[AuditEntry], colour: bool) -> String {
+    let row = |entry: &AuditEntry| {
+        vec![
+            entry.revision.to_string().into(),
+            time(entry.time.as_ref()).into(),
+            entry.actor.as_str().into(),
+            entry.summary.as_str().into(),
+        ]
+    };
+    render(AUDIT_COLUMNS, entries.iter().map(row).collect(), colour)
+}
+
+pub fn who(who: &WhoAmIResponse, colour: bool) -> String {
+    let role = choice(who.role().as_str_name(), "ROLE_");
+    Page::new(colour)
+        .row("Identity", &who.identity)
+        .row("Role", &role)
+        .row("May change", yes_no(matches!(role.as_str(), "operator" | "admin")))
+        .row("Answered by", &who.answered_by)
+        .finish()
+}

@@ -1,0 +1,10 @@
+//! How the objects of the API look to people: a row in a list, a page of their own.
+//! Pure: an object in, text out.
+
+pub mod cluster;
+pub mod node;
+pub mod task;
+pub mod token;
+pub mod vm;
+pub mod volume;
+pub mod words;

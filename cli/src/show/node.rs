@@ -1,0 +1,119 @@
+//! Nodes.
+
+use pvc_proto::v1::{Node, NodeRole, NodeStatus, Reachability};
+
+use super::words::{choice, name, some, time, yes_no};
+use crate::output::Tone;
+use crate::output::page::Page;
+use crate::output::table::{Cell, Column, figures, optional, render, text};
+use crate::spec::size::show_mib;
+
+const COLUMNS: &[Column] = &[
+    text("NAME"),
+    text("STATE"),
+    text("ROLE"),
+    figures("VMS"),
+    figures("CPUS"),
+    figures("VCPUS"),
+    figures("LOAD"),
+    figures("MEMORY"),
+    figures("USED"),
+    figures("PLACED"),
+    text("VERSION"),
+    optional("NOTE"),
+];
+
+fn reachability(node: &Node) -> Reachability {
+    node.status.as_ref().map_or(Reachability::Unspecified, NodeStatus::reachability)
+}
+
+/// The state in one word.
+pub fn state(node: &Node) -> String {
+    choice(reachability(node).as_str_name(), "REACHABILITY_")
+}
+
+fn tone(node: &Node) -> Tone {
+    match reachability(node) {
+        Reachability::Reachable => Tone::Good,
+        Reachability::NeverSeen => Tone::Busy,
+        Reachability::Unreachable | Reachability::Unspecified => Tone::Bad,
+    }
+}
+
+fn role(node: &Node) -> String {
+    let role = node.spec.as_ref().map_or(NodeRole::Unspecified, |spec| spec.role());
+    choice(role.as_str_name(), "NODE_ROLE_")
+}
+
+fn schedulable(node: &Node) -> bool {
+    node.spec.as_ref().is_some_and(|spec| spec.schedulable)
+}
+
+pub fn table(nodes: &[&Node], colour: bool) -> String {
+    render(COLUMNS, nodes.iter().map(|one| row(one)).collect(), colour)
+}
+
+fn row(node: &Node) -> Vec<Cell> {
+    let status = node.status.clone().unwrap_or_default();
+    let load = node.load.as_ref();
+    let note = match (status.problem.is_empty(), schedulable(node)) {
+        (false, _) => status.problem.clone(),
+        (true, false) => "no new VMs".to_owned(),
+        (true, true) => String::new(),
+    };
+    vec![
+        name(node.meta.as_ref()).into(),
+        Cell::toned(state(node), tone(node)),
+        role(node).into(),
+        node.vms_placed.to_string().into(),
+        some(status.cpus.into()).into(),
+        node.vcpus_placed.to_string().into(),
+        load.map(|load| format!("{:.2}", load.load)).unwrap_or_default().into(),
+        memory(status.memory_mib).into(),
+        load.map(|load| show_mib(load.memory_used_mib)).unwrap_or_default().into(),
+        show_mib(node.memory_placed_mib).into(),
+        status.version.into(),
+        if status.problem.is_empty() { note.into() } else { Cell::toned(note, Tone::Bad) },
+    ]
+}
+
+fn memory(mib: u64) -> String {
+    if mib == 0 { String::new() } else { show_mib(mib) }
+}
+
+/// Everything that is known of it.
+pub fn page(node: &Node, colour: bool) -> String {
+    let meta = node.meta.clone().unwrap_or_default();
+    let status = node.status.clone().unwrap_or_default();
+    let page = Page::new(colour)
+        .row("Name", &meta.name)
+        .row("UID", &meta.uid)
+        .toned("State", state(node), tone(node))
+        .row("Since", time(status.since.as_ref()))
+        .toned("Problem", &status.problem, Tone::Bad)
+        .row("Role", role(node))
+        .row("Leads Raft now", yes_no(node.leader))
+        .row("Raft member", some(status.member_id))
+        .row("Takes new VMs", yes_no(schedulable(node)))
+        .row("Address", &status.address)
+        .row("Version", &status.version)
+        .row("Hypervisor", &status.hypervisor)
+        .row("Kernel", &status.kernel)
+        .row("Session", some(status.session))
+        .row("CPUs", some(status.cpus.into()))
+        .row("Memory", memory(status.memory_mib));
+    let page = match &node.load {
+        None => page,
+        Some(load) => page
+            .row("Load", format!("{:.2}", load.load))
+            .row("Memory used", show_mib(load.memory_used_mib))
+            .row("VMs running", load.vms_running.to_string())
+            .row("Last heartbeat", format!("{:.1} s ago", load.heartbeat_age_seconds)),
+    };
+    page.row("VMs placed", node.vms_placed.to_string())
+        .row("vCPUs placed", node.vcpus_placed.to_string())
+        .row("Memory placed", show_mib(node.memory_placed_mib))
+        .row("Revision", meta.revision.to_string())
+        .row("Enrolled", time(meta.create_time.as_ref()))
+        .finish()
+}
