@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
 use parking_lot::Mutex;
@@ -28,6 +29,8 @@ const HEAD: &[u8] = b"m";
 const OBJECT: u8 = b'o';
 const REQUEST: u8 = b'r';
 const CACHE_BYTES: u64 = 32 << 20;
+/// Times that a locked database is tried again, 10 ms apart.
+const LOCK_TRIES: u32 = 1000;
 /// A checkpoint with more changes than this is written anew: sled keeps a batch in memory whole.
 const BATCH_BYTES: usize = 16 << 20;
 
@@ -82,9 +85,19 @@ pub(super) fn exists(dir: &Path) -> io::Result<bool> {
 
 fn open_db(path: &Path) -> io::Result<(sled::Db, File)> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-        .map_err(|_| io::Error::other("sled gave up on it"))?
-        .map_err(io::Error::other)?;
+    let mut tries = 0;
+    let db = loop {
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => break db,
+            // A database that was closed keeps its lock until the last of sled's own threads lets go.
+            Ok(Err(error)) if tries < LOCK_TRIES && error.to_string().contains("acquire lock") => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(Err(error)) => return Err(io::Error::other(error)),
+            Err(_) => return Err(io::Error::other("sled gave up on it")),
+        }
+    };
     // sled writes these and never syncs them.
     File::open(path.join("conf"))?.sync_all()?;
     let blobs = path.join("blobs");

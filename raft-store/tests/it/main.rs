@@ -3,6 +3,7 @@
 
 mod cluster;
 mod disk;
+mod failover;
 mod history;
 mod members;
 mod network;

@@ -78,6 +78,14 @@ impl Network {
         Arc::new(Port { network: self.clone(), me })
     }
 
+    pub fn connect(&self, store: &Store) {
+        self.0.lock().stores.insert(store.options().me.id, store.clone());
+    }
+
+    pub fn disconnect(&self, id: MemberId) {
+        self.0.lock().stores.remove(&id);
+    }
+
     pub fn cut(&self, id: MemberId) {
         self.0.lock().cut.insert(id);
     }
