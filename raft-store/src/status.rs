@@ -50,9 +50,6 @@ pub struct MemberStatus {
 pub enum Alarm {
     /// The state database was set aside and rebuilt, for this reason.
     StateRebuilt { reason: String },
-    /// This leader keeps the log for a member that does not answer: openraft purges nothing that it is
-    /// streaming to a peer. It ends when the member is back, is removed, or another member leads.
-    LogHeld { member: Member, entries: u64 },
     /// The disk refused a write; this member has stopped taking part. Restart it when there is space.
     DiskFailed { reason: String },
     /// Raft has stopped for another reason; restart the process.
@@ -63,15 +60,19 @@ impl std::fmt::Display for Alarm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Alarm::StateRebuilt { reason } => write!(f, "the state database was rebuilt: {reason}"),
-            Alarm::LogHeld { member, entries } => write!(
-                f,
-                "the log of {entries} entries is kept for member {member}, which does not answer: bring it \
-                 back or remove it"
-            ),
             Alarm::DiskFailed { reason } => write!(f, "the disk failed: {reason}"),
             Alarm::Stopped { reason } => write!(f, "the store has stopped: {reason}"),
         }
     }
+}
+
+/// A leader's log is kept for a member that does not answer: openraft purges nothing that it is streaming
+/// to a peer. It ends when the member is back or is removed, or when another member leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogHeld {
+    pub member: Member,
+    /// Entries in the log now.
+    pub entries: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,6 +92,8 @@ pub struct Status {
     /// A change of members is under way.
     pub joint: bool,
     pub alarms: Vec<Alarm>,
+    /// Not an alarm by itself: a disk has room for much log. Worth a word when it lasts.
+    pub log_held: Option<LogHeld>,
     pub fsync: FsyncFigures,
 }
 
@@ -142,13 +145,14 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
     let last_log = metrics.last_log_index.unwrap_or(0);
     let entries = last_log - index(&metrics.purged).unwrap_or(0).min(last_log);
     let checkpoint = &inner.options.checkpoint;
+    let mut log_held = None;
     if entries > checkpoint.entries.saturating_mul(4).saturating_add(checkpoint.keep)
         && let Some(slowest) = members
             .iter()
             .filter(|m| m.matched.is_some() && m.silent_for.is_none_or(|d| d > Duration::from_secs(10)))
             .min_by_key(|m| m.matched)
     {
-        alarms.push(Alarm::LogHeld { member: slowest.member.clone(), entries });
+        log_held = Some(LogHeld { member: slowest.member.clone(), entries });
     }
     let role = match metrics.state {
         _ if fatal.is_some() => Role::Stopped,
@@ -172,6 +176,7 @@ fn status_of(metrics: &Metrics, inner: &Inner) -> Status {
         members,
         joint: membership.get_joint_config().len() > 1,
         alarms,
+        log_held,
         fsync: inner.figures.read(),
     }
 }

@@ -215,7 +215,7 @@ async fn a_backup_becomes_a_new_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_member_holds_the_log_no_longer_than_an_alarm_says() {
+async fn a_dead_member_holds_the_log_no_longer_than_the_status_says() {
     let mut cluster = Cluster::with(3, Checkpoint { entries: 10, keep: 5, ..Checkpoint::default() }).await;
     let leader = cluster.leader().await.0;
     let dead = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
@@ -223,9 +223,7 @@ async fn a_dead_member_holds_the_log_no_longer_than_an_alarm_says() {
     for i in 0..100 {
         cluster.write(put(&format!("n{i}"), "1")).await;
     }
-    let held = |s: &raft_store::Status| {
-        s.alarms.iter().any(|a| matches!(a, Alarm::LogHeld { member, .. } if member.id == dead))
-    };
+    let held = |s: &raft_store::Status| s.log_held.as_ref().is_some_and(|held| held.member.id == dead);
     let mut status = leader.status();
     let purged = |s: &raft_store::Status| s.purged.is_some_and(|purged| purged > 50);
     let told = status.wait_for(|s| held(s) || purged(s));
@@ -237,6 +235,6 @@ async fn a_dead_member_holds_the_log_no_longer_than_an_alarm_says() {
     for i in 0..100 {
         cluster.write(put(&format!("n{i}"), "2")).await;
     }
-    let free = |s: &raft_store::Status| s.alarms.is_empty() && purged(s);
+    let free = |s: &raft_store::Status| s.log_held.is_none() && purged(s);
     tokio::time::timeout(Duration::from_secs(60), status.wait_for(free)).await.unwrap().unwrap();
 }
