@@ -82,9 +82,6 @@ host_uuid = "{uuid}"
 listen_addr = "{address}"
 listen_tls = 1
 listen_tcp = 0
-# libvirtd does not start with a certificate of its own that lacks key encipherment, as an EC certificate may;
-# this leaves out the look at its own only: peers are verified all the same
-tls_no_sanity_certificate = 1
 auth_tls = "none"
 auth_unix_ro = "none"
 auth_unix_rw = "none"

@@ -11,6 +11,7 @@ use pvc_process::Cmd;
 use crate::bench::{Bench, answers_ping, eventually, guest};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
+const LOCAL: &str = "qemu:///system";
 const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -28,6 +29,7 @@ async fn two_hosts_from_nothing_to_nothing() {
     shows_the_certificate_of_its_node(&bench, &hv1).await;
     let guest_address = boot_guest(&bench, &kernel, &initramfs, &hv1).await;
     assert!(answers_ping(&guest_address).await, "the machine reaches guests");
+    moves_there_and_back_over_tls(&bench, &hv1, &hv2, &guest_address).await;
 
     cuts_are_silence(&bench, &hv2).await;
     a_frozen_host_stands_still(&bench).await;
@@ -65,6 +67,21 @@ async fn shows_the_certificate_of_its_node(bench: &Bench, hv1: &str) {
     assert_eq!(connection.peer_identity().unwrap().identity.to_string(), "node/hv1");
     let error = call("hv2").await.unwrap_err();
     assert!(format!("{error:?}").contains("WrongPeer"), "{error:?}");
+}
+
+/// Live migration between the two libvirtds, peer to peer, control and memory over TLS with the cluster's
+/// certificates alone: what the daemons will ask for.
+async fn moves_there_and_back_over_tls(bench: &Bench, hv1: &str, hv2: &str, guest_address: &str) {
+    for (from, to, address) in [("hv1", "hv2", hv2), ("hv2", "hv1", hv1)] {
+        let there = format!("qemu+tls://{address}/system");
+        let flags = ["--live", "--p2p", "--tls", "--unsafe"];
+        let order =
+            [&["exec", from, "virsh", "-q", "-c", LOCAL, "migrate", "g1"], &flags[..], &[&there]].concat();
+        bench.local(&order).await;
+        let listed = bench.local(&["exec", to, "virsh", "-q", "-c", LOCAL, "list", "--name"]).await;
+        assert_eq!(listed.trim(), "g1", "it runs on {to}");
+        assert!(answers_ping(guest_address).await, "it answers on {to}");
+    }
 }
 
 /// Boots the guest on hv1 and waits for its heartbeat; gives its address.
