@@ -1,0 +1,3 @@
+//! The client against real TLS servers in this process.
+
+mod fail_over;
