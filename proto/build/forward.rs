@@ -84,7 +84,7 @@ fn render_transcoder(text: &mut String, order: &[String]) {
         text,
         "/// The HTTP routes of every public service, answered by calls over `channel`. `guard` sees each
 /// call's metadata first; `fill` gives an id to a write that has none.
-pub fn transcoder<T, G>(channel: T, guard: G, fill: FillRequestId) -> impl ::rest_over_grpc::transcoding::Transcode + Clone + Send + Sync + 'static
+pub fn transcoder<T, G>(channel: T, guard: G, fill: FillRequestId) -> impl ::rest_over_grpc::transcoding::Transcode + Clone
 where
     T: GrpcService<tonic::body::Body> + Clone + Send + Sync + 'static,
     T::Future: Send,
