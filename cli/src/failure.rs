@@ -4,6 +4,7 @@
 use std::io::Write;
 
 use owo_colors::OwoColorize;
+use pvc_client::{CallError, ConnectionError, ConnectionsError};
 
 use crate::io::Io;
 
@@ -73,6 +74,18 @@ impl Failure {
         Failure::new(Exit::Usage, subject, detail)
     }
 
+    /// The connection of this name can't be used as it is.
+    pub fn of_connection(name: &str, error: &ConnectionError) -> Failure {
+        let exit = match error {
+            ConnectionError::NoCoordinator | ConnectionError::NoCredentials => Exit::Usage,
+            ConnectionError::OtherCluster { .. }
+            | ConnectionError::Credentials(_)
+            | ConnectionError::Tls(_)
+            | ConnectionError::Ca(_) => Exit::Denied,
+        };
+        Failure::new(exit, format!("connection/{name}"), error.to_string())
+    }
+
     #[must_use]
     pub fn rule(mut self, rule: impl Into<String>) -> Failure {
         self.rule = rule.into();
@@ -121,9 +134,48 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Failure {
+        Failure::from(CallError::from(status))
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Failure {
+        let exit = Exit::of_code(error.code);
+        let detail = if error.detail.is_empty() { error.code.description().to_owned() } else { error.detail };
+        let help = if exit == Exit::Unreachable && error.rule.is_empty() && error.help.is_empty() {
+            "see the connection: pvc connection detail".to_owned()
+        } else {
+            error.help
+        };
+        Failure { exit, subject: error.subject, detail, rule: error.rule, help }
+    }
+}
+
+impl From<ConnectionsError> for Failure {
+    fn from(error: ConnectionsError) -> Failure {
+        let detail = error.to_string();
+        match error {
+            ConnectionsError::Read { .. } | ConnectionsError::Write { .. } | ConnectionsError::Encode(_) => {
+                Failure::new(Exit::Other, "connections", detail)
+            }
+            ConnectionsError::Syntax { .. } => Failure::usage("connections", detail.trim()),
+            ConnectionsError::Unknown { name, .. } => {
+                Failure::new(Exit::NotFound, format!("connection/{name}"), detail).rule("must-exist")
+            }
+            ConnectionsError::NoDefault { .. } => {
+                Failure::usage("connection", detail).help("pvc connection use NAME")
+            }
+            ConnectionsError::Empty => Failure::usage("connection", detail),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
 
@@ -145,5 +197,19 @@ mod tests {
         ] {
             assert_eq!(Exit::of_code(code) as u8, exit, "{code:?}");
         }
+    }
+
+    #[test]
+    fn nobody_answered_or_a_rule_refused() {
+        let failure = Failure::from(tonic::Status::unavailable("no coordinator answered"));
+        assert_eq!((failure.exit, failure.detail.as_str()), (Exit::Unreachable, "no coordinator answered"));
+        assert_eq!(failure.help, "see the connection: pvc connection detail");
+
+        let facts = [("subject", "vm/web1"), ("detail", "it runs"), ("help", "pvc vm stop web1")];
+        let facts = facts.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let details = ErrorDetails::with_error_info("vm-must-be-off", "pvc", facts);
+        let status = tonic::Status::with_error_details(Code::FailedPrecondition, "refused", details);
+        let expected = Failure::new(Exit::Refused, "vm/web1", "it runs").rule("vm-must-be-off");
+        assert_eq!(Failure::from(status), expected.help("pvc vm stop web1"));
     }
 }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pvc_proto::v1::{Task, TaskState};
 
@@ -59,39 +58,34 @@ pub fn outcome(cx: &mut Context<'_>, task: &Task) -> Result<(), Failure> {
 
 /// Follows until the task has ended, or the user has had enough.
 pub async fn to_its_end(cx: &mut Context<'_>, task_name: &str) -> Result<Task, Failure> {
-    let mut updates = cx.session()?.follow(task_name);
+    let client = cx.session()?.client().clone();
     let mut meter = Meter::new(cx);
-    loop {
-        tokio::select! {
-            update = updates.next() => match update {
-                Some(Ok(task)) if task.state() == TaskState::Running => meter.show(cx, &task),
-                Some(Ok(task)) => {
-                    meter.end();
-                    return Ok(task);
-                }
-                Some(Err(failure)) => {
-                    meter.end();
-                    return Err(failure);
-                }
-                None => {
-                    meter.end();
-                    let failure = Failure::new(
-                        Exit::Unreachable,
-                        format!("task/{task_name}"),
-                        "the cluster stopped telling of it before its end",
-                    );
-                    return Err(failure.help(format!("pvc task watch {task_name}")));
-                }
-            },
-            _ = tokio::signal::ctrl_c() => {
-                meter.end();
-                let failure = Failure::new(
-                    Exit::Interrupted,
-                    format!("task/{task_name}"),
-                    "no longer followed; it goes on in the cluster",
-                );
-                return Err(failure.help(format!("pvc task watch {task_name}\npvc task cancel {task_name}")));
+    let seen = |task: &Task| {
+        if task.state() == TaskState::Running {
+            meter.show(cx, task);
+        }
+    };
+    let ended = tokio::select! {
+        ended = client.follow_task(task_name, seen) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    meter.end();
+    match ended {
+        Some(ended) => ended.map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.exit == Exit::Unreachable {
+                failure.help(format!("pvc task watch {task_name}"))
+            } else {
+                failure
             }
+        }),
+        None => {
+            let failure = Failure::new(
+                Exit::Interrupted,
+                format!("task/{task_name}"),
+                "no longer followed; it goes on in the cluster",
+            );
+            Err(failure.help(format!("pvc task watch {task_name}\npvc task cancel {task_name}")))
         }
     }
 }

@@ -6,11 +6,9 @@
 pub mod args;
 pub mod call;
 mod commands;
-pub mod connections;
 mod console;
 pub mod context;
 pub mod coverage;
-mod dial;
 pub mod failure;
 mod follow;
 pub mod io;

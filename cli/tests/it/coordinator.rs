@@ -1,0 +1,102 @@
+//! A coordinator with one task in it, `t1`, on whose watch the first stream breaks off.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use jiff::Timestamp;
+use pvc_client::{Caller, incoming};
+use pvc_identity::{Alpn, ClientAuth, ListenerOptions, TlsListener, TlsStore};
+use pvc_proto::v1::task_service_server::{TaskService, TaskServiceServer};
+use pvc_proto::v1::{
+    CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, Meta, Task, TaskState,
+    WatchTaskRequest,
+};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::home::{Home, credentials};
+
+/// Serves until the runtime ends; the address.
+pub async fn serve(home: &Home) -> String {
+    let store = TlsStore::new(credentials(&home.ca, "node/hv1"), Timestamp::now()).unwrap();
+    let options = ListenerOptions::new(ClientAuth::Optional, Alpn::H2);
+    let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options);
+    let listener = listener.await.unwrap();
+    let address = listener.local_addr().to_string();
+    let service = TaskServiceServer::new(OneTask::default());
+    let server = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(async move { server.serve_with_incoming(incoming(listener)).await });
+    address
+}
+
+#[derive(Default)]
+struct OneTask {
+    watched: AtomicU32,
+}
+
+fn task(state: TaskState, stage: &str) -> Task {
+    Task {
+        meta: Some(Meta { name: "t1".to_owned(), ..Meta::default() }),
+        kind: "vm.start".to_owned(),
+        subject: "vm/web1".to_owned(),
+        state: state as i32,
+        stage: stage.to_owned(),
+        ..Task::default()
+    }
+}
+
+/// The caller, as the TLS connection or the token tells.
+fn who<T>(request: &Request<T>) -> String {
+    let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
+    let caller = request.extensions().get::<Caller>().and_then(|caller| caller.peer.as_ref());
+    match (caller, token) {
+        (Some(peer), _) => peer.identity.to_string(),
+        (None, Some(token)) => token.to_owned(),
+        (None, None) => "nobody".to_owned(),
+    }
+}
+
+#[tonic::async_trait]
+impl TaskService for OneTask {
+    async fn list_tasks(
+        &self,
+        request: Request<ListTasksRequest>,
+    ) -> Result<Response<ListTasksResponse>, Status> {
+        let mut only = task(TaskState::Running, "start");
+        only.actor = who(&request);
+        Ok(Response::new(ListTasksResponse { tasks: vec![only], ..ListTasksResponse::default() }))
+    }
+
+    async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {
+        let subject = format!("task/{}", request.into_inner().name);
+        let facts = HashMap::from([
+            ("subject".to_owned(), subject),
+            ("detail".to_owned(), "there is no such task".to_owned()),
+            ("help".to_owned(), "pvc task list".to_owned()),
+        ]);
+        let details = ErrorDetails::with_error_info("must-exist", "pvc", facts);
+        Err(Status::with_error_details(Code::NotFound, "no such task", details))
+    }
+
+    type WatchTaskStream = BoxStream<'static, Result<Task, Status>>;
+
+    async fn watch_task(
+        &self,
+        request: Request<WatchTaskRequest>,
+    ) -> Result<Response<Self::WatchTaskStream>, Status> {
+        let mut states = vec![Ok(task(TaskState::Running, "start"))];
+        if self.watched.fetch_add(1, Ordering::Relaxed) == 0 {
+            states.push(Err(Status::unavailable("this coordinator is going")));
+        } else {
+            let end = if request.get_ref().name == "t1" { TaskState::Succeeded } else { TaskState::Failed };
+            states.push(Ok(task(end, "start")));
+        }
+        Ok(Response::new(stream::iter(states).boxed()))
+    }
+
+    async fn cancel_task(&self, request: Request<CancelTaskRequest>) -> Result<Response<Task>, Status> {
+        Err(Status::permission_denied(format!("{} may not", who(&request))))
+    }
+}
