@@ -59,7 +59,7 @@ async fn attach(
         permit.map_err(|_| Failure::unavailable("streams-open", "this gateway has too many streams"))?;
 
     let (input, inputs) = mpsc::channel(INPUT_QUEUE);
-    input.try_send(ConsoleInput { vm: name, data: Vec::new().into() }).expect("a fresh queue has room");
+    input.try_send(ConsoleInput { vm: name, data: Vec::new() }).expect("a fresh queue has room");
     let mut call = tonic::Request::new(ReceiverStream::new(inputs));
     let bearer = MetadataValue::try_from(rest::bearer(&token)?.as_bytes())
         .map_err(|_| Failure::unauthenticated("the token is not visible ASCII"))?;
@@ -131,7 +131,7 @@ impl Session {
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                     };
-                    let input = ConsoleInput { vm: String::new(), data: data.into() };
+                    let input = ConsoleInput { vm: String::new(), data };
                     // A full queue is a guest that doesn't read: the browser waits, and so does what the guest prints.
                     if self.input.send(input).await.is_err() {
                         return Some((close_code::ERROR, "the console takes no more input".into()));

@@ -116,7 +116,7 @@ impl Coordinators {
                     refused.get_or_insert_with(|| Err(unreachable(&error)));
                 }
             }
-            if !order.is_empty() && order.len() % self.channels.len() == 0 {
+            if !order.is_empty() && order.len().is_multiple_of(self.channels.len()) {
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
         }

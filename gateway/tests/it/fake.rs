@@ -106,8 +106,7 @@ fn console(body: Body) -> Response<tonic::body::Body> {
         let mut chunk = chunk.ok()?;
         chunk.advance(5);
         let input: ConsoleInput = prost_decode(chunk);
-        let data =
-            if input.vm.is_empty() { input.data } else { format!("[{}]", input.vm).into_bytes().into() };
+        let data = if input.vm.is_empty() { input.data } else { format!("[{}]", input.vm).into_bytes() };
         Some(Ok::<_, StdError>(Frame::data(message(&ConsoleOutput { data }))))
     });
     response(tonic::body::Body::new(StreamBody::new(echoed)))

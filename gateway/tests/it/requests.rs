@@ -19,7 +19,8 @@ async fn every_route_of_the_document_answers() {
             }
             let target = path.replace(['{', '}'], "");
             let body = if method == "post" || method == "patch" { "{}" } else { "" };
-            let answer = ask(gateway, &method.to_uppercase(), &target, "Accept: text/event-stream\r\n", body).await;
+            let answer =
+                ask(gateway, &method.to_uppercase(), &target, "Accept: text/event-stream\r\n", body).await;
             // A watch of the fake ends in a refusal after it has begun.
             assert_eq!(answer.status, 200, "{method} {path}: {}", answer.body);
             asked += 1;
