@@ -9,6 +9,7 @@
 //! the connection or restarting the daemon never touches a guest.
 
 pub mod fake;
+pub mod libvirt;
 pub mod xml;
 
 use std::path::PathBuf;

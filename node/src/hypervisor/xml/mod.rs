@@ -6,6 +6,8 @@
 
 mod live;
 mod raw;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod typed;
 
@@ -13,7 +15,7 @@ use pvc_model::Name;
 
 use super::{GuestSpec, Stamp, VirtType};
 
-pub use live::{has_file_disk, read_stamp};
+pub use live::{has_file_disk, read_stamp, with_domain_type, with_stamp};
 
 /// Namespace of PVC's element in a domain's metadata.
 pub const METADATA_NAMESPACE: &str = "urn:parallelvirtualcluster:vm:1";

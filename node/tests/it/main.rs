@@ -1,0 +1,3 @@
+//! The node's adapters, through their public faces.
+
+mod libvirt;
