@@ -77,10 +77,11 @@ pub(super) fn query(domain: &Domain) -> Result<Job, Error> {
     if asked < 0 {
         let error = Error::last_error();
         return match error.code() {
-            // Of a guest that is being received, libvirt says only that it is the source that knows;
-            // of one that has ended, the same in other words.
-            ErrorNumber::OperationInvalid if domain.is_active()? => Ok(Job::Incoming),
-            ErrorNumber::OperationInvalid | ErrorNumber::NoSupport => Ok(Job::None),
+            // How libvirt says of a guest that is being received that only the source knows.
+            ErrorNumber::OperationUnsupported if domain.is_active()? => Ok(Job::Incoming),
+            ErrorNumber::OperationUnsupported | ErrorNumber::OperationInvalid | ErrorNumber::NoSupport => {
+                Ok(Job::None)
+            }
             _ => Err(error),
         };
     }

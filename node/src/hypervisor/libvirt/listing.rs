@@ -89,8 +89,11 @@ pub(super) fn jobs(connection: &Arc<Connection>, uids: &[Uid]) -> Result<Vec<(Ui
         let job = match job {
             Ok(job) => job,
             Err(e) if e.code() == ErrorNumber::NoDomain => continue,
-            // libvirt is busy with that one guest; the others must not wait.
-            Err(e) if e.code() == ErrorNumber::OperationTimeout => continue,
+            // Whatever is the matter with that one guest, the others must not wait.
+            Err(error) if connection.is_usable() => {
+                tracing::debug!(%uid, %error, "a guest's job is not known");
+                continue;
+            }
             Err(e) => return Err(e.into()),
         };
         connection.asked.lock().insert(*uid, matches!(job, Job::Outgoing(_)));

@@ -165,8 +165,8 @@ impl Hypervisor for Libvirt {
                     Some(Job::Incoming) => (s.maybe_moving, false),
                     Some(Job::Outgoing(_)) => (false, true),
                     Some(Job::None) => (false, false),
-                    // Not told: what is known otherwise.
-                    None => (false, leaving),
+                    // Not told. One that may still be on its way must not be taken for arrived.
+                    None => (s.maybe_moving && !leaving && !starting.contains(&s.uid), leaving),
                 };
                 let pressed = s.state == GuestState::Running && self.notices.was_pressed(s.uid);
                 let state = if pressed { GuestState::ShuttingDown } else { s.state };
