@@ -4,3 +4,5 @@
 //! nothing in here knows what a VM may do.
 
 pub mod core;
+pub mod services;
+pub mod status;

@@ -1,0 +1,123 @@
+//! `NodeService`.
+
+use pvc_model::{Command, Node, World};
+use pvc_proto::convert::{At, node_role, reachability};
+use pvc_proto::v1;
+use pvc_proto::v1::node_service_server::NodeService;
+use tonic::{Request, Response, Status};
+
+use super::caller::Caller;
+use super::listing::{Page, name_filter};
+use super::shared::{Shared, name, refuse, reply_name};
+use super::watching::{Answers, Watch};
+use pvc_model::change::Collection;
+
+/// Serves nodes.
+pub struct Nodes(pub Shared);
+
+#[tonic::async_trait]
+impl NodeService for Nodes {
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        let request = request.into_inner();
+        let page = Page::parse(request.page_size, &request.page_token)?;
+        let filter = name_filter(&request.name_filter)?;
+        let at = At::new("request");
+        let role = (request.role != 0).then(|| node_role(&at.field("role"), request.role));
+        let role = role.transpose().map_err(refuse)?;
+        let heard = reachability(&at.field("reachability"), request.reachability).map_err(refuse)?;
+        let after = page.after_name()?;
+        let world = self.0.page_world(request.consistency, page.revision).await?;
+        let matching = world.nodes.values().filter(|node| {
+            after.as_ref().is_none_or(|after| node.meta.name > *after)
+                && filter.as_ref().is_none_or(|filter| filter.is_match(node.meta.name.as_str()))
+                && role.is_none_or(|role| node.spec.role == role)
+                && heard.is_none_or(|heard| node.status.reachability == heard)
+        });
+        let (found, next_page_token) = page.cut(matching, world.revision, |n| n.meta.name.to_string());
+        let nodes = found.into_iter().map(|node| self.0.show_node(&world, node)).collect();
+        Ok(Response::new(v1::ListNodesResponse { nodes, next_page_token, revision: world.revision }))
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::Node>, Status> {
+        let request = request.into_inner();
+        let node = name("node", "name", &request.name)?;
+        let world = self.0.world(request.consistency).await?;
+        let node = world.node(&node).map_err(refuse)?;
+        Ok(Response::new(self.0.show_node(&world, node)))
+    }
+
+    async fn update_node(
+        &self,
+        request: Request<v1::UpdateNodeRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::UpdateNode {
+            name: name("node", "name", &request.name)?,
+            schedulable: request.schedulable,
+            expected_revision: request.expected_revision,
+        };
+        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        let node = committed.world.node(reply_name(&committed, Collection::Nodes)?).map_err(refuse)?;
+        Ok(Response::new(self.0.show_node(&committed.world, node)))
+    }
+
+    async fn delete_node(
+        &self,
+        request: Request<v1::DeleteNodeRequest>,
+    ) -> Result<Response<v1::DeleteNodeResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::DeleteNode {
+            name: name("node", "name", &request.name)?,
+            expected_revision: request.expected_revision,
+        };
+        self.0.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(v1::DeleteNodeResponse {}))
+    }
+
+    type WatchNodesStream = Answers<v1::NodeChange>;
+
+    async fn watch_nodes(
+        &self,
+        request: Request<v1::WatchNodesRequest>,
+    ) -> Result<Response<Self::WatchNodesStream>, Status> {
+        let request = request.into_inner();
+        let filter = name_filter(&request.name_filter)?;
+        let watch = Watch {
+            matches: Box::new(move |node: &Node| {
+                filter.as_ref().is_none_or(|filter| filter.is_match(node.meta.name.as_str()))
+            }),
+            message,
+            touched: |_, _| Vec::new(),
+        };
+        Ok(Response::new(watch.run(&self.0, request.start_revision)))
+    }
+
+    type TailNodeLogStream = tonic::Streaming<v1::LogChunk>;
+
+    async fn tail_node_log(
+        &self,
+        request: Request<v1::TailNodeLogRequest>,
+    ) -> Result<Response<Self::TailNodeLogStream>, Status> {
+        let request = request.into_inner();
+        let node = name("node", "name", &request.name)?;
+        let address = Shared::node_address(&self.0.core.world(), &node)?;
+        let mut host = self.0.hosts.host(&node, &address).await?;
+        host.tail_node_log(request).await
+    }
+}
+
+fn message(
+    shared: &Shared,
+    world: &World,
+    kind: v1::ChangeKind,
+    node: Option<&Node>,
+    revision: u64,
+) -> v1::NodeChange {
+    let node = node.map(|node| shared.show_node(world, node));
+    v1::NodeChange { kind: kind.into(), node, revision }
+}

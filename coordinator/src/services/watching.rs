@@ -1,0 +1,163 @@
+//! Watches: a list and then changes, or changes from a revision on, in one stream.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use imbl::OrdMap;
+use pvc_model::{Name, Node, Object, Vm, Volume, World};
+use pvc_proto::v1::ChangeKind;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::shared::Shared;
+use crate::core::{Change, Changed};
+use crate::status;
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Answers that may wait for a slow client, before its watch falls behind and is cut.
+const WAITING_ANSWERS_MAX: usize = 64;
+
+/// Runs `produce` beside the call, until it ends, the client goes, or the server drains.
+pub fn answers<T, P, F>(shared: &Shared, produce: P) -> Answers<T>
+where
+    T: Send + 'static,
+    P: FnOnce(Sink<T>) -> F,
+    F: Future<Output = Result<(), Status>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(WAITING_ANSWERS_MAX);
+    let closing = shared.closing.clone();
+    let produced = produce(Sink { sender: sender.clone() });
+    tokio::spawn(async move {
+        let result = tokio::select! {
+            biased;
+            () = closing.cancelled() => Err(status::stopping()),
+            () = sender.closed() => return,
+            result = produced => result,
+        };
+        if let Err(status) = result {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    Box::pin(ReceiverStream::new(receiver))
+}
+
+/// Where a stream's answers go. Waits for a client that is slow.
+pub struct Sink<T> {
+    sender: mpsc::Sender<Result<T, Status>>,
+}
+
+impl<T> Sink<T> {
+    pub async fn send(&self, answer: T) -> Result<(), Status> {
+        self.sender.send(Ok(answer)).await.map_err(|_| Status::cancelled("the client has gone"))
+    }
+}
+
+/// Objects that can be watched.
+pub trait Watched: Sized + Send + Sync + 'static {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>>;
+    fn of(object: &Object) -> Option<&Self>;
+}
+
+impl Watched for Vm {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.vms
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Vm(vm) = object { Some(vm) } else { None }
+    }
+}
+
+impl Watched for Node {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.nodes
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Node(node) = object { Some(node) } else { None }
+    }
+}
+
+impl Watched for Volume {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.volumes
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Volume(volume) = object { Some(volume) } else { None }
+    }
+}
+
+/// One watch: what it lets through and how an object becomes a message.
+pub struct Watch<O, T> {
+    pub matches: Box<dyn Fn(&O) -> bool + Send + Sync>,
+    /// None: a bookmark.
+    pub message: fn(&Shared, &World, ChangeKind, Option<&O>, u64) -> T,
+    /// Objects whose message depends on something else that has changed.
+    pub touched: fn(&World, &[Change]) -> Vec<Arc<O>>,
+}
+
+impl<O: Watched, T: Send + 'static> Watch<O, T> {
+    /// From a list (`start` is 0), or from the changes after `start`.
+    pub fn run(self, shared: &Shared, start: u64) -> Answers<T> {
+        let own = shared.clone();
+        answers(shared, move |sink| async move { self.produce(own, start, sink).await })
+    }
+
+    async fn produce(self, shared: Shared, start: u64, sink: Sink<T>) -> Result<(), Status> {
+        let listed = match start {
+            0 => {
+                let world = shared.core.linearizable_world().await.map_err(|error| status::read(&error))?;
+                Some(world)
+            }
+            _ => None,
+        };
+        let from = listed.as_ref().map_or(start, |world| world.revision);
+        let mut watch = shared.core.watch(from).map_err(status::watch)?;
+        if let Some(world) = listed {
+            for object in O::all(&world).values().filter(|object| (self.matches)(object)) {
+                let message = (self.message)(&shared, &world, ChangeKind::Created, Some(object), from);
+                sink.send(message).await?;
+            }
+            sink.send((self.message)(&shared, &world, ChangeKind::Bookmark, None, from)).await?;
+        }
+        loop {
+            match watch.next().await.map_err(status::watch)? {
+                Changed::Bookmark { revision } => {
+                    let world = shared.core.world();
+                    sink.send((self.message)(&shared, &world, ChangeKind::Bookmark, None, revision)).await?;
+                }
+                Changed::Objects { revision, changes, world } => {
+                    for change in &changes {
+                        if let Some((kind, object)) = self.kind(change) {
+                            sink.send((self.message)(&shared, &world, kind, Some(object), revision)).await?;
+                        }
+                    }
+                    let touched = (self.touched)(&world, &changes);
+                    for object in touched.iter().filter(|object| (self.matches)(object)) {
+                        let message =
+                            (self.message)(&shared, &world, ChangeKind::Updated, Some(object), revision);
+                        sink.send(message).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a change is to this watch: an object that comes to match is created, one that ceases to is
+    /// deleted, whatever became of it in itself. Follows from the change alone, so that a watch that was
+    /// resumed says the same.
+    fn kind<'a>(&self, change: &'a Change) -> Option<(ChangeKind, &'a O)> {
+        let old = change.old.as_ref().and_then(O::of).filter(|object| (self.matches)(object));
+        let new = change.new.as_ref().and_then(O::of);
+        match (old, new) {
+            (Some(_), Some(new)) if (self.matches)(new) => Some((ChangeKind::Updated, new)),
+            (None, Some(new)) if (self.matches)(new) => Some((ChangeKind::Created, new)),
+            (Some(old), None) => Some((ChangeKind::Deleted, old)),
+            // It shows what it has become.
+            (Some(_), Some(new)) => Some((ChangeKind::Deleted, new)),
+            (None, _) => None,
+        }
+    }
+}
