@@ -7,6 +7,7 @@
 //!
 //! A driver never touches anything in its pool that it has not made.
 
+pub mod directory;
 pub mod fake;
 
 use std::path::PathBuf;
