@@ -27,6 +27,7 @@ fn main() -> anyhow::Result<()> {
 
 /// The repo's top: this crate lies directly below it.
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(Path::to_path_buf).unwrap_or_default()
+    // Cargo tells it anew with every run: a program built in another clone checks this one all the same.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&here).parent().map(Path::to_path_buf).unwrap_or_default()
 }
