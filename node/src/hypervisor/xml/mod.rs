@@ -28,7 +28,7 @@ pub enum RenderError {
     RawXml(#[from] pvc_proto::domain_xml::RawXmlError),
     #[error(
         "its own XML names volume {volume:?} in a <disk type='volume'>, which is not among the VM's disks; \
-         add it with `pvc vm volume add`"
+         add it to the spec's disks with `pvc vm modify`"
     )]
     UnknownVolume { volume: String },
     #[error("disk {volume} is found nowhere: the VM has {want} disks, {have} of them are attached")]
