@@ -3,7 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use pvc_model::command::{Command, decide};
 use pvc_model::node::{NodeFacts, NodeRole, Reachability};
-use pvc_model::vm::{Machine, MigrationMethod, VmSpec};
+use pvc_model::vm::VmSpec;
 use pvc_model::{Context, Name, Timestamp, World};
 
 fn name(text: &str) -> Name {
@@ -11,24 +11,7 @@ fn name(text: &str) -> Name {
 }
 
 fn spec() -> VmSpec {
-    VmSpec {
-        vcpus: 1,
-        memory_mib: 512,
-        disks: vec![],
-        nics: vec![],
-        tags: Default::default(),
-        notes: Default::default(),
-        boot: None,
-        migration_method: MigrationMethod::Live,
-        migration_max_downtime_ms: 300,
-        node_limit: Default::default(),
-        home: None,
-        max_restarts: 5,
-        raw_xml: String::new(),
-        cpu_model: String::new(),
-        machine: Machine::Pc,
-        shutdown_grace_seconds: 180,
-    }
+    VmSpec::new(1, 512)
 }
 
 fn context(number: u64) -> Context {

@@ -17,24 +17,7 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn spec() -> VmSpec {
-    VmSpec {
-        vcpus: 1,
-        memory_mib: 128,
-        disks: Vec::new(),
-        nics: Vec::new(),
-        tags: Default::default(),
-        notes: Default::default(),
-        boot: None,
-        migration_method: MigrationMethod::Live,
-        migration_max_downtime_ms: 300,
-        node_limit: Default::default(),
-        home: None,
-        max_restarts: 5,
-        raw_xml: String::new(),
-        cpu_model: String::new(),
-        machine: Machine::Pc,
-        shutdown_grace_seconds: 180,
-    }
+    VmSpec::new(1, 128)
 }
 
 pub fn disk(volume: &str, create_bytes: u64) -> Disk {

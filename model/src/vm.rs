@@ -100,6 +100,30 @@ pub struct VmSpec {
     pub shutdown_grace_seconds: u32,
 }
 
+impl VmSpec {
+    /// A guest with no disks and no NICs, and the defaults of everything else.
+    pub fn new(vcpus: u32, memory_mib: u64) -> Self {
+        VmSpec {
+            vcpus,
+            memory_mib,
+            disks: Vec::new(),
+            nics: Vec::new(),
+            tags: BTreeSet::new(),
+            notes: BTreeMap::new(),
+            boot: None,
+            migration_method: MigrationMethod::Live,
+            migration_max_downtime_ms: 300,
+            node_limit: BTreeSet::new(),
+            home: None,
+            max_restarts: 5,
+            raw_xml: String::new(),
+            cpu_model: String::new(),
+            machine: Machine::Pc,
+            shutdown_grace_seconds: 180,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     Pc,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use pvc_model::command::Command;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::task::{Task, TaskState};
-use pvc_model::vm::{Machine, MigrationMethod, VmSpec};
+use pvc_model::vm::VmSpec;
 use pvc_model::{Name, Rejection, Vm};
 use tokio::task::JoinHandle;
 
@@ -31,24 +31,7 @@ pub fn name(text: &str) -> Name {
 }
 
 pub fn spec() -> VmSpec {
-    VmSpec {
-        vcpus: 1,
-        memory_mib: 128,
-        disks: Vec::new(),
-        nics: Vec::new(),
-        tags: Default::default(),
-        notes: Default::default(),
-        boot: None,
-        migration_method: MigrationMethod::Live,
-        migration_max_downtime_ms: 300,
-        node_limit: Default::default(),
-        home: None,
-        max_restarts: 2,
-        raw_xml: String::new(),
-        cpu_model: String::new(),
-        machine: Machine::Pc,
-        shutdown_grace_seconds: 30,
-    }
+    VmSpec { max_restarts: 2, shutdown_grace_seconds: 30, ..VmSpec::new(1, 128) }
 }
 
 struct NoLoad;
