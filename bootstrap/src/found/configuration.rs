@@ -1,7 +1,5 @@
 //! What the daemon and libvirt read at their start.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use async_trait::async_trait;
 use pvc_identity::Credentials;
@@ -21,7 +19,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         cluster_id: setup.cluster_id()?.to_owned(),
         role: setup.role,
         member_id: setup.member_id,
-        data_dir: PathBuf::from("/var/lib/pvc"),
+        data_dir: own.data.clone(),
         ca_dir: match setup.role {
             Role::Coordinator => Some(own.authority()),
             Role::Hypervisor => None,
