@@ -3,6 +3,7 @@
 //! Everything here can be interrupted and run again. Nothing here is needed once a cluster runs.
 
 pub mod daemon_config;
+pub mod demo;
 pub mod durable_file;
 pub mod found;
 pub mod guest;

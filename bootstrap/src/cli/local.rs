@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use pvc_bootstrap::demo;
 use pvc_bootstrap::local::bring_up::UpOptions;
 use pvc_bootstrap::local::cut::Cut;
 use pvc_bootstrap::local::plan::{ClusterName, HostName, Net};
@@ -50,6 +51,14 @@ enum LocalCommand {
         /// Hosts with libvirt only
         #[arg(long, conflicts_with = "pvcd")]
         no_pvcd: bool,
+    },
+    /// Bring a cluster up, run a VM, move it live, kill the leader; tells what it does and how long it takes
+    Demo {
+        #[command(flatten)]
+        shape: Shape,
+        /// Where the little guest was built before, or is to be built [default: with the cluster]
+        #[arg(long, value_name = "DIR")]
+        guest: Option<PathBuf>,
     },
     /// Clear the cluster away, whatever state it is in; nothing is left behind
     Down,
@@ -143,6 +152,9 @@ impl LocalArgs {
         match self.command {
             LocalCommand::Up { shape, no_pvcd } => {
                 up::up(&dir, &shape.options(no_pvcd)?, &mut tell).await.map(drop)
+            }
+            LocalCommand::Demo { shape, guest } => {
+                demo::run(&dir, &shape.options(false)?, guest.as_deref()).await
             }
             LocalCommand::Down => down(&dir).await,
             LocalCommand::Status { output } => {
