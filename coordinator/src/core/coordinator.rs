@@ -18,6 +18,7 @@ use super::error::{ReadError, SubmitError, WatchStop};
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
+use super::round::check_size;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
 
@@ -133,7 +134,9 @@ impl Coordinator {
 
     /// Decides on the world as it is, and changes nothing: what `submit` would do now.
     pub fn check(&self, world: &World, command: &Command, actor: &str) -> Result<Changes, Rejection> {
-        decide(world, command, &mut self.context(actor))
+        let changes = decide(world, command, &mut self.context(actor))?;
+        check_size(&changes)?;
+        Ok(changes)
     }
 
     pub(super) fn context(&self, actor: &str) -> Context {

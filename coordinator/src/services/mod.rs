@@ -8,6 +8,8 @@ mod listing;
 mod node;
 mod shared;
 mod task;
+mod vm;
+mod vm_host;
 mod volume;
 mod watching;
 
@@ -15,4 +17,5 @@ pub use caller::Caller;
 pub use node::Nodes;
 pub use shared::Shared;
 pub use task::Tasks;
+pub use vm::Vms;
 pub use volume::Volumes;
