@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -24,7 +24,7 @@ use crate::identity::{Identity, IdentityError, check_cluster_id};
 use crate::key::{KeyError, KeyPair};
 use crate::pin::CaPin;
 use crate::secret::Secret;
-use crate::token::random;
+use crate::token::{hex, random};
 
 /// How long a leaf certificate is good for when nothing else is asked.
 pub const LEAF_LIFETIME_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
@@ -188,16 +188,17 @@ impl Ca {
             .map_err(unwritable(cert_path))
     }
 
+    /// SHA-256 of the public key that a signing request proves to hold, 64 hex digits.
+    pub fn request_key_hash(csr_pem: &str) -> Result<String, CaError> {
+        let request = read_request(csr_pem)?;
+        let digest = ring::digest::digest(&ring::digest::SHA256, request.public_key.der_bytes());
+        Ok(hex(digest.as_ref()))
+    }
+
     /// Signs the key in `csr_pem` for whom `leaf` says, good from five minutes before `now`. Returns PEM: the leaf, then
     /// the root (a joining host looks for its pin in what the server sends).
     pub fn sign(&self, csr_pem: &str, leaf: &LeafSpec, now: Timestamp) -> Result<String, CaError> {
-        if csr_pem.len() > CSR_BYTES_MAX {
-            return Err(CaError::RequestTooLong(csr_pem.len()));
-        }
-        let mut request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(CaError::BadRequest)?;
-        if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
-            return Err(CaError::RequestKeyKind);
-        }
+        let mut request = read_request(csr_pem)?;
         request.params = self.leaf_params(leaf, now)?;
         let cert = request.signed_by(&self.issuer).map_err(CaError::Sign)?;
         Ok(format!("{}{}", cert.pem(), self.cert_pem))
@@ -269,6 +270,17 @@ impl fmt::Debug for Ca {
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
     }
+}
+
+fn read_request(csr_pem: &str) -> Result<CertificateSigningRequestParams, CaError> {
+    if csr_pem.len() > CSR_BYTES_MAX {
+        return Err(CaError::RequestTooLong(csr_pem.len()));
+    }
+    let request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(CaError::BadRequest)?;
+    if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
+        return Err(CaError::RequestKeyKind);
+    }
+    Ok(request)
 }
 
 fn common_name(name: &str) -> DistinguishedName {
