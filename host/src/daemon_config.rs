@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Where `pvcd` looks for its configuration.
 pub const PATH: &str = "/etc/pvc/pvcd.toml";
+/// The one-time permission to found the cluster: written by `pvc-bootstrap init`, holds the cluster's id,
+/// removed by `pvcd` when the cluster stands.
+pub const FOUND_MARK: &str = "/etc/pvc/found-once";
 /// Port on which every `pvcd` listens.
 pub const PORT: u16 = 7741;
 
