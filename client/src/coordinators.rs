@@ -25,6 +25,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
 use crate::dial::{KeepAlive, Trust, channel_with};
+use crate::error::with_sources;
 use crate::streaming_body::Unread;
 use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
 
@@ -96,6 +97,14 @@ impl Coordinators {
                 (address.clone(), kept.and_then(|(_, channel)| channel.take()))
             })
             .collect();
+    }
+
+    /// Later calls open connections anew, such as when our certificate has changed: coordinators go by the one that a
+    /// connection began with. Streams that are open stay.
+    pub fn reconnect(&self) {
+        for (_, channel) in &mut self.0.known.lock().coordinators {
+            *channel = None;
+        }
     }
 
     /// The leader's address as it was last told.
@@ -304,14 +313,4 @@ fn broken(error: &tonic::transport::Error) -> Trouble {
         cause = inner.source();
     }
     Trouble::Broken(text)
-}
-
-fn with_sources(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
