@@ -22,7 +22,7 @@ pub struct Connections {
     pub connections: BTreeMap<String, Connection>,
     /// The file for all users, where this user may not read it.
     #[serde(skip)]
-    closed: Option<PathBuf>,
+    pub closed: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -30,6 +30,8 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         listen: setup.listen(),
         coordinators: setup.coordinators.clone(),
         hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
+        console_dir: PathBuf::from("/var/log/pvc/guests"),
+        pki_dir: PathBuf::from(libvirt_pki::PKI_DIR),
         storage: setup.storage.clone(),
     };
     toml::to_string(&config).context("the configuration has only texts and tables")

@@ -19,8 +19,8 @@ use crate::storage::directory::DirectoryStorage;
 pub fn read(path: &Path) -> anyhow::Result<DaemonConfig> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("could not read {}; `pvc-bootstrap` writes it", path.display()))?;
-    let config: DaemonConfig =
-        toml::from_str(&text).with_context(|| format!("{} is not a configuration of pvcd", path.display()))?;
+    let config: DaemonConfig = toml::from_str(&text)
+        .with_context(|| format!("{} is not a configuration of pvcd", path.display()))?;
     let says = |what: &str| format!("{}: {what}", path.display());
     config.node.parse::<Name>().with_context(|| says("node"))?;
     match (config.role, config.member_id, &config.ca_dir) {

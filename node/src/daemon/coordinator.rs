@@ -99,6 +99,10 @@ impl CoordinatorPart {
         &self.shared.core
     }
 
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
     /// All that this daemon serves, behind the coordinator's door.
     pub fn router(&self, host: HostCalls, gauges: Gauges) -> Router {
         let routes = pvc_coordinator::server::routes(serve::common(host), &self.shared, self.ca_dir.clone());
@@ -178,7 +182,7 @@ impl CoordinatorPart {
 
 /// The mark that allows to found, if it is there and of this cluster.
 fn found_mark(config: &DaemonConfig) -> anyhow::Result<Option<PathBuf>> {
-    let path = PathBuf::from(FOUND_MARK);
+    let path = config.identity_dir.join(FOUND_MARK);
     match pvc_host::durable_file::read_text_if_there(&path)? {
         None => Ok(None),
         Some(_) if config.member_id != FOUNDER => {
@@ -201,7 +205,8 @@ async fn ask_to_vote(node: String, member_id: u64, cluster: Coordinators) {
             Err(status) => status,
         };
         // Nothing that time would change.
-        let refused = matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied | Code::NotFound);
+        let refused =
+            matches!(status.code(), Code::FailedPrecondition | Code::PermissionDenied | Code::NotFound);
         if refused {
             tracing::error!(reason = status.message(), "this coordinator does not become a voter");
             return;

@@ -55,7 +55,12 @@ impl HostDoor {
     fn admit(&self, peer: Option<&PeerIdentity>) -> Result<(), Status> {
         let Some(peer) = peer else {
             let help = "ask a coordinator; it asks this host";
-            return Err(status::unauthenticated("certificate-needed", "host", "the caller showed no certificate", help));
+            return Err(status::unauthenticated(
+                "certificate-needed",
+                "host",
+                "the caller showed no certificate",
+                help,
+            ));
         };
         let shown = peer.identity.to_string();
         let help = "ask a coordinator; it asks this host";
@@ -64,9 +69,12 @@ impl HostDoor {
                 Err(status::denied("same-cluster", &shown, "its certificate is of another cluster", ""))
             }
             Identity::Node(name) if self.known.has(name) => Ok(()),
-            Identity::Node(_) | Identity::Admin(_) | Identity::Service(_) => {
-                Err(status::denied("coordinator-needed", &shown, "only coordinators may call a hypervisor", help))
-            }
+            Identity::Node(_) | Identity::Admin(_) | Identity::Service(_) => Err(status::denied(
+                "coordinator-needed",
+                &shown,
+                "only coordinators may call a hypervisor",
+                help,
+            )),
         }
     }
 }

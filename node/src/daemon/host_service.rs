@@ -112,8 +112,9 @@ impl HostCalls {
             let volume = volumes.iter().find(|volume| volume.meta.name == disk.volume);
             let volume = volume.ok_or_else(|| missing(format!("volume {} does not exist", disk.volume)))?;
             let pool = self.0.pools.get(&volume.spec.pool);
-            let pool =
-                pool.ok_or_else(|| missing(format!("node {} has no pool {}", self.0.settings.node, volume.spec.pool)))?;
+            let pool = pool.ok_or_else(|| {
+                missing(format!("node {} has no pool {}", self.0.settings.node, volume.spec.pool))
+            })?;
             let source = pool.attach(volume.meta.uid).await.map_err(|error| missing(error.to_string()))?;
             disks.push(ResolvedDisk {
                 volume: disk.volume.clone(),

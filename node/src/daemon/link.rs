@@ -134,7 +134,8 @@ fn failure(status: &Status) -> LinkError {
         _ => return LinkError::Unavailable(status.message().to_owned()),
     };
     let details = status.get_error_details();
-    let Some(info) = details.error_info().filter(|info| info.domain == pvc_coordinator::status::DOMAIN) else {
+    let Some(info) = details.error_info().filter(|info| info.domain == pvc_coordinator::status::DOMAIN)
+    else {
         return LinkError::Unavailable(status.message().to_owned());
     };
     let text = |key: &str| info.metadata.get(key).cloned().unwrap_or_default();

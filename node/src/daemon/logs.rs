@@ -111,16 +111,12 @@ impl Drop for Event<'_> {
 pub fn start() -> LogTail {
     let tail = LogTail::new();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LEVELS_DEFAULT));
-    let text = || tracing_subscriber::fmt::layer().with_ansi(false).with_target(false);
+    let kept = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(tail.clone());
     // systemd sets it where it has connected our stderr with the journal.
     let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
-    let stderr = journal.is_none().then(|| text().with_writer(io::stderr));
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(text().with_writer(tail.clone()))
-        .with(journal)
-        .with(stderr)
-        .init();
+    let shown = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(io::stderr);
+    let stderr = journal.is_none().then_some(shown);
+    tracing_subscriber::registry().with(filter).with(kept).with(journal).with(stderr).init();
     tail
 }
 

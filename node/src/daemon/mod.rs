@@ -36,8 +36,6 @@ use host_service::{AgentView, HostCalls};
 use link::ClusterLink;
 use logs::LogTail;
 
-/// Serial logs of guests.
-const CONSOLE_DIR: &str = "/var/log/pvc/guests";
 /// An agent that has no business here any more is asked again after this long: an administrator may have
 /// put it right.
 const AGENT_AGAIN: Duration = Duration::from_secs(30);
@@ -52,6 +50,8 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
 
     let hypervisor: Arc<dyn Hypervisor> = Arc::new(Libvirt::new(LibvirtConfig {
         uri: config.hypervisor.uri.clone(),
+        // libvirt's built-in driver for tests runs no other type.
+        domain_type: config.hypervisor.uri.starts_with("test:").then(|| "test".to_owned()),
         ..LibvirtConfig::default()
     }));
     let pools = config::pools(&config)?;
@@ -80,7 +80,12 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     if let Some(part) = &part {
         part.begin(&config, &cluster, &stop).await?;
     }
-    let renewing = tokio::spawn(renewal::run(config.clone(), tls.clone(), cluster.clone()));
+    let renewing = tokio::spawn(renewal::run(
+        config.clone(),
+        tls.clone(),
+        cluster.clone(),
+        part.as_ref().map(|part| part.peers().clone()),
+    ));
     let agent = tokio::spawn(act(
         move || Parts {
             me: settings.node.clone(),
@@ -128,12 +133,14 @@ struct HostSettings {
 }
 
 fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
-    std::fs::create_dir_all(CONSOLE_DIR).with_context(|| format!("could not make {CONSOLE_DIR}"))?;
+    let console_dir = config.console_dir.clone();
+    std::fs::create_dir_all(&console_dir)
+        .with_context(|| format!("could not make {}", console_dir.display()))?;
     Ok(HostSettings {
         node: config.node.parse().context("node: is no name")?,
         agent: Settings {
             virt_type: config::virt_type(config),
-            console_dir: CONSOLE_DIR.into(),
+            console_dir,
             migration_address: config.listen.ip().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: system::kernel(),

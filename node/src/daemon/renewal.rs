@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_client::{Coordinators, renew_forever};
+use pvc_coordinator::peers::Peers;
 use pvc_host::daemon_config::DaemonConfig;
 use pvc_host::libvirt_pki;
 use pvc_identity::{Credentials, TlsStore};
@@ -14,20 +15,28 @@ use pvc_process::Cmd;
 const RELOAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs until it is dropped.
-pub async fn run(config: DaemonConfig, tls: Arc<TlsStore>, cluster: Coordinators) -> Infallible {
+pub async fn run(
+    config: DaemonConfig,
+    tls: Arc<TlsStore>,
+    cluster: Coordinators,
+    peers: Option<Peers>,
+) -> Infallible {
     // A daemon that died between the renewal and the copying left old copies behind.
-    share(&tls.credentials()).await;
-    let renewed = tls.clone();
+    share(&config.pki_dir, &tls.credentials()).await;
+    let (renewed, pki) = (tls.clone(), config.pki_dir.clone());
     renew_forever(config.identity_dir, tls, cluster, move || {
-        let credentials = renewed.credentials();
-        tokio::spawn(async move { share(&credentials).await });
+        if let Some(peers) = &peers {
+            peers.reconnect();
+        }
+        let (pki, credentials) = (pki.clone(), renewed.credentials());
+        tokio::spawn(async move { share(&pki, &credentials).await });
     })
     .await
 }
 
 /// Gives libvirt and qemu the certificate. Guests and connections that are there do not notice.
-async fn share(credentials: &Credentials) {
-    match libvirt_pki::lay_out(Path::new(libvirt_pki::PKI_DIR), credentials) {
+async fn share(pki: &Path, credentials: &Credentials) {
+    match libvirt_pki::lay_out(pki, credentials) {
         Ok(written) if written.is_empty() => return,
         Ok(_) => {}
         Err(error) => {

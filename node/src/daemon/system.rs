@@ -39,7 +39,8 @@ pub fn resident_bytes() -> u64 {
 
 /// Resolves when somebody asks the daemon to stop.
 pub async fn asked_to_stop() -> &'static str {
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals can't be received; only SIGKILL stops this daemon");
         return std::future::pending().await;
     };
