@@ -1,5 +1,7 @@
 //! What the daemon and libvirt read at their start.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use async_trait::async_trait;
 use pvc_identity::Credentials;
@@ -24,10 +26,12 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
             Role::Coordinator => Some(own.authority()),
             Role::Hypervisor => None,
         },
-        identity_dir: own.etc,
+        identity_dir: own.etc.clone(),
         listen: setup.listen(),
         coordinators: setup.coordinators.clone(),
         hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
+        console_dir: PathBuf::from("/var/log/pvc/guests"),
+        pki_dir: own.pki.clone(),
         storage: setup.storage.clone(),
     };
     toml::to_string(&config).context("the configuration has only texts and tables")

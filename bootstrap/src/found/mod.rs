@@ -70,7 +70,7 @@ impl Places {
 
     /// The mark by which `pvcd` may found the cluster, once.
     pub fn found_once(&self) -> PathBuf {
-        self.etc.join("found-once")
+        self.etc.join(daemon_config::FOUND_MARK)
     }
 
     /// What the cluster told when this host joined it.

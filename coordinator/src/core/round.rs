@@ -142,6 +142,11 @@ impl Round {
     }
 }
 
+/// Refuses what the store would not take.
+pub(super) fn check_size(changes: &Changes) -> Result<(), Rejection> {
+    puts(changes).map(drop)
+}
+
 fn puts(changes: &Changes) -> Result<Vec<(raft_store::Key, Bytes)>, Rejection> {
     let too_large = |subject: String, detail: String| {
         Rejection::new(RejectionKind::Exhausted, "too-large", subject, detail)

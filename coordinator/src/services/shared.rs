@@ -28,6 +28,8 @@ pub struct Shared {
     /// This coordinator's own node.
     pub node: Name,
     pub cluster_id: String,
+    /// The CA's fingerprint: a join token carries it.
+    pub ca_pin: pvc_identity::CaPin,
     pub hosts: Arc<dyn Hosts>,
     /// Cancelled when the server drains: every stream ends then.
     pub closing: CancellationToken,
