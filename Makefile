@@ -1,13 +1,29 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help deps test check fix guest clean
+.PHONY: help demo demo-down deps test check fix guest clean
 
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# hosts and guests need root; what is compiled is the user's, also under sudo
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+AS_USER := scripts/as-user.sh
 
 help:
-	@echo "make test    install what is missing, then fmt, clippy, the house's walls and all tests"
-	@echo "make check   the same without the tests; never writes"
-	@echo "make fix     format"
-	@echo "make guest   build the little guest into target/guest"
+	@echo "make demo        a cluster of three hosts on this machine, with a VM in it; says what it installs before it does"
+	@echo "make demo-down   clear that cluster away"
+	@echo "make test        install what is missing, then fmt, clippy, the house's walls and all tests"
+	@echo "make check       the same without the tests; never writes"
+	@echo "make fix         format"
+	@echo "make guest       build the little guest into target/guest"
+
+demo:
+	scripts/install-deps.sh build run
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-cli -p pvc-bootstrap -p pvc-gateway
+	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
+	$(AS_ROOT) $(TARGET)/release/pvc-bootstrap local demo --guest $(TARGET)/guest
+
+demo-down:
+	@test -x $(TARGET)/release/pvc-bootstrap || $(AS_USER) $(CARGO) build --release --locked -p pvc-bootstrap
+	$(AS_ROOT) $(TARGET)/release/pvc-bootstrap local down
 
 deps:
 	scripts/install-deps.sh build run test
@@ -24,7 +40,7 @@ fix:
 	$(CARGO) fmt --all
 
 guest: deps
-	$(CARGO) run --release -p pvc-bootstrap -- guest build target/guest
+	$(AS_USER) $(CARGO) run --release --locked -p pvc-bootstrap -- guest build $(TARGET)/guest
 
 clean:
 	$(CARGO) clean
