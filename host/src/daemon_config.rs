@@ -65,6 +65,16 @@ pub enum Role {
     Hypervisor,
 }
 
+impl Role {
+    /// The role's name.
+    pub fn text(self) -> &'static str {
+        match self {
+            Role::Coordinator => "coordinator",
+            Role::Hypervisor => "hypervisor",
+        }
+    }
+}
+
 /// A coordinator's name and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

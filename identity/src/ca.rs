@@ -6,7 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -93,6 +93,10 @@ pub enum CaError {
     Callers(#[source] rustls::server::VerifierBuilderError),
 }
 
+/// DNS name in every node's certificate, for clients that must check one name and may meet any node, such as gRPC's for
+/// Python.
+pub const ANY_NODE: &str = "pvc-coordinator";
+
 /// Whom a leaf certificate is for. All of it is the issuer's word.
 #[derive(Debug, Clone)]
 pub struct LeafSpec {
@@ -108,6 +112,16 @@ impl LeafSpec {
     /// For this identity, with no further names, for [`LEAF_LIFETIME_DEFAULT`].
     pub fn new(identity: Identity) -> Self {
         Self { identity, dns_names: Vec::new(), ip_addresses: Vec::new(), lifetime: LEAF_LIFETIME_DEFAULT }
+    }
+
+    /// For a node that is reached at these addresses. Everywhere a node's certificate is signed, it is signed with this.
+    pub fn node(name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Result<Self, IdentityError> {
+        let own = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        Ok(Self {
+            dns_names: [name, "localhost", ANY_NODE].map(str::to_owned).to_vec(),
+            ip_addresses: addresses.into_iter().chain(own).collect(),
+            ..Self::new(Identity::node(name)?)
+        })
     }
 }
 

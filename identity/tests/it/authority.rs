@@ -39,6 +39,18 @@ fn signs_the_name_it_is_told_for_the_time_it_is_told() {
 }
 
 #[test]
+fn a_nodes_certificate_also_names_what_any_node_is_called() {
+    let spec = LeafSpec::node("hv1", ["10.0.0.1".parse().unwrap()]).unwrap();
+    let chain = ca("c1").sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &spec, now()).unwrap();
+    let leaf = first_cert(&chain);
+    let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value.general_names);
+    for name in ["\"hv1\"", "\"localhost\"", "\"pvc-coordinator\"", "[10, 0, 0, 1]", "[127, 0, 0, 1]"] {
+        assert!(names.contains(name), "{name} is not in {names}");
+    }
+}
+
+#[test]
 fn a_request_cannot_choose_its_own_name() {
     let ca = ca("c1");
     let key = rcgen::KeyPair::generate().unwrap();
