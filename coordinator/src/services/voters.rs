@@ -31,7 +31,8 @@ pub(super) async fn add(shared: &Shared, name: &Name) -> Result<(), Status> {
     admit(shared.core.store(), member).await.map_err(|error| failed(shared, &error))
 }
 
-/// Adds a member unless it is there, and promotes it when it has caught up.
+/// Adds a member unless it is there, and promotes it when it has caught up. One that is there and has lost
+/// its data is refused.
 pub(super) async fn admit(store: &Store, member: Member) -> Result<(), MembersError> {
     let id = member.id;
     let promoted = match store.promote(id).await {
@@ -42,7 +43,13 @@ pub(super) async fn admit(store: &Store, member: Member) -> Result<(), MembersEr
         promoted => promoted,
     };
     match promoted {
-        Err(MembersError::AlreadyVoter { .. }) => Ok(()),
+        Err(MembersError::AlreadyVoter { .. } | MembersError::Lagging { .. }) => {
+            store.confirm(id).await?;
+            promoted.or_else(|error| match error {
+                MembersError::AlreadyVoter { .. } => Ok(()),
+                error => Err(error),
+            })
+        }
         promoted => promoted,
     }
 }
