@@ -21,6 +21,7 @@ check: deps
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) xtask layers
+	$(CARGO) xtask parity
 
 test: check test-python
 	$(CARGO) test --workspace --all-features --locked
