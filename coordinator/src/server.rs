@@ -18,7 +18,7 @@ use raft_store::MAX_CALL_BYTES;
 use tonic::service::Routes;
 
 use crate::raft_transport::ENVELOPE_BYTES_MAX;
-use crate::services::{Agents, Joins, Nodes, Raft, Shared, Tasks, Vms, Volumes};
+use crate::services::{Agents, ClusterInfo, Joins, Nodes, Raft, Shared, Tasks, Tokens, Vms, Volumes};
 
 /// Largest answer: a page of a thousand VMs, each with an XML of its own.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -38,6 +38,6 @@ pub fn routes(routes: Routes, shared: &Shared, ca_dir: PathBuf) -> Routes {
         .add_service(NodeServiceServer::new(Nodes(shared.clone())))
         .add_service(VolumeServiceServer::new(Volumes(shared.clone())))
         .add_service(TaskServiceServer::new(Tasks(shared.clone())))
-    //TMP .add_service(TokenServiceServer::new(Tokens(shared.clone())))
-    //TMP .add_service(ClusterServiceServer::new(ClusterInfo(shared.clone())))
+        .add_service(TokenServiceServer::new(Tokens(shared.clone())))
+        .add_service(ClusterServiceServer::new(ClusterInfo(shared.clone())))
 }

@@ -83,6 +83,8 @@ pub enum CaError {
     OutlivesCa { leaf: Timestamp, ca: Timestamp },
     #[error("\"{0}\" is not a DNS name")]
     BadDnsName(String),
+    #[error("{0} may not have the DNS name {ANY_NODE}: by it callers tell a node")]
+    NotANode(Identity),
     #[error("could not sign the certificate")]
     Sign(#[source] rcgen::Error),
     #[error("the certificate to be renewed could not be read as X.509")]
@@ -269,6 +271,10 @@ impl Ca {
         let not_after = now + leaf.lifetime;
         if not_after > self.not_after {
             return Err(CaError::OutlivesCa { leaf: not_after, ca: self.not_after });
+        }
+        let nodes_name = |name: &String| name.eq_ignore_ascii_case(ANY_NODE);
+        if !leaf.identity.is_node() && leaf.dns_names.iter().any(nodes_name) {
+            return Err(CaError::NotANode(leaf.identity.clone()));
         }
         let uri = leaf.identity.uri(&self.cluster_id);
         let mut sans = vec![SanType::URI(uri.try_into().map_err(CaError::Sign)?)];

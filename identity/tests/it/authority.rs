@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use pvc_identity::{
-    Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
+    ANY_NODE, Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -47,6 +47,17 @@ fn a_nodes_certificate_also_names_what_any_node_is_called() {
     let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value.general_names);
     for name in ["\"hv1\"", "\"localhost\"", "\"pvc-coordinator\"", "[10, 0, 0, 1]", "[127, 0, 0, 1]"] {
         assert!(names.contains(name), "{name} is not in {names}");
+    }
+}
+
+#[test]
+fn only_a_node_is_called_what_any_node_is_called() {
+    let csr = KeyPair::generate().unwrap().csr_pem().unwrap();
+    for name in [ANY_NODE, "PVC-Coordinator"] {
+        let api = LeafSpec::new(Identity::service("api").unwrap());
+        let spec = LeafSpec { dns_names: vec!["api".to_owned(), name.to_owned()], ..api };
+        let error = ca("c1").sign(&csr, &spec, now()).unwrap_err();
+        assert!(matches!(error, CaError::NotANode(_)), "{error}");
     }
 }
 

@@ -58,6 +58,15 @@ impl Host {
         self.daemon = None;
     }
 
+    /// Waits until the daemon's log says so.
+    pub async fn logged(&self, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.log().contains(what) {
+            assert!(Instant::now() < until, "no {what:?} in\n{}", self.log());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     fn log_path(&self) -> PathBuf {
         self.folder.join("pvcd.log")
     }
