@@ -7,5 +7,6 @@ pub mod core;
 pub mod door;
 pub mod peers;
 pub mod raft_transport;
+pub mod server;
 pub mod services;
 pub mod status;

@@ -43,6 +43,11 @@ impl Peers {
         Peers(Arc::new(Shared { tls, keep_alive, channels: Mutex::default() }))
     }
 
+    /// Connects anew from now on: a connection is judged by the certificates that it began with.
+    pub fn reconnect(&self) {
+        self.0.channels.lock().clear();
+    }
+
     /// A channel to `node` at `address` (host:port), connected when it is used. Without a name any node of
     /// the cluster may answer: for callers that check by other means whom they reach.
     pub fn channel(&self, node: Option<&Name>, address: &str) -> Result<Channel, PeerError> {

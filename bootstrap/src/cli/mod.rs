@@ -1,5 +1,6 @@
 //! The command line of `pvc-bootstrap`.
 
+mod faults;
 mod host;
 mod local;
 
@@ -23,7 +24,7 @@ enum Command {
     Local(local::LocalArgs),
     /// Found a cluster: this host becomes its first coordinator
     Init(host::InitArgs),
-    /// Join a cluster with a token from `pvc node token create`
+    /// Join a cluster with a token from `pvc token join`
     Join(host::JoinArgs),
     /// The little guest for tests and demos
     Guest {

@@ -52,10 +52,13 @@ impl Joins {
         })
     }
 
+    fn now(&self) -> Result<jiff::Timestamp, Status> {
+        let now = i64::try_from(self.shared.core.environment().wall_now_ms()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(now).map_err(|_| status::internal("the clock shows no date"))
+    }
+
     fn sign(&self, ca: &Ca, csr_pem: &str, leaf: &LeafSpec) -> Result<String, Status> {
-        let now = jiff::Timestamp::from_millisecond(self.shared.core.environment().wall_now_ms() as i64);
-        let now = now.map_err(|_| status::internal("the clock shows no date"))?;
-        ca.sign(csr_pem, leaf, now).map_err(|error| bad_request(&leaf.identity.to_string(), &error))
+        ca.sign(csr_pem, leaf, self.now()?).map_err(|error| bad_request(&leaf.identity.to_string(), &error))
     }
 
     /// Makes the node a voter: adds it to Raft unless it is there, and promotes it when it has caught up.
@@ -150,10 +153,21 @@ impl JoinService for Joins {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        let ca = self.ca()?;
         let leaf = match caller.identity.parse::<Identity>() {
+            // What the cluster knows of a node is newer than what its certificate says.
             Ok(Identity::Node(node)) => {
                 let node: Name = node.parse().map_err(|_| status::internal("a node's name is no name"))?;
                 node_leaf(self.shared.core.world().node(&node).map_err(refuse)?)?
+            }
+            Ok(identity) if !request.certificate_pem.is_empty() => {
+                let held = ca.leaf_of(&request.certificate_pem, self.now()?);
+                let held = held.map_err(|error| bad_request(&caller.identity, &error))?;
+                if held.identity != identity {
+                    let detail = format!("the certificate is {}'s", held.identity);
+                    return Err(status::denied("certificate-own", &caller.identity, &detail, ""));
+                }
+                held
             }
             Ok(admin @ Identity::Admin(_)) => LeafSpec { lifetime: ADMIN_LIFETIME, ..LeafSpec::new(admin) },
             Ok(service @ Identity::Service(_)) => {
@@ -172,7 +186,6 @@ impl JoinService for Joins {
                 ));
             }
         };
-        let ca = self.ca()?;
         let certificate_pem = self.sign(&ca, &request.csr_pem, &leaf)?;
         tracing::info!(identity = %caller.identity, "signed a new certificate");
         Ok(Response::new(RenewResponse { certificate_pem, ca_pem: ca.cert_pem().to_owned() }))
