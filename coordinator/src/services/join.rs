@@ -21,6 +21,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::caller::Caller;
 use super::shared::{Shared, name, refuse, reply_name};
+use super::voters;
 use crate::status;
 use pvc_model::change::Collection;
 
@@ -59,23 +60,6 @@ impl Joins {
 
     fn sign(&self, ca: &Ca, csr_pem: &str, leaf: &LeafSpec) -> Result<String, Status> {
         ca.sign(csr_pem, leaf, self.now()?).map_err(|error| bad_request(&leaf.identity.to_string(), &error))
-    }
-
-    /// Makes the node a voter: adds it to Raft unless it is there, and promotes it when it has caught up.
-    async fn admit_member(&self, member: Member) -> Result<(), MembersError> {
-        let store = self.shared.core.store();
-        let known = |id| store.status().borrow().members.iter().find(|m| m.member.id == id).map(|m| m.voter);
-        if known(member.id).is_none() {
-            match store.add_learner(member.clone()).await {
-                // The status follows by milliseconds: it may have been added a moment ago.
-                Err(MembersError::KnownId { .. }) if known(member.id).is_some() => {}
-                added => added?,
-            }
-        }
-        match store.promote(member.id).await {
-            Err(MembersError::AlreadyVoter { .. }) => Ok(()),
-            promoted => promoted,
-        }
     }
 }
 
@@ -214,7 +198,7 @@ impl JoinService for Joins {
         let member = Member::new(request.member_id, object.status.address.clone());
         let until = Instant::now() + MEMBER_PATIENCE;
         loop {
-            match self.admit_member(member.clone()).await {
+            match voters::admit(self.shared.core.store(), member.clone()).await {
                 Ok(()) => return Ok(Response::new(BecomeMemberResponse { voter: true })),
                 Err(MembersError::Busy | MembersError::Lagging { .. } | MembersError::Unreachable { .. })
                     if Instant::now() < until =>
