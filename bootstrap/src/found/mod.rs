@@ -10,6 +10,7 @@ mod daemon;
 mod join;
 mod node_certificate;
 mod plan;
+mod service_certificate;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use crate::step::Step;
 pub use daemon::{DaemonRuns, answers_as};
 pub use join::{JoinError, JoinRequest, redeem};
 pub use plan::ClusterPlan;
+pub use service_certificate::{Issued, ServiceCertificate};
 
 /// Where a host's files are, as seen by this process.
 #[derive(Debug, Clone)]
