@@ -20,7 +20,7 @@ pub use client::{Client, request_id};
 pub use connection::{Connection, ConnectionError};
 pub use connections_file::{Connections, ConnectionsError};
 pub use coordinators::{Coordinators, LEADER_HINT, Options};
-pub use dial::{Trust, channel};
+pub use dial::{KeepAlive, Trust, channel, channel_with};
 pub use error::CallError;
 pub use renew::{RenewError, renew, renew_forever};
 pub use server::{Caller, ServerConnection, incoming};

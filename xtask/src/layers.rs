@@ -12,6 +12,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("raft-store", "raft-store", &[]),
     ("identity", "pvc-identity", &[]),
     ("process", "pvc-process", &[]),
+    ("host", "pvc-host", &["pvc-identity"]),
     ("proto", "pvc-proto", &["pvc-model"]),
     ("client", "pvc-client", &["pvc-model", "pvc-proto", "pvc-identity"]),
     (
@@ -28,13 +29,18 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "pvc-identity",
             "pvc-client",
             "pvc-process",
+            "pvc-host",
             "pvc-coordinator",
             "raft-store",
         ],
     ),
     ("gateway", "pvc-gateway", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
     ("cli", "pvc-cli", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
-    ("bootstrap", "pvc-bootstrap", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process"]),
+    (
+        "bootstrap",
+        "pvc-bootstrap",
+        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-host"],
+    ),
     (
         "chaos-tests",
         "pvc-chaos-tests",

@@ -1,6 +1,7 @@
 //! Chores of the repo: `cargo xtask NAME`. What checks never writes.
 
 mod layers;
+mod parity;
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +18,14 @@ struct Args {
 enum Chore {
     /// Checks who imports whom, who may name which library, and how long a file may be
     Layers,
+    /// Checks that every public method has its HTTP rule, its role, its command and its Python method
+    Parity,
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().chore {
         Chore::Layers => layers::check(&root()),
+        Chore::Parity => parity::check(&root()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line of `pvc-bootstrap`.
 
+mod faults;
 mod host;
 mod local;
 mod service;
@@ -24,7 +25,7 @@ enum Command {
     Local(local::LocalArgs),
     /// Found a cluster: this host becomes its first coordinator
     Init(host::InitArgs),
-    /// Join a cluster with a token from `pvc node token create`
+    /// Join a cluster with a token from `pvc token join`
     Join(host::JoinArgs),
     /// Make the certificate of a program that is no node, such as the HTTP gateway (on a coordinator)
     ServiceCertificate(service::ServiceArgs),

@@ -1,4 +1,4 @@
-//! `local up`: hub, hosts and their disks, from nothing or from what an interrupted or half-destroyed cluster has left.
+//! The first part of `local up`: hub, hosts and their disks, from nothing or from what an interrupted or half-destroyed cluster has left.
 
 use std::path::{Path, PathBuf};
 
@@ -124,15 +124,16 @@ impl UpOptions {
     }
 }
 
-/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone.
+/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone. The caller holds
+/// the cluster's lock.
 pub async fn hosts_up(
+    _held: &Lock,
     dir: &ClusterDir,
     options: &UpOptions,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ClusterState, UpError> {
     options.validate()?;
     options.preflight()?;
-    let _lock = dir.lock().await?;
     let state = {
         let _machine = Lock::machine().await?;
         let state = match dir.load_if_there()? {

@@ -76,7 +76,9 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
             let detail = format!("{short} needs the role {}; it has {}", needed.as_str(), role.as_str());
             let help = match needed {
                 Role::Node => "only a node's own daemon may call it",
-                Role::Viewer | Role::Operator | Role::Admin => "ask an admin: pvc token create NAME --role ROLE",
+                Role::Viewer | Role::Operator | Role::Admin => {
+                    "ask an admin: pvc token create NAME --role ROLE"
+                }
             };
             Err(status::denied("role-needed", &caller.identity, &detail, help))
         }
@@ -192,7 +194,12 @@ fn token_role(ground: Ground<'_>, name: &str, identity: &str) -> Result<Role, St
 }
 
 fn refuse_token(subject: &str, detail: &str) -> Status {
-    status::unauthenticated("token-valid", subject, detail, "make one with: pvc token create NAME --role ROLE")
+    status::unauthenticated(
+        "token-valid",
+        subject,
+        detail,
+        "make one with: pvc token create NAME --role ROLE",
+    )
 }
 
 fn token(ground: Ground<'_>, header: &str) -> Result<Caller, Status> {

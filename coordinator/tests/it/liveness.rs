@@ -1,5 +1,6 @@
 //! Who is heard and who is not, on virtual time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pvc_coordinator::core::Coordinator;
@@ -66,11 +67,11 @@ async fn a_leader_without_a_quorum_acknowledges_nothing() {
 async fn a_node_hears_of_its_own_and_of_nothing_else() {
     let cluster = Cluster::three().await;
     let (_, leader) = cluster.leader().await;
-    let mut stream = leader.assignments(&name("hv1")).await.expect("assignments");
+    let mut stream = leader.assignments(&name("hv1"), BTreeSet::new()).await.expect("assignments");
     let first = stream.next().await.expect("the first message");
     assert!(first.full && first.node.is_some());
     cluster.token("hv8").await;
     let next = stream.next().await.expect("a bookmark");
     assert!(!next.full && next.node.is_none() && next.revision > first.revision);
-    assert!(leader.assignments(&name("nobody")).await.is_err());
+    assert!(leader.assignments(&name("nobody"), BTreeSet::new()).await.is_err());
 }

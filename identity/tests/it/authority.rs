@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use pvc_identity::{
-    Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
+    ANY_NODE, Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -36,6 +36,29 @@ fn signs_the_name_it_is_told_for_the_time_it_is_told() {
     assert_eq!(second(peer.not_after), second(now + SignedDuration::from_hours(1)));
     assert_eq!(peer.fingerprint.len(), 64);
     assert!(chain.ends_with(ca.cert_pem()), "the root travels along, for joining hosts to look at");
+}
+
+#[test]
+fn a_nodes_certificate_also_names_what_any_node_is_called() {
+    let spec = LeafSpec::node("hv1", ["10.0.0.1".parse().unwrap()]).unwrap();
+    let chain = ca("c1").sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &spec, now()).unwrap();
+    let leaf = first_cert(&chain);
+    let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value.general_names);
+    for name in ["\"hv1\"", "\"localhost\"", "\"pvc-coordinator\"", "[10, 0, 0, 1]", "[127, 0, 0, 1]"] {
+        assert!(names.contains(name), "{name} is not in {names}");
+    }
+}
+
+#[test]
+fn only_a_node_is_called_what_any_node_is_called() {
+    let csr = KeyPair::generate().unwrap().csr_pem().unwrap();
+    for name in [ANY_NODE, "PVC-Coordinator"] {
+        let api = LeafSpec::new(Identity::service("api").unwrap());
+        let spec = LeafSpec { dns_names: vec!["api".to_owned(), name.to_owned()], ..api };
+        let error = ca("c1").sign(&csr, &spec, now()).unwrap_err();
+        assert!(matches!(error, CaError::NotANode(_)), "{error}");
+    }
 }
 
 #[test]

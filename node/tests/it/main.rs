@@ -1,3 +1,5 @@
-//! The node's adapters, through their public faces.
+//! The node's adapters and the daemon itself, through their public faces.
 
+mod daemon;
+mod daemons;
 mod libvirt;
