@@ -44,7 +44,7 @@ pub fn coordinators(
         other @ (Identity::Node(_) | Identity::Admin(_)) => return Err(NotAService(other)),
     }
     let trust = Trust::Mutual(Arc::clone(store), ExpectedPeer::AnyNode);
-    let options = Options { token: None, deadline: answer_timeout.mul_f64(DEADLINE_PART) };
+    let options = Options { deadline: answer_timeout.mul_f64(DEADLINE_PART), ..Options::default() };
     Ok(Coordinators::new(addresses, trust, options))
 }
 
