@@ -2,7 +2,7 @@
 //!
 //! It keeps the witness's own book of leases: when the last heartbeat was sent that was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,24 +33,29 @@ const SEND_AGAIN: Duration = Duration::from_millis(300);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_WITHIN: Duration = Duration::from_secs(5);
 
-/// The lease of one daemon as an onlooker reckons it, apart from the agent's own.
+/// The leases of one daemon as an onlooker reckons them, apart from the agent's own: when the latest
+/// acknowledged heartbeats were sent, and when their answers came.
 #[derive(Clone, Default)]
-pub struct LeaseBook(Arc<Mutex<Option<Instant>>>);
+pub struct LeaseBook(Arc<Mutex<VecDeque<(Instant, Instant)>>>);
+
+/// Heartbeats that are remembered: those of half a minute.
+const BEATS_KEPT: usize = 64;
 
 impl LeaseBook {
     fn acknowledged(&self, sent: Instant) {
-        let mut last = self.0.lock();
-        *last = Some(last.map_or(sent, |last| last.max(sent)));
+        let mut beats = self.0.lock();
+        if beats.len() == BEATS_KEPT {
+            beats.pop_front();
+        }
+        beats.push_back((sent, Instant::now()));
     }
 
     pub fn is_valid(&self) -> bool {
-        self.0.lock().is_some_and(|sent| sent.elapsed() < LEASE)
+        self.was_valid_at(Instant::now())
     }
 
-    /// It is valid, and was so a second ago: what was decided within that second should have known.
-    pub fn has_been_valid(&self) -> bool {
-        let sent = self.0.lock().map(|sent| sent.elapsed());
-        sent.is_some_and(|age| age > Duration::from_secs(1) && age < LEASE)
+    pub fn was_valid_at(&self, then: Instant) -> bool {
+        self.0.lock().iter().any(|(sent, answered)| *answered <= then && then < *sent + LEASE)
     }
 }
 
