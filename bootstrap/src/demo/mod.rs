@@ -161,10 +161,10 @@ fn summary(outcome: &Outcome, dir: &ClusterDir, tell: &Teller) {
     {
         tell.command(&tell.pvc_here(command));
     }
-    tell.command(&format!("sudo {} local status", tell.bootstrap_here()));
+    tell.command(&format!("{} local status", tell.bootstrap_here()));
     let down = match dir.name().as_str() {
         "local" => "make demo-down".to_owned(),
-        name => format!("sudo {} local --name {name} down", tell.bootstrap_here()),
+        name => format!("{} local --name {name} down", tell.bootstrap_here()),
     };
     tell.command(&down);
 }

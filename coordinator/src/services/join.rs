@@ -25,8 +25,6 @@ use super::voters;
 use crate::status;
 use pvc_model::change::Collection;
 
-/// The name under which clients that know names only (such as Python's gRPC) expect a coordinator.
-pub const COORDINATOR_DNS_NAME: &str = "pvc-coordinator";
 /// A person's certificate lasts longer than a program's, which renews it by itself.
 const ADMIN_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// A change of members that waits for another one is tried again for so long.
@@ -69,15 +67,8 @@ fn bad_request(subject: &str, error: &pvc_identity::CaError) -> Status {
 
 /// What a node's certificate says besides its name.
 fn node_leaf(node: &Node) -> Result<LeafSpec, Status> {
-    let name = node.meta.name.to_string();
-    let identity = Identity::node(&name).map_err(|error| status::internal(&error.to_string()))?;
-    let mut leaf = LeafSpec::new(identity);
-    leaf.dns_names = vec![name, "localhost".to_owned(), COORDINATOR_DNS_NAME.to_owned()];
-    leaf.ip_addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    if let Ok(address) = node.status.address.parse::<SocketAddr>() {
-        leaf.ip_addresses.insert(0, address.ip());
-    }
-    Ok(leaf)
+    let address = node.status.address.parse::<SocketAddr>().ok().map(|address| address.ip());
+    LeafSpec::node(node.meta.name.as_str(), address).map_err(|error| status::internal(&error.to_string()))
 }
 
 #[tonic::async_trait]
