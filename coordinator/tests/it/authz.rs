@@ -168,6 +168,12 @@ fn kinds(bench: &Bench) -> Vec<Kind> {
     };
     vec![
         Kind::new("a stranger", None, "anonymous", |method| method.anonymous),
+        Kind::new("a program with a token alone", None, "token/operator", |method| {
+            as_person(Role::Operator)(method) && method.path != RENEW
+        })
+        .showing(bearer(&bench.operator)),
+        Kind::new("a program with a join token alone", None, "", |method| method.anonymous)
+            .showing(bearer(&bench.join)),
         Kind::new("a person", Some(peer("admin/root")), "admin/root", as_person(Role::Admin)),
         Kind::new("a service without a token", service(), "service/api", open_to_holders),
         token(&bench.viewer, "a viewer's token", "token/viewer", Role::Viewer),
@@ -216,7 +222,11 @@ fn every_method_by_every_kind_of_caller() {
             match answer {
                 Ok(caller) if expected => {
                     let renews = method.path == RENEW && kind.authorization.is_some();
-                    let identity = if renews { "service/api" } else { kind.identity };
+                    let identity = match kind.peer {
+                        None if method.anonymous => "anonymous",
+                        _ if renews => "service/api",
+                        _ => kind.identity,
+                    };
                     assert_eq!(caller.identity, identity, "{} at {}", kind.what, method.path);
                 }
                 Ok(caller) => wrong.push(format!("{} may {} as {}", kind.what, method.path, caller.identity)),
