@@ -7,9 +7,9 @@ mod service;
 
 use std::path::PathBuf;
 
+use crate::guest;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pvc_bootstrap::guest;
 
 /// Founds PVC clusters: on real hosts, and whole ones on a single machine.
 #[derive(Debug, Parser)]
