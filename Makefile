@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-down deps test check fix guest python test-python test-python-cluster clean
+.PHONY: help demo demo-down deps test check fix guest dist-docs python test-python test-python-cluster clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -16,6 +16,7 @@ help:
 	@echo "make check        the same without the tests; never writes"
 	@echo "make fix          format"
 	@echo "make guest        build the little guest into target/guest"
+	@echo "make dist-docs    man pages and completions of all programs, into target/dist"
 	@echo "make python       make the Python package's generated part, python/pvc/v1"
 	@echo "make test-python  the Python client's tests"
 	@echo "make test-python-cluster"
@@ -48,6 +49,9 @@ fix:
 
 guest: deps
 	$(AS_USER) $(CARGO) run --release --locked -p pvc-bootstrap -- guest build $(TARGET)/guest
+
+dist-docs: deps
+	$(CARGO) run -q -p xtask --features dist --locked -- dist
 
 python: deps
 	$(PYTHON) python/generate.py

@@ -2,6 +2,7 @@
 //!
 //! Everything here can be interrupted and run again. Nothing here is needed once a cluster runs.
 
+pub mod cli;
 pub mod demo;
 pub mod found;
 pub mod guest;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment};
+use pvc_model::Timestamp;
 use pvc_node::agent::heartbeat::LoadSource;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
@@ -46,16 +47,33 @@ pub struct Host {
     pub boots: u64,
 }
 
-/// Wall time follows virtual time, with the host's own error.
-struct HostEnvironment {
+/// A host's wall clock: follows virtual time, with an error of its own.
+#[derive(Clone, Copy)]
+pub struct Clock {
     begun: Instant,
     skew_ms: i64,
+}
+
+impl Clock {
+    fn now_ms(&self) -> u64 {
+        (EPOCH_MS + self.skew_ms + self.begun.elapsed().as_millis() as i64) as u64
+    }
+
+    /// When it showed this.
+    pub fn instant(&self, shown: Timestamp) -> Instant {
+        let since_begun = shown.0 as i64 - EPOCH_MS - self.skew_ms;
+        self.begun + Duration::from_millis(since_begun.max(0) as u64)
+    }
+}
+
+struct HostEnvironment {
+    clock: Clock,
     dice: Dice,
 }
 
 impl Environment for HostEnvironment {
     fn wall_now_ms(&self) -> u64 {
-        (EPOCH_MS + self.skew_ms + self.begun.elapsed().as_millis() as i64) as u64
+        self.clock.now_ms()
     }
 
     fn seed(&self) -> [u64; 2] {
@@ -166,7 +184,8 @@ impl Daemon {
                 }
                 tokio::time::sleep(OPEN_AGAIN).await;
             };
-            let environment = HostEnvironment { begun: setting.begun, skew_ms: host.clock_skew_ms, dice };
+            let clock = Clock { begun: setting.begun, skew_ms: host.clock_skew_ms };
+            let environment = HostEnvironment { clock, dice };
             let coordinator =
                 Coordinator::start(store.clone(), Arc::new(environment), CoordinatorOptions::default());
             *core.lock() = Some((store.clone(), coordinator.clone()));
@@ -174,7 +193,7 @@ impl Daemon {
                 Endpoint { store: store.clone(), coordinator: coordinator.clone(), gone: gone.clone() };
             setting.net.attach(place, endpoint);
             let replicas = setting.replicas.clone();
-            tokio::spawn(replicas.follow(place, store.clone(), coordinator, gone));
+            tokio::spawn(replicas.follow(place, store.clone(), coordinator, clock, gone));
             // A store that has failed for good ends its process.
             let mut status = store.status();
             if status.wait_for(raft_store::Status::is_fatal).await.is_ok() {

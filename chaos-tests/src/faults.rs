@@ -73,6 +73,8 @@ pub struct Temper {
     kinds: Vec<Trouble>,
     /// Hosts that were put down, to be put up again sooner or later.
     down: Vec<Place>,
+    /// Whose checkpoint was lost last.
+    lost: Option<Place>,
 }
 
 impl Temper {
@@ -83,7 +85,7 @@ impl Temper {
         if kinds.is_empty() {
             kinds.push(KillLeader);
         }
-        Temper { dice, kinds, down: Vec::new() }
+        Temper { dice, kinds, down: Vec::new(), lost: None }
     }
 
     pub fn kinds(&self) -> &[Trouble] {
@@ -146,7 +148,9 @@ impl Temper {
             }
             SlowDisk => cluster.disk(place).set_sync_delay(self.dice.millis(20, 400)),
             FullDisk => cluster.disk(place).set_full(self.dice.per_mille(600)),
+            LostCheckpoint if !self.may_lose(cluster, place) => {}
             LostCheckpoint => {
+                self.lost = Some(place);
                 cluster.kill(place);
                 cluster.disk(place).lose_checkpoint();
                 self.down.push(place);
@@ -158,6 +162,14 @@ impl Temper {
                 faults.unusable = self.dice.per_mille(300).then(|| "it is not mounted".to_owned());
             }),
         }
+    }
+
+    /// A lost checkpoint comes back from another coordinator: more than one at a time may be for ever.
+    fn may_lose(&self, cluster: &Cluster, place: Place) -> bool {
+        let others = &cluster.setting.coordinators;
+        others.contains(&place)
+            && others.len() > 1
+            && self.lost.is_none_or(|lost| cluster.core(lost).is_some())
     }
 
     fn put_down(&mut self, cluster: &mut Cluster, place: Place) {

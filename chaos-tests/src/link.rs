@@ -2,7 +2,7 @@
 //!
 //! It keeps the witness's own book of leases: when the last heartbeat was sent that was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,24 +33,29 @@ const SEND_AGAIN: Duration = Duration::from_millis(300);
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_WITHIN: Duration = Duration::from_secs(5);
 
-/// The lease of one daemon as an onlooker reckons it, apart from the agent's own.
+/// The leases of one daemon as an onlooker reckons them, apart from the agent's own: when the latest
+/// acknowledged heartbeats were sent, and when their answers came.
 #[derive(Clone, Default)]
-pub struct LeaseBook(Arc<Mutex<Option<Instant>>>);
+pub struct LeaseBook(Arc<Mutex<VecDeque<(Instant, Instant)>>>);
+
+/// Heartbeats that are remembered: those of half a minute.
+const BEATS_KEPT: usize = 64;
 
 impl LeaseBook {
     fn acknowledged(&self, sent: Instant) {
-        let mut last = self.0.lock();
-        *last = Some(last.map_or(sent, |last| last.max(sent)));
+        let mut beats = self.0.lock();
+        if beats.len() == BEATS_KEPT {
+            beats.pop_front();
+        }
+        beats.push_back((sent, Instant::now()));
     }
 
     pub fn is_valid(&self) -> bool {
-        self.0.lock().is_some_and(|sent| sent.elapsed() < LEASE)
+        self.was_valid_at(Instant::now())
     }
 
-    /// It is valid, and was so a second ago: what was decided within that second should have known.
-    pub fn has_been_valid(&self) -> bool {
-        let sent = self.0.lock().map(|sent| sent.elapsed());
-        sent.is_some_and(|age| age > Duration::from_secs(1) && age < LEASE)
+    pub fn was_valid_at(&self, then: Instant) -> bool {
+        self.0.lock().iter().any(|(sent, answered)| *answered <= then && then < *sent + LEASE)
     }
 }
 
@@ -100,12 +105,13 @@ impl CoordinatorLink for SimLink {
     async fn assignments(
         &self,
         node: &Name,
-        _guests: Vec<Uid>,
+        guests: Vec<Uid>,
     ) -> Result<Box<dyn AssignmentStream>, LinkError> {
         let at = self.asking.anyone();
         let name = node.clone();
+        let guests = guests.into_iter().collect();
         let opened = self.net().call(self.here, at, OPEN_WITHIN, move |there| async move {
-            let stream = there.coordinator.assignments(&name).await;
+            let stream = there.coordinator.assignments(&name, guests).await;
             stream.map(|stream| (stream, there.gone))
         });
         let (stream, gone) = match opened.await {
@@ -116,7 +122,7 @@ impl CoordinatorLink for SimLink {
         };
         let (net, here) = (self.net().clone(), self.here);
         let (sender, messages) = mpsc::channel(256);
-        let serving = Serving { net: net.clone(), at, here, stream, names: BTreeMap::new() };
+        let serving = Serving { net: net.clone(), at, here, stream };
         tokio::spawn(serving.run(gone.clone(), sender));
         let broken = CancellationToken::new();
         let pinging = tokio::spawn(ping(net, here, at, gone, broken.clone()));
@@ -141,8 +147,6 @@ struct Serving {
     at: Place,
     here: Place,
     stream: core::AssignmentStream,
-    /// Volumes that were told: the coordinator names those that are gone.
-    names: BTreeMap<Name, Uid>,
 }
 
 impl Serving {
@@ -164,24 +168,22 @@ impl Serving {
                 tokio::time::sleep(SEND_AGAIN).await;
             }
             let Some(next) = next else { return };
-            if sender.send(self.translate(next)).await.is_err() {
+            if sender.send(translate(next)).await.is_err() {
                 return;
             }
         }
     }
+}
 
-    fn translate(&mut self, told: core::Assignments) -> Assignments {
-        let gone = told.volumes_gone.iter().filter_map(|name| self.names.remove(name)).collect();
-        self.names.extend(told.volumes.iter().map(|v| (v.meta.name.clone(), v.meta.uid)));
-        Assignments {
-            revision: told.revision,
-            full: told.full,
-            vms: told.vms.iter().map(|vm| (**vm).clone()).collect(),
-            vms_gone: told.vms_gone,
-            volumes: told.volumes.iter().map(|volume| (**volume).clone()).collect(),
-            volumes_gone: gone,
-            node: told.node.map(|node| (*node).clone()),
-        }
+fn translate(told: core::Assignments) -> Assignments {
+    Assignments {
+        revision: told.revision,
+        full: told.full,
+        vms: told.vms.iter().map(|vm| (**vm).clone()).collect(),
+        vms_gone: told.vms_gone,
+        volumes: told.volumes.iter().map(|volume| (**volume).clone()).collect(),
+        volumes_gone: told.volumes_gone,
+        node: told.node.map(|node| (*node).clone()),
     }
 }
 

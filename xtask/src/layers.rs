@@ -56,7 +56,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("benches", "pvc-benches", &["pvc-model", "raft-store"]),
-    ("xtask", "xtask", &["pvc-proto", "pvc-cli", "pvc-gateway"]),
+    ("xtask", "xtask", &["pvc-cli", "pvc-gateway", "pvc-bootstrap", "pvc-node"]),
 ];
 
 /// A crate, as source names it, and the only place that may name it.

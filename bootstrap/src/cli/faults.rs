@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
+use crate::local::cut::Cut;
+use crate::local::plan::{HostName, NameError};
+use crate::local::state::ClusterDir;
+use crate::local::{cluster, power as switch, processes, wiring};
 use anyhow::bail;
 use clap::ValueEnum;
-use pvc_bootstrap::local::cut::Cut;
-use pvc_bootstrap::local::plan::{HostName, NameError};
-use pvc_bootstrap::local::state::ClusterDir;
-use pvc_bootstrap::local::{cluster, power as switch, processes, wiring};
 
 /// Where to kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::daemon_config::{Coordinator, Role, Storage, VirtType};
+use crate::found::{self, DaemonRuns, FOUNDER, GivenToken, HostSetup, JoinRequest, Places};
+use crate::step::{self, Step};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use pvc_bootstrap::daemon_config::{Coordinator, Role, Storage, VirtType};
-use pvc_bootstrap::found::{self, DaemonRuns, FOUNDER, GivenToken, HostSetup, JoinRequest, Places};
-use pvc_bootstrap::step::{self, Step};
 use pvc_identity::JoinToken;
 
 /// A new coordinator copies the whole state before it votes.

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::demo;
+use crate::local::bring_up::UpOptions;
+use crate::local::cut::Cut;
+use crate::local::plan::{ClusterName, HostName, Net};
+use crate::local::state::{ClusterDir, DEFAULT_ROOT};
+use crate::local::{enter, init, power, status, teardown, up};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use pvc_bootstrap::demo;
-use pvc_bootstrap::local::bring_up::UpOptions;
-use pvc_bootstrap::local::cut::Cut;
-use pvc_bootstrap::local::plan::{ClusterName, HostName, Net};
-use pvc_bootstrap::local::state::{ClusterDir, DEFAULT_ROOT};
-use pvc_bootstrap::local::{enter, init, power, status, teardown, up};
 
 use super::faults::{self, PowerTo, Target, Victim};
 

@@ -12,6 +12,7 @@ use pvc_model::{Name, World};
 use raft_store::{Entry, Key, Revision, Store, View};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::Clock;
 use crate::link::LeaseBook;
 use crate::net::Place;
 use crate::witness::{Rule, Witness};
@@ -62,9 +63,9 @@ impl Replicas {
         }
     }
 
-    /// Whoever is newly unreachable must have lost its lease before. Told first by the leader, at the very
-    /// instant at which it is committed.
-    fn judge_reachability(&self, world: &World) {
+    /// Whoever is newly unreachable must have lost its lease when that was decided. Judged where it was
+    /// decided: only the leader's own clock tells when.
+    fn judge_reachability(&self, clock: &Clock, world: &World) {
         for (name, node) in &world.nodes {
             let revision = node.meta.revision;
             if node.status.reachability != Reachability::Unreachable {
@@ -75,7 +76,8 @@ impl Replicas {
                 continue;
             };
             let book = self.leases.lock().get(&place).cloned();
-            if book.is_some_and(|book| book.has_been_valid()) {
+            let decided = clock.instant(node.status.since);
+            if book.is_some_and(|book| book.was_valid_at(decided)) {
                 let detail = format!("{place} is given up at revision {revision} while it has its lease");
                 self.witness.accuse(Rule::GraceOutlastsLease, detail);
             }
@@ -83,7 +85,14 @@ impl Replicas {
     }
 
     /// Follows one coordinator until its process ends.
-    pub async fn follow(self, place: Place, store: Store, core: Coordinator, gone: CancellationToken) {
+    pub async fn follow(
+        self,
+        place: Place,
+        store: Store,
+        core: Coordinator,
+        clock: Clock,
+        gone: CancellationToken,
+    ) {
         let mut worlds = core.worlds();
         let mut leadership = store.leadership();
         let mut shown = store.view();
@@ -92,7 +101,10 @@ impl Replicas {
             if let Some(leadership) = *leadership.borrow_and_update() {
                 self.leads(place, leadership.term);
             }
-            self.judge_reachability(&worlds.borrow_and_update().clone());
+            let world = worlds.borrow_and_update().clone();
+            if core.leading().is_some() {
+                self.judge_reachability(&clock, &world);
+            }
             digest = self.step(place, &mut shown, store.view(), digest);
             tokio::select! {
                 biased;
