@@ -283,7 +283,9 @@ impl Agent {
         match self.send(vms, volumes, facts).await {
             Ok(revision) => {
                 // All that were untaken went with it: nothing is added while it is on its way.
-                self.volume_reports.values_mut().for_each(|said| drop(said.taken.get_or_insert(revision)));
+                for said in self.volume_reports.values_mut() {
+                    said.taken.get_or_insert(revision);
+                }
                 self.reported_at = Some((revision, Instant::now()));
                 Ok(())
             }
