@@ -1,2 +1,26 @@
-//! Who breaks: the simulator of whole clusters on virtual time, and fault scenarios on real processes. What
-//! is here so far are the tests of the rooms themselves; the simulator begins when `pvcd` is assembled.
+//! Who breaks: the simulator of whole clusters. The coordinators' and the agents' own code runs over a
+//! simulated network, on virtual time, with fake disks, hypervisors and pools, while seeded trouble befalls
+//! it; checks look on.
+//!
+//! What may never happen here: a wall clock, a thread, or chance that does not come from the seed. The same
+//! seed must do the same again, or a failure could not be looked at.
+
+pub mod asking;
+pub mod checks;
+pub mod cluster;
+pub mod command;
+pub mod daemon;
+pub mod dice;
+pub mod faults;
+pub mod link;
+pub mod net;
+pub mod people;
+pub mod run;
+pub mod script;
+pub mod setting;
+pub mod stories;
+pub mod trace;
+pub mod transport;
+pub mod watched;
+pub mod witness;
+pub mod workload;

@@ -93,7 +93,7 @@ impl Transport for RaftTransport {
             target: target.id,
             from: self.me,
             header: header.into(),
-            data: Vec::new().into(),
+            data: Vec::new(),
         };
         let mut request = Request::new(pieces(first, reader));
         request.set_timeout(deadline);

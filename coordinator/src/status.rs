@@ -80,6 +80,7 @@ pub fn members(error: &MembersError, leader: Option<&(Name, String)>) -> Status 
             (Code::FailedPrecondition, "voter")
         }
         MembersError::Unreachable { .. } => (Code::Unavailable, "member-reachable"),
+        MembersError::LostData { .. } => (Code::FailedPrecondition, "member-data-kept"),
         MembersError::NotPristine { .. } => (Code::FailedPrecondition, "member-pristine"),
         MembersError::Lagging { .. } => (Code::Unavailable, "member-caught-up"),
         MembersError::LastVoter { .. } | MembersError::WouldLoseQuorum { .. } => {

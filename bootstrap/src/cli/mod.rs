@@ -3,6 +3,7 @@
 mod faults;
 mod host;
 mod local;
+mod service;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,8 @@ enum Command {
     Init(host::InitArgs),
     /// Join a cluster with a token from `pvc token join`
     Join(host::JoinArgs),
+    /// Make the certificate of a program that is no node, such as the HTTP gateway (on a coordinator)
+    ServiceCertificate(service::ServiceArgs),
     /// The little guest for tests and demos
     Guest {
         #[command(subcommand)]
@@ -50,6 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Local(args) => block_on(args.run()),
         Command::Init(args) => block_on(args.run()),
         Command::Join(args) => block_on(args.run()),
+        Command::ServiceCertificate(args) => args.run(),
         Command::Guest { command: GuestCommand::Build { outdir } } => block_on(build_guest(outdir)),
     }
 }

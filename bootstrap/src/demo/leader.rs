@@ -33,7 +33,7 @@ pub struct Replaced {
     pub new: String,
     /// From the kill to the acknowledged write.
     pub next_write: Duration,
-    /// From the kill until the killed daemon's node votes and is heard again.
+    /// From the killed daemon's next start until its node votes and is heard again.
     pub back: Duration,
     pub pings: Tally,
 }
@@ -55,7 +55,9 @@ pub async fn replace(
 
     let same = if home == old.to_string() { ", where the VM runs" } else { "" };
     tell.line(&format!("{old} leads{same}; its pvcd is process {}", daemon.pid));
-    tell.command(&format!("pvc-bootstrap local{} kill leader", name_option(state)));
+    tell.command(&format!("pvc-bootstrap local{} kill leader --hold", name_option(state)));
+    // kept dead until another leads: started again at once it might win the election itself
+    power::hold(&init, "pvcd")?;
     let killed = Instant::now();
     daemon.signal(libc::SIGKILL);
     tell.pvc(&["vm", "modify", vm::NAME, "--set", &format!("{NOTE}={note}")]);
@@ -68,14 +70,18 @@ pub async fn replace(
     }
     tell.line(&format!("the next write was acknowledged after {}; {new} leads now", seconds(next_write)));
 
-    let mut quiet = |_: &str| ();
-    found::wait_until_member(client, &old.to_string(), Role::Coordinator, BACK_LIMIT, &mut quiet).await?;
-    while processes::service(&init, "pvcd").is_none_or(|again| again.pid == daemon.pid) {
+    tell.command(&format!("pvc-bootstrap local{} start {old}", name_option(state)));
+    let released = Instant::now();
+    power::release(&init)?;
+    // the cluster may not have missed it yet
+    while processes::service(&init, "pvcd").is_none() {
         sleep(Duration::from_millis(50)).await;
     }
-    let back = killed.elapsed();
+    let mut quiet = |_: &str| ();
+    found::wait_until_member(client, &old.to_string(), Role::Coordinator, BACK_LIMIT, &mut quiet).await?;
+    let back = released.elapsed();
     let pings = pings.finish().await.context("the pings could not be counted")?;
-    tell.line(&format!("{old}'s pvcd was started again and does its part, {} after the kill", seconds(back)));
+    tell.line(&format!("{old}'s pvcd is started again and does its part after {}", seconds(back)));
     tell.line(&format!("the guest did not notice: {}", pings_in_words(&pings)));
     Ok(Replaced { old: old.to_string(), new: new.to_string(), next_write, back, pings })
 }

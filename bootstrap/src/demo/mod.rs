@@ -145,13 +145,13 @@ fn summary(outcome: &Outcome, dir: &ClusterDir, tell: &Teller) {
     ));
     if let Some(replaced) = replaced {
         tell.line(&format!(
-            "{}'s pvcd, the leader, was killed: the next write was acknowledged {} later under {}, {} was back after {}, and the guest lost {} pings",
+            "{}'s pvcd, the leader, was killed: the next write was acknowledged {} later, by {}; the guest lost {} pings; {}, started again, was back after {}",
             replaced.old,
             seconds(replaced.next_write),
             replaced.new,
+            replaced.pings.lost,
             replaced.old,
-            seconds(replaced.back),
-            replaced.pings.lost
+            seconds(replaced.back)
         ));
     }
     tell.line(&format!("all of it took {}", seconds(tell.elapsed())));
@@ -161,10 +161,10 @@ fn summary(outcome: &Outcome, dir: &ClusterDir, tell: &Teller) {
     {
         tell.command(&tell.pvc_here(command));
     }
-    tell.command(&format!("sudo {} local status", tell.bootstrap_here()));
+    tell.command(&format!("{} local status", tell.bootstrap_here()));
     let down = match dir.name().as_str() {
         "local" => "make demo-down".to_owned(),
-        name => format!("sudo {} local --name {name} down", tell.bootstrap_here()),
+        name => format!("{} local --name {name} down", tell.bootstrap_here()),
     };
     tell.command(&down);
 }

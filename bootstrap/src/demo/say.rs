@@ -24,7 +24,11 @@ impl Teller {
             began: Instant::now(),
             terminal: std::io::stdout().is_terminal(),
             pvc: here(&bootstrap.with_file_name("pvc")),
-            bootstrap: here(bootstrap),
+            // who has come here by sudo needs it again
+            bootstrap: match std::env::var_os("SUDO_UID") {
+                Some(_) => format!("sudo {}", here(bootstrap)),
+                None => here(bootstrap),
+            },
         }
     }
 

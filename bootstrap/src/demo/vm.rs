@@ -120,16 +120,22 @@ pub async fn start(client: &Client, tell: &Teller, address: Ipv4Addr) -> anyhow:
         follow(client, tell, &vm.task).await?;
     }
     let (running, started) = (is_running(client).await?, Instant::now());
+    let mut first_line = Duration::ZERO;
     let boots = console::boots(client, NAME).await.unwrap_or(0);
     if !running {
         tell.pvc(&["vm", "start", NAME]);
         let request =
             StartVmRequest { name: NAME.to_owned(), request_id: request_id(), ..StartVmRequest::default() };
         let task = client.vms().start_vm(request).await.map_err(CallError::from)?.into_inner();
-        succeed(follow(client, tell, &name_of(&task)).await?)?;
-        console::wait_for_boot(client, NAME, boots, started + BOOT_LIMIT).await?;
+        let task = name_of(&task);
+        // its first words may come before the task's end
+        let ended = async { succeed(follow(client, tell, &task).await?).map(drop) };
+        let spoken = async {
+            console::wait_for_boot(client, NAME, boots, started + BOOT_LIMIT).await?;
+            Ok(started.elapsed())
+        };
+        (_, first_line) = tokio::try_join!(ended, spoken)?;
     }
-    let first_line = started.elapsed();
     let pings = Pings::start(address).context("could not open a socket for pings")?;
     if !pings.answered_within(BOOT_LIMIT).await {
         bail!("the guest does not answer pings at {address}; `pvc vm log {NAME}` shows what it says");

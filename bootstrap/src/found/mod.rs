@@ -13,6 +13,7 @@ mod mark;
 mod member;
 mod node_certificate;
 mod plan;
+mod service_certificate;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub use join::{JoinError, JoinRequest};
 pub use joined::{GivenToken, TokenSource};
 pub use member::{MemberError, wait_until_member};
 pub use plan::ClusterPlan;
+pub use service_certificate::{Issued, ServiceCertificate};
 
 /// The founder's id among Raft's members; the cluster chooses all others.
 pub const FOUNDER: u64 = 1;

@@ -6,6 +6,7 @@ use super::index::{self, IndexError};
 use super::mountpoints;
 use super::plan::HOSTS_MAX;
 use super::power::{self, PowerError};
+use super::processes;
 use super::state::{ClusterDir, ClusterState, Lock, StateError};
 use super::wiring::{self, CutError};
 use crate::durable_file::FileError;
@@ -124,8 +125,8 @@ impl UpOptions {
     }
 }
 
-/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone. The caller holds
-/// the cluster's lock.
+/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone, what is held dead
+/// is let go. The caller holds the cluster's lock.
 pub async fn hosts_up(
     _held: &Lock,
     dir: &ClusterDir,
@@ -173,6 +174,10 @@ pub async fn hosts_up(
             progress(&format!("host {} is on at {address}", host.name));
         } else {
             progress(&format!("host {} is on already", host.name));
+            // what `kill --hold` has left dead is part of what shall be up
+            if let Some(init) = processes::init(&state.name, host.name) {
+                power::release(&init)?;
+            }
         }
     }
     Ok(state)

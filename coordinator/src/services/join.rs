@@ -21,11 +21,10 @@ use tonic::{Code, Request, Response, Status};
 
 use super::caller::Caller;
 use super::shared::{Shared, name, refuse, reply_name};
+use super::voters;
 use crate::status;
 use pvc_model::change::Collection;
 
-/// The name under which clients that know names only (such as Python's gRPC) expect a coordinator.
-pub const COORDINATOR_DNS_NAME: &str = "pvc-coordinator";
 /// A person's certificate lasts longer than a program's, which renews it by itself.
 const ADMIN_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 /// A change of members that waits for another one is tried again for so long.
@@ -60,23 +59,6 @@ impl Joins {
     fn sign(&self, ca: &Ca, csr_pem: &str, leaf: &LeafSpec) -> Result<String, Status> {
         ca.sign(csr_pem, leaf, self.now()?).map_err(|error| bad_request(&leaf.identity.to_string(), &error))
     }
-
-    /// Makes the node a voter: adds it to Raft unless it is there, and promotes it when it has caught up.
-    async fn admit_member(&self, member: Member) -> Result<(), MembersError> {
-        let store = self.shared.core.store();
-        let known = |id| store.status().borrow().members.iter().find(|m| m.member.id == id).map(|m| m.voter);
-        if known(member.id).is_none() {
-            match store.add_learner(member.clone()).await {
-                // The status follows by milliseconds: it may have been added a moment ago.
-                Err(MembersError::KnownId { .. }) if known(member.id).is_some() => {}
-                added => added?,
-            }
-        }
-        match store.promote(member.id).await {
-            Err(MembersError::AlreadyVoter { .. }) => Ok(()),
-            promoted => promoted,
-        }
-    }
 }
 
 fn bad_request(subject: &str, error: &pvc_identity::CaError) -> Status {
@@ -85,15 +67,8 @@ fn bad_request(subject: &str, error: &pvc_identity::CaError) -> Status {
 
 /// What a node's certificate says besides its name.
 fn node_leaf(node: &Node) -> Result<LeafSpec, Status> {
-    let name = node.meta.name.to_string();
-    let identity = Identity::node(&name).map_err(|error| status::internal(&error.to_string()))?;
-    let mut leaf = LeafSpec::new(identity);
-    leaf.dns_names = vec![name, "localhost".to_owned(), COORDINATOR_DNS_NAME.to_owned()];
-    leaf.ip_addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-    if let Ok(address) = node.status.address.parse::<SocketAddr>() {
-        leaf.ip_addresses.insert(0, address.ip());
-    }
-    Ok(leaf)
+    let address = node.status.address.parse::<SocketAddr>().ok().map(|address| address.ip());
+    LeafSpec::node(node.meta.name.as_str(), address).map_err(|error| status::internal(&error.to_string()))
 }
 
 #[tonic::async_trait]
@@ -214,7 +189,7 @@ impl JoinService for Joins {
         let member = Member::new(request.member_id, object.status.address.clone());
         let until = Instant::now() + MEMBER_PATIENCE;
         loop {
-            match self.admit_member(member.clone()).await {
+            match voters::admit(self.shared.core.store(), member.clone()).await {
                 Ok(()) => return Ok(Response::new(BecomeMemberResponse { voter: true })),
                 Err(MembersError::Busy | MembersError::Lagging { .. } | MembersError::Unreachable { .. })
                     if Instant::now() < until =>

@@ -23,7 +23,7 @@ mod watching;
 pub use agent::Agents;
 pub use caller::Caller;
 pub use cluster::ClusterInfo;
-pub use join::{COORDINATOR_DNS_NAME, Joins};
+pub use join::Joins;
 pub use node::Nodes;
 pub use raft::Raft;
 pub use shared::Shared;

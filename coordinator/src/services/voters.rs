@@ -1,11 +1,13 @@
 //! Who votes, and who of them leads: the store's members brought in line with what is asked. Each step looks
 //! at what is there first, so that all of it may be asked again after any interruption.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name, Node, Rejection};
 use raft_store::{Member, MemberId, MemberStatus, MembersError, Role, Status as StoreStatus, Store};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::caller::Caller;
@@ -17,6 +19,7 @@ use crate::status;
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 /// Who has answered nothing for longer is not handed over to.
 const SILENT_MAX: Duration = Duration::from_secs(2);
+const HEARD_AGAIN: Duration = Duration::from_millis(50);
 
 /// Makes an enrolled coordinator a voter.
 pub(super) async fn add(shared: &Shared, name: &Name) -> Result<(), Status> {
@@ -31,7 +34,8 @@ pub(super) async fn add(shared: &Shared, name: &Name) -> Result<(), Status> {
     admit(shared.core.store(), member).await.map_err(|error| failed(shared, &error))
 }
 
-/// Adds a member unless it is there, and promotes it when it has caught up.
+/// Adds a member unless it is there, and promotes it when it has caught up. One that is there and has lost
+/// its data is refused.
 pub(super) async fn admit(store: &Store, member: Member) -> Result<(), MembersError> {
     let id = member.id;
     let promoted = match store.promote(id).await {
@@ -42,7 +46,13 @@ pub(super) async fn admit(store: &Store, member: Member) -> Result<(), MembersEr
         promoted => promoted,
     };
     match promoted {
-        Err(MembersError::AlreadyVoter { .. }) => Ok(()),
+        Err(MembersError::AlreadyVoter { .. } | MembersError::Lagging { .. }) => {
+            store.confirm(id).await?;
+            promoted.or_else(|error| match error {
+                MembersError::AlreadyVoter { .. } => Ok(()),
+                error => Err(error),
+            })
+        }
         promoted => promoted,
     }
 }
@@ -76,19 +86,17 @@ pub(super) async fn remove(
 /// Hands leadership to a voter, or to whichever is furthest, and waits until it leads.
 pub(super) async fn hand_over(shared: &Shared, to: Option<&Name>) -> Result<(), Status> {
     let world = leaders_world(shared)?;
+    let to = to.map(|name| world.node(name).map_err(refuse)).transpose()?;
     let store = shared.core.store();
-    let status = store.status().borrow().clone();
-    let target = match to {
-        Some(name) => id_of(world.node(name).map_err(refuse)?, &status)?,
-        None => furthest(&status)?,
-    };
-    if target == status.id {
+    let own = store.options().me.id;
+    let target = successor(store, to).await?;
+    if target == own {
         return Ok(());
     }
     store.transfer_leadership(target).await.map_err(|error| failed(shared, &error))?;
     let mut statuses = store.status();
     let over = statuses.wait_for(|now| {
-        now.role != Role::Leader && now.leader.as_ref().is_some_and(|leader| leader.id != status.id)
+        now.role != Role::Leader && now.leader.as_ref().is_some_and(|leader| leader.id != own)
     });
     match tokio::time::timeout(HAND_OVER_PATIENCE, over).await {
         Ok(Ok(_)) => Ok(()),
@@ -100,6 +108,23 @@ pub(super) async fn hand_over(shared: &Shared, to: Option<&Name>) -> Result<(), 
             let help = "see `pvc cluster status`, then try again";
             Err(status::of(Code::DeadlineExceeded, "leader-handed-over", "cluster", &detail, help, None))
         }
+    }
+}
+
+/// Who is to take over. A new leader may not have heard everybody yet: it waits a moment for them.
+async fn successor(store: &Store, to: Option<&Arc<Node>>) -> Result<MemberId, Status> {
+    let until = Instant::now() + SILENT_MAX;
+    loop {
+        let status = store.status().borrow().clone();
+        let chosen = match to {
+            Some(node) => id_of(node, &status),
+            None => furthest(&status),
+        };
+        let mut others = status.members.iter().filter(|m| m.voter && m.member.id != status.id);
+        if chosen.is_ok() || Instant::now() >= until || others.all(|m| m.silent_for.is_some()) {
+            return chosen;
+        }
+        tokio::time::sleep(HEARD_AGAIN).await;
     }
 }
 

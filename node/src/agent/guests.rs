@@ -273,7 +273,8 @@ impl Agent {
     pub(super) async fn report(&mut self) -> Result<(), LinkError> {
         let stored = self.view.node.as_ref().map(|n| &n.status.facts);
         let facts = (stored != Some(&self.facts)).then(|| self.facts.clone());
-        let volumes: Vec<_> = self.volume_reports.values().cloned().collect();
+        let untaken = self.volume_reports.values().filter(|said| said.taken.is_none());
+        let volumes: Vec<_> = untaken.map(|said| said.report.clone()).collect();
         let nothing_new = self.pending.is_empty() && volumes.is_empty() && facts.is_none();
         if nothing_new || self.report_on_its_way() {
             return Ok(());
@@ -281,6 +282,10 @@ impl Agent {
         let vms = std::mem::take(&mut self.pending);
         match self.send(vms, volumes, facts).await {
             Ok(revision) => {
+                // All that were untaken went with it: nothing is added while it is on its way.
+                for said in self.volume_reports.values_mut() {
+                    said.taken.get_or_insert(revision);
+                }
                 self.reported_at = Some((revision, Instant::now()));
                 Ok(())
             }

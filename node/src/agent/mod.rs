@@ -44,6 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A report that is not in the view by then is sent again.
 const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+/// Work on a volume that failed or had to wait is tried again after this long.
+const VOLUME_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Works on guests at once.
 const WORKS_MAX: usize = 4;
 
@@ -96,7 +98,9 @@ pub struct Agent {
     memories: BTreeMap<Uid, VmMemory>,
     works: JoinSet<Done>,
     volumes_busy: BTreeMap<Uid, ()>,
-    volume_reports: BTreeMap<Uid, VolumeReport>,
+    volume_reports: BTreeMap<Uid, VolumeSaid>,
+    /// Volumes whose work is to wait, until then.
+    volumes_wait: BTreeMap<Uid, Instant>,
     told: Arc<Mutex<Told>>,
     facts: NodeFacts,
     reported_at: Option<(Revision, Instant)>,
@@ -105,6 +109,13 @@ pub struct Agent {
     endings: BTreeMap<Uid, Ending>,
     /// What the next report is to say of VMs.
     pending: Vec<VmReport>,
+}
+
+/// What came of work on a volume, until the view shows it.
+struct VolumeSaid {
+    report: VolumeReport,
+    /// The revision that carries it, once the leader has taken it.
+    taken: Option<Revision>,
 }
 
 /// The end of some work.
@@ -125,6 +136,7 @@ impl Agent {
             works: JoinSet::new(),
             volumes_busy: BTreeMap::new(),
             volume_reports: BTreeMap::new(),
+            volumes_wait: BTreeMap::new(),
             told: Arc::default(),
             facts: NodeFacts::default(),
             reported_at: None,
@@ -266,7 +278,10 @@ impl Agent {
             Done::Volume(uid, report) => {
                 self.volumes_busy.remove(&uid);
                 if let Some(report) = report {
-                    self.volume_reports.insert(uid, report);
+                    if !report.status.reason.is_empty() {
+                        self.volumes_wait.insert(uid, Instant::now() + VOLUME_AGAIN_AFTER);
+                    }
+                    self.volume_reports.insert(uid, VolumeSaid { report, taken: None });
                 }
             }
         }
@@ -311,15 +326,19 @@ impl Agent {
     /// Gives the volumes that this node works on their next piece of work.
     fn reconcile_volumes(&mut self) {
         let view = &self.view;
-        // What the view shows already needs no saying.
-        self.volume_reports.retain(|uid, _| {
-            view.volumes().any(|v| v.meta.uid == *uid && volumes::has_work_here(v, &self.parts.me))
+        let now = Instant::now();
+        // What the view shows already needs no saying. Where there is work even so, it is tried again.
+        self.volume_reports.retain(|uid, said| {
+            said.taken.is_none_or(|taken| view.revision < taken)
+                && view.volumes().any(|v| v.meta.uid == *uid && volumes::has_work_here(v, &self.parts.me))
         });
+        self.volumes_wait.retain(|_, until| now < *until);
         let due: Vec<_> = view
             .volumes()
             .filter(|v| volumes::has_work_here(v, &self.parts.me))
             .filter(|v| !self.volumes_busy.contains_key(&v.meta.uid))
             .filter(|v| !self.volume_reports.contains_key(&v.meta.uid))
+            .filter(|v| !self.volumes_wait.contains_key(&v.meta.uid))
             .take(WORKS_MAX.saturating_sub(self.volumes_busy.len()))
             .cloned()
             .collect();

@@ -191,7 +191,7 @@ impl HostService for HostCalls {
                 if data.is_empty() {
                     return Ok(());
                 }
-                sender.send(Ok(LogChunk { data: data.into() })).await.map_err(gone)?;
+                sender.send(Ok(LogChunk { data })).await.map_err(gone)?;
             }
         }))
     }
@@ -208,7 +208,7 @@ impl HostService for HostCalls {
             let (mut data, mut after) = tail.last(request.lines.min(LINES_MAX) as usize);
             loop {
                 if !data.is_empty() {
-                    sender.send(Ok(LogChunk { data: data.into() })).await.map_err(gone)?;
+                    sender.send(Ok(LogChunk { data })).await.map_err(gone)?;
                 }
                 if !request.follow {
                     return Ok(());
@@ -253,7 +253,7 @@ impl HostService for HostCalls {
                         // The guest has ended or left, or another has taken the console.
                         Ok(0) | Err(_) => return Ok(()),
                         Ok(length) => {
-                            let piece = ConsoleOutput { data: data[..length].to_vec().into() };
+                            let piece = ConsoleOutput { data: data[..length].to_vec() };
                             sender.send(Ok(piece)).await.map_err(gone)?;
                         }
                     }

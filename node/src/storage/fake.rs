@@ -54,6 +54,11 @@ impl FakeStorage {
         change(&mut self.pool.lock().faults);
     }
 
+    /// The volumes that are on the disks, whatever is wrong with the pool.
+    pub fn volumes(&self) -> Vec<Uid> {
+        self.pool.lock().volumes.keys().copied().collect()
+    }
+
     async fn run<T>(
         &self,
         work: Option<&Work>,

@@ -155,6 +155,18 @@ async fn disks_that_are_not_what_they_were() {
     let admin = cluster.admin();
     admin.vms().create_vm(create("web1")).await.expect("created");
 
+    // A joiner whose data is gone is found out by the leader, and does not vote.
+    let joiner = cluster.by_name("hv2");
+    joiner.kill();
+    std::fs::rename(joiner.config.data_dir.join("store"), joiner.folder.join("kept")).expect("moved");
+    joiner.start();
+    joiner.logged("has lost its data").await;
+    joiner.kill();
+    std::fs::remove_dir_all(joiner.config.data_dir.join("store")).expect("removed");
+    std::fs::rename(joiner.folder.join("kept"), joiner.config.data_dir.join("store")).expect("moved");
+    joiner.start();
+    cluster.reached(&admin, "hv2").await;
+
     // A founder whose data is gone must not found or vote again.
     let founder = cluster.by_name("hv1");
     founder.kill();

@@ -33,7 +33,7 @@ pub struct Host {
 
 impl Host {
     pub fn start(&mut self) {
-        let program = env!("CARGO_BIN_EXE_pvcd");
+        let program = crate::program("pvcd");
         let config = self.folder.join("pvcd.toml");
         std::fs::write(&config, toml::to_string(&self.config).expect("TOML")).expect("written");
         let cmd = Cmd::new(program).arg("--config").arg(&config);
@@ -56,6 +56,15 @@ impl Host {
             sleep(Duration::from_millis(50)).await;
         }
         self.daemon = None;
+    }
+
+    /// Waits until the daemon's log says so.
+    pub async fn logged(&self, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.log().contains(what) {
+            assert!(Instant::now() < until, "no {what:?} in\n{}", self.log());
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     fn log_path(&self) -> PathBuf {
@@ -89,7 +98,7 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound")
 }
 
-fn issue(ca: &Ca, identity: Identity) -> Credentials {
+pub fn issue(ca: &Ca, identity: Identity) -> Credentials {
     let key = KeyPair::generate().expect("a key");
     let csr = key.csr_pem().expect("a request");
     let chain = ca.sign(&csr, &LeafSpec::new(identity), Timestamp::now()).expect("signed");

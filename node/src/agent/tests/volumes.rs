@@ -52,6 +52,26 @@ async fn a_full_pool_says_so_and_keeps_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn work_waits_for_a_pool_that_comes_back() {
+    let lab = Lab::of(&["hv1", "hv2"]).await;
+    lab.pool.faults(|f| f.unusable = Some("it is not mounted".into()));
+    lab.ok(CreateVolume { name: name("d"), spec: blank(GIB) });
+    lab.pass(3.0).await;
+    assert_eq!(lab.task().message, "pool shared can't be used: it is not mounted");
+    lab.pool.faults(|f| *f = Default::default());
+    lab.pass(10.0).await;
+    lab.assert_task(TaskState::Succeeded);
+    // Growing that failed is tried again too, and its reason goes.
+    lab.pool.faults(|f| f.fail = 1);
+    lab.ok(ResizeVolume { name: name("d"), size_bytes: 2 * GIB, expected_revision: 0 });
+    lab.pass(3.0).await;
+    assert!(lab.task().message.contains("input/output error"), "{}", lab.task().message);
+    lab.pass(10.0).await;
+    lab.assert_task(TaskState::Succeeded);
+    assert_eq!(lab.leader.world().volumes[&name("d")].status.reason, "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_pool_is_named() {
     let lab = Lab::of(&["hv1"]).await;
     let spec = VolumeSpec { pool: name("fast"), ..blank(GIB) };

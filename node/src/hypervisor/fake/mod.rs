@@ -9,6 +9,7 @@
 //! daemon, and touches no guest.
 
 mod adapter;
+mod journal;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -21,6 +22,9 @@ use parking_lot::Mutex;
 use pvc_model::{Name, Uid};
 
 use crate::hypervisor::{EndReason, Guest};
+use crate::storage::DiskSource;
+pub use journal::Happening;
+use tokio::time::Instant;
 use world::State;
 
 /// What is wrong with one host's hypervisor. The default: nothing.
@@ -117,6 +121,16 @@ impl FakeWorld {
     /// [`FakeWorld::writers`] of every guest that has any.
     pub fn all_writers(&self) -> BTreeMap<Uid, Vec<Name>> {
         self.look(|s| s.writers())
+    }
+
+    /// Disks that may be written at this instant, and by which guest on which host.
+    pub fn written_disks(&self) -> Vec<(DiskSource, Uid, Name)> {
+        self.look(|s| s.written())
+    }
+
+    /// What has happened to guests, from the `from`th happening on.
+    pub fn journal(&self, from: usize) -> Vec<(Instant, Happening)> {
+        self.look(|s| s.journal.get(from..).unwrap_or_default().to_vec())
     }
 
     /// What is on a host, in truth, whatever its faults.

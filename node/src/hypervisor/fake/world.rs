@@ -8,11 +8,13 @@ use pvc_model::{Name, Uid};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::journal::{Happening, Journal};
 use super::{Faults, Timing};
 use crate::hypervisor::{
     EndReason, Ending, Guest, GuestSpec, GuestState, MigrationOrder, MigrationProgress, MigrationReport,
     Stamp,
 };
+use crate::storage::DiskSource;
 
 pub(super) struct FakeGuest {
     pub spec: GuestSpec,
@@ -71,6 +73,7 @@ pub(super) struct State {
     pub hosts: BTreeMap<Name, Host>,
     pub transfers: BTreeMap<u64, Transfer>,
     pub boots: BTreeMap<Uid, u64>,
+    pub journal: Journal,
     cuts: BTreeSet<(Name, Name)>,
     due: BTreeMap<(Instant, u64), Event>,
     now: Instant,
@@ -86,6 +89,7 @@ impl State {
             hosts: BTreeMap::new(),
             transfers: BTreeMap::new(),
             boots: BTreeMap::new(),
+            journal: Journal::new(),
             cuts: BTreeSet::new(),
             due: BTreeMap::new(),
             now: Instant::now(),
@@ -153,6 +157,40 @@ impl State {
         writers
     }
 
+    /// Disks that may be written at this instant, and by which guest on which host.
+    pub fn written(&self) -> Vec<(DiskSource, Uid, Name)> {
+        let mut written = Vec::new();
+        for (host, h) in &self.hosts {
+            for (uid, guest) in h.guests.iter().filter(|(_, g)| !g.incoming) {
+                let disks = guest.spec.disks.iter().filter(|disk| !disk.read_only);
+                written.extend(disks.map(|disk| (disk.source.clone(), *uid, host.clone())));
+            }
+        }
+        written
+    }
+
+    fn note(&mut self, happening: Happening) {
+        self.journal.push((self.now, happening));
+    }
+
+    /// Notes when the guest, which has just come to write on `host`, is not the only one that does.
+    fn note_if_written_twice(&mut self, host: &Name, uid: Uid) {
+        let mut others: BTreeSet<String> = BTreeSet::new();
+        for other in self.writers().remove(&uid).unwrap_or_default().iter().filter(|other| *other != host) {
+            others.insert(format!("the guest runs on {other} and on {host}"));
+        }
+        let written = self.written();
+        for (disk, _, _) in written.iter().filter(|(_, by, on)| *by == uid && on == host) {
+            let others_disk = |(d, by, on): &&(DiskSource, Uid, Name)| d == disk && (*by, on) != (uid, host);
+            for (_, by, on) in written.iter().filter(others_disk) {
+                others.insert(format!("{disk:?} is written by guest {by} on {on} and on {host}"));
+            }
+        }
+        for what in others {
+            self.note(Happening::WrittenTwice { uid, what });
+        }
+    }
+
     pub fn guests(&self, host: &Name) -> Vec<Guest> {
         let Some(host) = self.hosts.get(host) else { return Vec::new() };
         let guest = |(uid, g): (&Uid, &FakeGuest)| Guest {
@@ -183,6 +221,8 @@ impl State {
         h.guests.insert(spec.uid, guest);
         h.wake();
         let crash_after = h.faults.crash_after;
+        self.note(Happening::Booted { host: host.clone(), uid: spec.uid });
+        self.note_if_written_twice(host, spec.uid);
         *self.boots.entry(spec.uid).or_default() += 1;
         if let Some(after) = crash_after {
             let event =
@@ -214,6 +254,9 @@ impl State {
             h.endings.push_back(Ending { uid, reason });
         }
         h.wake();
+        if !guest.incoming {
+            self.note(Happening::Ended { host: host.clone(), uid, reason });
+        }
         if let Some(transfer) = guest.transfer {
             self.break_off(transfer, TransferEnd::Failed("the guest ended on the way".to_owned()));
         }
@@ -228,6 +271,10 @@ impl State {
         h.endings.clear();
         let gone = std::mem::take(&mut h.guests);
         h.wake();
+        for (uid, _) in gone.iter().filter(|(_, g)| !g.incoming) {
+            let reason = EndReason::EmulatorDied;
+            self.note(Happening::Ended { host: host.clone(), uid: *uid, reason });
+        }
         for (uid, guest) in gone {
             let Some(transfer) = guest.transfer else { continue };
             let silent = "the other host does not answer";
@@ -364,6 +411,8 @@ impl State {
             }
             target.wake();
         }
+        self.note(Happening::Moved { from, to: to.clone(), uid });
+        self.note_if_written_twice(&to, uid);
         if let Some(life) = shutting_down {
             let event = Event::GuestEnds { host: to, uid, life, reason: EndReason::ShutDown };
             self.schedule(self.timing.shutdown, event);

@@ -1,0 +1,289 @@
+//! A cluster of simulated hosts: founded as a real one is, and let live from tick to tick, with the checks
+//! that look at each of them.
+
+use std::time::Duration;
+
+use pvc_coordinator::core::{Coordinator, SubmitError};
+use pvc_model::node::{NodeRole, Reachability};
+use pvc_model::{Command, World};
+use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
+use tokio::time::Instant;
+
+use crate::checks::guests::GuestWatch;
+use crate::daemon::{Daemon, Host, address, migration_address};
+use crate::dice::Dice;
+use crate::net::Place;
+use crate::setting::Setting;
+use crate::witness::Rule;
+
+/// How often the checks look, in virtual time.
+const TICK: Duration = Duration::from_millis(50);
+/// A daemon that has ended by itself is started again after this long.
+const RESTART_AFTER: Duration = Duration::from_secs(2);
+const FOUNDED_WITHIN: Duration = Duration::from_secs(120);
+
+/// What kind of cluster.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Hosts that vote: 1, 3 or 5.
+    pub coordinators: u8,
+    /// Hosts that only run guests.
+    pub hypervisors: u8,
+    pub checkpoint: Checkpoint,
+    /// How long a disk's sync takes at most, in milliseconds.
+    pub sync_max_ms: u64,
+    /// How wrong wall clocks are at most, in milliseconds.
+    pub clock_skew_max_ms: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Shape {
+            coordinators: 3,
+            hypervisors: 1,
+            checkpoint: Checkpoint::default(),
+            sync_max_ms: 4,
+            clock_skew_max_ms: 2000,
+        }
+    }
+}
+
+/// A host and the daemon that runs on it now.
+struct Machine {
+    host: Host,
+    daemon: Option<Daemon>,
+    powered: bool,
+    /// Its daemon is not to be started again by itself.
+    held: bool,
+    restart_at: Option<Instant>,
+}
+
+pub struct Cluster {
+    pub setting: Setting,
+    pub dice: Dice,
+    machines: Vec<Machine>,
+    watch: GuestWatch,
+}
+
+impl Cluster {
+    /// Founds a cluster, and returns when all of its nodes are heard.
+    pub async fn found(shape: &Shape, seed: u64, aloud: bool) -> Cluster {
+        let setting = Setting::new(seed, shape.coordinators, aloud);
+        setting.trace.say(format!("{shape:?}"));
+        let dice = Dice::new(seed, "cluster");
+        let mut machines = Vec::new();
+        for number in 1..=shape.coordinators + shape.hypervisors {
+            let place = Place(number);
+            setting.guests.add_host(&place.node(), &migration_address(place));
+            let disk = MemoryDisk::new();
+            disk.set_sync_delay(dice.millis(0, shape.sync_max_ms));
+            let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
+            let (checkpoint, member) = (shape.checkpoint.clone(), None);
+            let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0 };
+            machines.push(Machine { host, daemon: None, powered: true, held: false, restart_at: None });
+        }
+        let watch = GuestWatch::new(setting.guests.clone(), setting.pool.clone(), setting.witness.clone());
+        let mut cluster = Cluster { setting, dice, machines, watch };
+        let founding = cluster.enrol_all(shape);
+        if tokio::time::timeout(FOUNDED_WITHIN, founding).await.is_err() {
+            cluster.setting.witness.accuse(Rule::Heals, "the cluster could not be founded");
+        }
+        cluster
+    }
+
+    async fn enrol_all(&mut self, shape: &Shape) {
+        let first = Place(1);
+        self.vote(first, 1);
+        self.boot(first);
+        let (store, core) = self.wait_for_core(first).await;
+        store.found().await.expect("an empty store can be founded");
+        core.leadership().wait_for(Option::is_some).await.expect("it leads");
+        let found = Command::FoundNode { name: first.node(), address: address(first), member_id: 1 };
+        core.submit(found, "pvc", None).await.expect("the first node enrols itself");
+        for place in self.places().into_iter().skip(1) {
+            let votes = place.0 <= shape.coordinators;
+            let member = self.enrol(&core, place, votes).await;
+            if votes {
+                self.vote(place, member);
+            }
+            self.boot(place);
+            if votes {
+                self.wait_for_core(place).await;
+                store.add_learner(Member::new(member, address(place))).await.expect("a learner");
+                store.promote(member).await.expect("a voter");
+            }
+        }
+        let reachable = |world: &World| {
+            world
+                .nodes
+                .values()
+                .all(|n| n.status.reachability == Reachability::Reachable && n.status.session > 0)
+        };
+        core.worlds().wait_for(reachable).await.expect("the core runs");
+    }
+
+    async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
+        let token = format!("join-{place}").parse().expect("a name");
+        let secret_hash = "00".repeat(32);
+        let make = Command::CreateJoinToken {
+            name: token,
+            lifetime_seconds: 0,
+            node: None,
+            secret_hash: secret_hash.clone(),
+        };
+        core.submit(make, "admin/founder", None).await.expect("a token");
+        let spend = Command::RedeemJoinToken {
+            token: format!("join-{place}").parse().expect("a name"),
+            secret_hash,
+            node: place.node(),
+            role: if votes { NodeRole::Coordinator } else { NodeRole::Hypervisor },
+            address: address(place),
+            key_hash: "11".repeat(32),
+        };
+        let joined = core.submit(spend, "anonymous", None).await.expect("it joins");
+        joined.world.nodes[&place.node()].status.member_id
+    }
+
+    fn vote(&mut self, place: Place, member: MemberId) {
+        self.setting.directory.enter(member, place);
+        self.machine(place).host.member = Some(member);
+    }
+
+    async fn wait_for_core(&self, place: Place) -> (Store, Coordinator) {
+        loop {
+            if let Some(core) = self.core(place) {
+                return core;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn machine(&mut self, place: Place) -> &mut Machine {
+        &mut self.machines[usize::from(place.0) - 1]
+    }
+
+    pub fn places(&self) -> Vec<Place> {
+        self.machines.iter().map(|machine| machine.host.place).collect()
+    }
+
+    pub fn disk(&self, place: Place) -> MemoryDisk {
+        self.machines[usize::from(place.0) - 1].host.disk.clone()
+    }
+
+    /// Store and core of the coordinator that runs there.
+    pub fn core(&self, place: Place) -> Option<(Store, Coordinator)> {
+        self.machines[usize::from(place.0) - 1].daemon.as_ref()?.core()
+    }
+
+    /// The coordinator that leads and decides; the one of the newest term where several believe so.
+    pub fn leader(&self) -> Option<(Place, Coordinator)> {
+        let cores = self.places().into_iter().filter_map(|place| Some((place, self.core(place)?.1)));
+        cores.filter(|(_, core)| core.leading().is_some()).max_by_key(|(_, core)| core.leading())
+    }
+
+    /// The newest world that any coordinator shows.
+    pub fn world(&self) -> World {
+        let worlds = self.places().into_iter().filter_map(|place| Some(self.core(place)?.1.world()));
+        worlds.max_by_key(|world| world.revision).unwrap_or_default()
+    }
+
+    pub fn runs(&self, place: Place) -> bool {
+        self.machines[usize::from(place.0) - 1].daemon.is_some()
+    }
+
+    pub fn boot(&mut self, place: Place) {
+        let setting = self.setting.clone();
+        let machine = self.machine(place);
+        machine.held = false;
+        if machine.daemon.is_none() && machine.powered {
+            machine.daemon = Some(Daemon::boot(&setting, &mut machine.host));
+        }
+    }
+
+    /// It stays down until it is booted.
+    pub fn kill(&mut self, place: Place) {
+        let setting = self.setting.clone();
+        let machine = self.machine(place);
+        machine.held = true;
+        if let Some(daemon) = machine.daemon.take() {
+            daemon.kill(&setting, &machine.host);
+        }
+    }
+
+    /// In order; back at once.
+    pub async fn restart(&mut self, place: Place) {
+        let setting = self.setting.clone();
+        let machine = self.machine(place);
+        if let Some(daemon) = machine.daemon.take() {
+            daemon.stop(&setting, &machine.host).await;
+        }
+        self.boot(place);
+    }
+
+    /// The whole host, with its guests.
+    pub fn power_off(&mut self, place: Place) {
+        self.kill(place);
+        self.setting.trace.say(format!("{place} loses its power"));
+        self.machine(place).powered = false;
+        self.setting.guests.power_off(&place.node());
+    }
+
+    pub fn power_on(&mut self, place: Place) {
+        if !std::mem::replace(&mut self.machine(place).powered, true) {
+            self.setting.trace.say(format!("{place} has power again"));
+            self.setting.guests.power_on(&place.node());
+        }
+        self.boot(place);
+    }
+
+    /// Lets time pass, looks at it, and starts again what has ended by itself. Ends early when a rule is
+    /// broken.
+    pub async fn pass(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && self.setting.witness.is_content() {
+            tokio::time::sleep(TICK).await;
+            self.watch.look();
+            self.supervise();
+        }
+    }
+
+    fn supervise(&mut self) {
+        for place in self.places() {
+            let setting = self.setting.clone();
+            let machine = self.machine(place);
+            if machine.daemon.as_ref().is_some_and(Daemon::has_ended)
+                && let Some(daemon) = machine.daemon.take()
+            {
+                daemon.kill(&setting, &machine.host);
+                machine.restart_at = Some(Instant::now() + RESTART_AFTER);
+            }
+            if !machine.held && machine.restart_at.is_some_and(|at| at <= Instant::now()) {
+                machine.restart_at = None;
+                self.boot(place);
+            }
+        }
+    }
+
+    /// Boots and ends of guests so far.
+    pub fn happenings(&self) -> usize {
+        self.watch.seen()
+    }
+
+    /// Submits at the leader itself, past all networks, until it is decided: for preparing a scene.
+    pub async fn decree(&mut self, command: Command) -> World {
+        loop {
+            if let Some((_, leader)) = self.leader() {
+                match leader.submit(command.clone(), "admin/scene", Some(format!("{command:?}"))).await {
+                    Ok(committed) => return committed.world,
+                    Err(SubmitError::Rejected(rejection)) => {
+                        let what = format!("{command:?} is refused: {rejection}");
+                        self.setting.witness.accuse(Rule::Heals, what);
+                        return self.world();
+                    }
+                    Err(_) => {}
+                }
+            }
+            self.pass(Duration::from_millis(100)).await;
+        }
+    }
+}

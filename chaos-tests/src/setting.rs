@@ -1,0 +1,53 @@
+//! What all parts of one simulation share.
+
+use pvc_node::hypervisor::fake::{FakeWorld, Timing};
+use pvc_node::storage::fake::FakeStorage;
+use tokio::time::Instant;
+
+use crate::checks::replicas::{Leases, Replicas};
+use crate::net::{Net, Place};
+use crate::trace::Trace;
+use crate::transport::Directory;
+use crate::witness::Witness;
+
+pub const CLUSTER: &str = "simulated";
+/// The one pool, which all hosts share.
+pub const POOL: &str = "shared";
+const POOL_BYTES: u64 = 1 << 40;
+
+#[derive(Clone)]
+pub struct Setting {
+    pub seed: u64,
+    pub begun: Instant,
+    pub trace: Trace,
+    pub witness: Witness,
+    pub net: Net,
+    pub directory: Directory,
+    pub guests: FakeWorld,
+    pub pool: FakeStorage,
+    pub leases: Leases,
+    pub replicas: Replicas,
+    /// Places of the coordinators, those to be founded too.
+    pub coordinators: Vec<Place>,
+}
+
+impl Setting {
+    pub fn new(seed: u64, coordinators: u8, aloud: bool) -> Setting {
+        let trace = Trace::new(aloud);
+        let witness = Witness::new(trace.clone());
+        let leases = Leases::default();
+        Setting {
+            seed,
+            begun: Instant::now(),
+            net: Net::new(seed, trace.clone()),
+            directory: Directory::default(),
+            guests: FakeWorld::new(Timing::default()),
+            pool: FakeStorage::new(POOL.parse().expect("a name"), POOL_BYTES),
+            replicas: Replicas::new(witness.clone(), leases.clone()),
+            leases,
+            coordinators: (1..=coordinators).map(Place).collect(),
+            trace,
+            witness,
+        }
+    }
+}

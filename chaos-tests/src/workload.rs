@@ -1,0 +1,101 @@
+//! What people do with a cluster all day, drawn by chance from what they see of it.
+
+use std::collections::BTreeSet;
+
+use pvc_model::command::SpecPatch;
+use pvc_model::vm::{Disk, DiskBus, MigrationMethod, VmSpec};
+use pvc_model::{Command, Name, World};
+
+use crate::dice::Dice;
+use crate::people::mark;
+use crate::setting::POOL;
+
+/// Names of VMs: few, so that names are taken, freed and taken again.
+pub const VMS: [&str; 5] = ["a", "b", "c", "d", "e"];
+/// Marks in one VM's notes: the model takes 64.
+const MARKS_MAX: usize = 60;
+
+pub fn name(text: &str) -> Name {
+    text.parse().expect("a name")
+}
+
+/// A VM with one disk of its own. It is restarted for as long as it takes.
+pub fn spec(vm: &Name) -> VmSpec {
+    let disk = Disk {
+        volume: name(&format!("{vm}-disk")),
+        bus: DiskBus::Virtio,
+        read_only: false,
+        create_bytes: 1 << 20,
+        pool: name(POOL),
+    };
+    VmSpec { max_restarts: 100, shutdown_grace_seconds: 5, disks: vec![disk], ..VmSpec::new(1, 64) }
+}
+
+/// The next command; `number` is the deed's. None: this time people only look.
+pub fn next(dice: &Dice, world: &World, number: usize) -> Option<Command> {
+    let vm = name(VMS[dice.roll(VMS.len() as u64) as usize]);
+    let nodes: Vec<Name> = world.nodes.keys().cloned().collect();
+    let node = dice.pick(&nodes).cloned()?;
+    if !world.vms.contains_key(&vm) {
+        return Some(Command::CreateVm { spec: spec(&vm), name: vm });
+    }
+    let method = match dice.roll(4) {
+        0 => Some(MigrationMethod::Shutdown),
+        1 => None,
+        _ => Some(MigrationMethod::Live),
+    };
+    let command = match dice.roll(100) {
+        0..20 => Command::StartVm { name: vm, node: dice.per_mille(400).then_some(node) },
+        20..28 => Command::ShutdownVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
+        28..33 => Command::StopVm { name: vm },
+        33..41 => Command::RestartVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
+        41..55 => Command::MigrateVm { name: vm, node: dice.per_mille(700).then_some(node), method },
+        55..59 => Command::UnmigrateVm { name: vm, method },
+        59..66 => Command::MoveVm { name: vm, node, method },
+        66..78 => edit(world, vm, number),
+        78..82 => Command::DeleteVm { name: vm, delete_volumes: dice.per_mille(800), expected_revision: 0 },
+        82..84 => {
+            let new_name = name(VMS[dice.roll(VMS.len() as u64) as usize]);
+            if new_name == vm {
+                return None;
+            }
+            Command::RenameVm { name: vm, new_name, expected_revision: 0 }
+        }
+        84..86 => Command::DisableVm { name: vm, grace_seconds: 2, force: dice.per_mille(500) },
+        86..90 => {
+            let running: Vec<Name> = world.running_tasks().map(|task| task.meta.name.clone()).collect();
+            Command::CancelTask { name: dice.pick(&running).cloned()? }
+        }
+        90..93 => volume_work(dice, world)?,
+        _ => return None,
+    };
+    Some(command)
+}
+
+/// Leaves the deed's mark among the VM's notes.
+fn edit(world: &World, vm: Name, number: usize) -> Command {
+    let full = world.vms.get(&vm).is_some_and(|vm| vm.spec.notes.len() >= MARKS_MAX);
+    let mut patch = SpecPatch::default();
+    if full {
+        patch.add_tags = BTreeSet::from([name("full")]);
+    } else {
+        patch.set_notes.insert(mark(number), "done".to_owned());
+    }
+    Command::UpdateVm { name: vm, patch: Box::new(patch), expected_revision: 0 }
+}
+
+fn volume_work(dice: &Dice, world: &World) -> Option<Command> {
+    let volumes: Vec<_> = world.volumes.values().collect();
+    let volume = dice.pick(&volumes)?;
+    let name = volume.meta.name.clone();
+    Some(match dice.roll(4) {
+        0 => Command::ResizeVolume {
+            name,
+            size_bytes: volume.spec.size_bytes + (1 << 20),
+            expected_revision: 0,
+        },
+        1 => Command::CreateVolumeSnapshot { volume: name, snapshot: "snap".parse().ok()? },
+        2 => Command::DeleteVolumeSnapshot { volume: name, snapshot: "snap".parse().ok()? },
+        _ => Command::DeleteVolume { name, expected_revision: 0 },
+    })
+}
