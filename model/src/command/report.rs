@@ -28,6 +28,8 @@ pub struct MigrationReport {
     pub address: String,
     /// With `Failed`: why.
     pub error: String,
+    /// With `Arrived`, from the source: what it cost, for people.
+    pub cost: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
