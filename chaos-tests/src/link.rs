@@ -3,6 +3,7 @@
 //! It keeps the witness's own book of leases: when the last heartbeat was sent that was acknowledged.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +55,20 @@ impl LeaseBook {
         self.was_valid_at(Instant::now())
     }
 
+    /// How long ago the latest acknowledged heartbeats were sent, and answered.
+    fn ages(&self) -> Vec<(Duration, Duration)> {
+        let beats = self.0.lock();
+        beats.iter().rev().take(8).map(|(sent, answered)| (sent.elapsed(), answered.elapsed())).collect()
+    }
+
     pub fn was_valid_at(&self, then: Instant) -> bool {
         self.0.lock().iter().any(|(sent, answered)| *answered <= then && then < *sent + LEASE)
+    }
+}
+
+impl fmt::Debug for LeaseBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sent and answered {:?} ago", self.ages())
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use pvc_bootstrap::found::{Places, ServiceCertificate};
+use crate::found::{Places, ServiceCertificate};
 
 #[derive(Debug, Args)]
 pub struct ServiceArgs {

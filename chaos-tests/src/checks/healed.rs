@@ -46,8 +46,9 @@ fn of_world(world: &World, ailments: &mut Vec<String>) {
             ailments.push(format!("node {name} is {reachability:?} {problem}"));
         }
     }
-    ailments
-        .extend(world.faults.values().map(|fault| format!("fault {}: {}", fault.meta.name, fault.message)));
+    // That a database was rebuilt is to be known until the daemon is started again.
+    let faults = world.faults.values().filter(|f| !f.meta.name.as_str().starts_with("store-rebuilt."));
+    ailments.extend(faults.map(|fault| format!("fault {}: {}", fault.meta.name, fault.message)));
     for task in world.running_tasks().filter(|task| !waits_in_vain(world, task)) {
         let (name, kind) = (&task.meta.name, task.kind.as_str());
         ailments.push(format!("task {name} ({kind} of {}) still runs: {}", task.subject, task.message));

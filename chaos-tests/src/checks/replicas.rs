@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pvc_coordinator::core::Coordinator;
 use pvc_model::node::Reachability;
-use pvc_model::{Name, World};
+use pvc_model::{Name, Timestamp, World};
 use raft_store::{Entry, Key, Revision, Store, View};
 use tokio_util::sync::CancellationToken;
 
@@ -32,8 +32,8 @@ pub struct Replicas {
 struct Book {
     leaders: BTreeMap<u64, Place>,
     digests: BTreeMap<Revision, (u64, Place)>,
-    /// Nodes, at the revisions at which they were seen to be given up.
-    given_up: BTreeMap<Name, Revision>,
+    /// Nodes, and when they were given up by the clock of whoever did that.
+    given_up: BTreeMap<Name, Timestamp>,
 }
 
 impl Replicas {
@@ -63,22 +63,25 @@ impl Replicas {
         }
     }
 
-    /// Whoever is newly unreachable must have lost its lease when that was decided. Judged where it was
-    /// decided: only the leader's own clock tells when.
-    fn judge_reachability(&self, clock: &Clock, world: &World) {
+    /// Whoever is newly unreachable must have lost its lease when that was decided. When that was, only the
+    /// clock of the leader tells: what others show first is not judged.
+    fn judge_reachability(&self, clock: Option<Clock>, world: &World) {
         for (name, node) in &world.nodes {
-            let revision = node.meta.revision;
+            let (revision, since) = (node.meta.revision, node.status.since);
             if node.status.reachability != Reachability::Unreachable {
                 continue;
             }
-            let before = self.book.lock().given_up.insert(name.clone(), revision);
-            let Some(place) = Place::of_node(name).filter(|_| before.is_none_or(|b| b < revision)) else {
+            let before = self.book.lock().given_up.insert(name.clone(), since);
+            let Some(place) = Place::of_node(name).filter(|_| before != Some(since)) else {
                 continue;
             };
             let book = self.leases.lock().get(&place).cloned();
-            let decided = clock.instant(node.status.since);
-            if book.is_some_and(|book| book.was_valid_at(decided)) {
-                let detail = format!("{place} is given up at revision {revision} while it has its lease");
+            let Some(decided) = clock.map(|clock| clock.instant(since)) else { continue };
+            if book.as_ref().is_some_and(|book| book.was_valid_at(decided)) {
+                let ago = decided.elapsed();
+                let detail = format!(
+                    "{place} was given up {ago:?} ago (revision {revision}) while it had its lease: {book:?}"
+                );
                 self.witness.accuse(Rule::GraceOutlastsLease, detail);
             }
         }
@@ -102,9 +105,7 @@ impl Replicas {
                 self.leads(place, leadership.term);
             }
             let world = worlds.borrow_and_update().clone();
-            if core.leading().is_some() {
-                self.judge_reachability(&clock, &world);
-            }
+            self.judge_reachability(core.leading().map(|_| clock), &world);
             digest = self.step(place, &mut shown, store.view(), digest);
             tokio::select! {
                 biased;

@@ -135,6 +135,15 @@ impl Cluster {
         }
     }
 
+    /// Nobody reaches it, and it reaches nobody, until it is joined.
+    pub fn cut(&self, id: MemberId) -> Store {
+        self.network.stores.write().remove(&id).expect("joined")
+    }
+
+    pub fn join(&self, id: MemberId, store: Store) {
+        self.network.stores.write().insert(id, store);
+    }
+
     /// Ends a coordinator as if its process had died.
     pub async fn kill(&self, id: MemberId) {
         let store = self.network.stores.write().remove(&id);

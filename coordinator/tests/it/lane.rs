@@ -9,7 +9,7 @@ use pvc_model::{Command, RejectionKind};
 
 use super::cluster::{Cluster, name};
 
-fn token(text: &str) -> Command {
+pub fn token(text: &str) -> Command {
     Command::CreateApiToken {
         name: name(text),
         role: pvc_model::Role::Viewer,

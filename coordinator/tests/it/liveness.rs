@@ -7,6 +7,7 @@ use pvc_coordinator::core::Coordinator;
 use pvc_model::node::{NodeRole, Reachability};
 
 use super::cluster::{Cluster, beat, name};
+use super::lane::token;
 
 async fn beats(leader: &Coordinator, node: &str, from: u64, count: u64) {
     for sequence in from..from + count {
@@ -49,6 +50,27 @@ async fn an_election_makes_nobody_unreachable() {
     beats(&leader, "hv9", 5, 20).await;
     // Untouched: it was never said to be anything else in between.
     assert_eq!(leader.world().nodes[&name("hv9")], before);
+}
+
+/// What was judged while the lane was busy must not be carried out after the node was heard again.
+#[tokio::test(start_paused = true)]
+async fn a_judgement_that_waited_is_judged_again() {
+    let cluster = Cluster::three().await;
+    let (id, leader) = cluster.leader().await;
+    beats(&leader, "hv1", 1, 4).await;
+    let others: Vec<_> = cluster.coordinators.keys().copied().filter(|other| *other != id).collect();
+    let cut: Vec<_> = others.into_iter().map(|other| (other, cluster.cut(other))).collect();
+    // The lane waits for a quorum with this one; the silence that is noticed meanwhile waits behind it.
+    let busy = leader.clone();
+    let write = tokio::spawn(async move { busy.submit(token("t1"), "admin/test", None).await });
+    tokio::time::sleep(Duration::from_millis(4200)).await;
+    assert!(leader.heartbeat(&name("hv1"), beat(10)).is_err(), "heard, and not acknowledged");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let before = leader.world().nodes[&name("hv1")].clone();
+    cut.into_iter().for_each(|(other, store)| cluster.join(other, store));
+    write.await.expect("no panic").expect("committed at last");
+    beats(&leader, "hv1", 11, 4).await;
+    assert_eq!(leader.world().nodes[&name("hv1")], before, "it was never given up");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pvc_model::node::Reachability;
-use pvc_model::{Command, Name, Node};
+use pvc_model::{Command, Name, Node, World};
 use tokio::time::Instant;
 
 use super::super::coordinator::Coordinator;
@@ -42,6 +42,29 @@ impl Liveness {
                 hearts.heard(name).is_some_and(|age| age < grace).then_some(Reachability::Reachable)
             }
         }
+    }
+
+    /// All that is to be said of nodes now.
+    fn commands(&self, world: &World) -> Vec<Command> {
+        self.coordinator.heartbeats().retain(|name| world.nodes.contains_key(name));
+        let mut commands = Vec::new();
+        for node in world.nodes.values() {
+            let change = self.judge(node);
+            if let Some(reachability) = change {
+                commands.push(Command::SetReachability { node: node.meta.name.clone(), reachability });
+            }
+            let said = change.unwrap_or(node.status.reachability);
+            let fault = fault_name("node-unreachable", &node.meta.name);
+            commands.extend(self.fault(node, said, world.faults.contains_key(&fault)));
+        }
+        // A removed node takes its fault with it.
+        for fault in world.faults.values() {
+            let gone = fault.subject.strip_prefix("node/").and_then(|node| node.parse::<Name>().ok());
+            if gone.is_some_and(|node| !world.nodes.contains_key(&node)) {
+                commands.push(Command::ClearFault { name: fault.meta.name.clone() });
+            }
+        }
+        commands
     }
 
     /// The fault that goes with what the node is said to be, where it is not as it should be.
@@ -84,27 +107,17 @@ impl Controller for Liveness {
             hearts.rearm();
         }
         self.last = now;
-        let world = self.coordinator.world();
-        hearts.retain(|name| world.nodes.contains_key(name));
-        let mut commands = Vec::new();
-        for node in world.nodes.values() {
-            let change = self.judge(node);
-            if let Some(reachability) = change {
-                commands.push(Command::SetReachability { node: node.meta.name.clone(), reachability });
+        let outcome = loop {
+            let commands = self.commands(&self.coordinator.world());
+            let submits = commands.into_iter().map(|command| self.coordinator.submit(command, ACTOR, None));
+            tokio::select! {
+                biased;
+                // The lane may have been busy for long, and somebody who was silent is heard by now. What
+                // the lane has not taken yet is taken back, and judged again.
+                () = hearts.noticed.notified() => {}
+                results = futures::future::join_all(submits) => break outcome_of(results),
             }
-            let said = change.unwrap_or(node.status.reachability);
-            let fault = fault_name("node-unreachable", &node.meta.name);
-            commands.extend(self.fault(node, said, world.faults.contains_key(&fault)));
-        }
-        // A removed node takes its fault with it.
-        for fault in world.faults.values() {
-            let gone = fault.subject.strip_prefix("node/").and_then(|node| node.parse::<Name>().ok());
-            if gone.is_some_and(|node| !world.nodes.contains_key(&node)) {
-                commands.push(Command::ClearFault { name: fault.meta.name.clone() });
-            }
-        }
-        let submits = commands.into_iter().map(|command| self.coordinator.submit(command, ACTOR, None));
-        let outcome = outcome_of(futures::future::join_all(submits).await);
+        };
         // The time that committing took is no stall.
         self.last = Instant::now();
         outcome
