@@ -67,6 +67,7 @@ fn shape(dice: &Dice) -> Shape {
     let small = Checkpoint { entries: 20 + dice.roll(60), bytes: 1 << 20, keep: dice.roll(30) };
     Shape {
         coordinators,
+        spares: 0,
         hypervisors: dice.roll(3) as u8,
         checkpoint: if dice.per_mille(600) { small } else { Checkpoint::default() },
         sync_max_ms: dice.roll(10),
@@ -96,7 +97,7 @@ impl Stage {
         Stage { people, temper: Temper::of(seed), cluster }
     }
 
-    fn accuse(&self, rule: Rule, detail: String) {
+    pub fn accuse(&self, rule: Rule, detail: String) {
         self.cluster.setting.witness.accuse(rule, detail);
     }
 
@@ -199,6 +200,16 @@ impl Stage {
     pub async fn storm(&mut self, dice: &Dice, steps: u64) {
         self.cluster.setting.trace.say(format!("a storm of {:?}", self.temper.kinds()));
         for _ in 0..steps {
+            if dice.per_mille(500) && self.is_content() {
+                self.temper.strike(&mut self.cluster).await;
+            }
+            self.work(dice, 1).await;
+        }
+    }
+
+    /// People work.
+    pub async fn work(&mut self, dice: &Dice, steps: u64) {
+        for _ in 0..steps {
             if !self.is_content() {
                 return;
             }
@@ -207,9 +218,6 @@ impl Stage {
                     Some(command) => self.people.send(command),
                     None => self.people.read(),
                 }
-            }
-            if dice.per_mille(500) {
-                self.temper.strike(&mut self.cluster).await;
             }
             self.cluster.pass(dice.millis(50, 1000)).await;
         }

@@ -97,7 +97,7 @@ fn cancel(dice: &Dice, world: &World) -> Option<Command> {
 }
 
 /// Leaves the deed's mark among the VM's notes.
-fn edit(world: &World, vm: Name, number: usize) -> Command {
+pub fn edit(world: &World, vm: Name, number: usize) -> Command {
     let full = world.vms.get(&vm).is_some_and(|vm| vm.spec.notes.len() >= MARKS_MAX);
     let mut patch = SpecPatch::default();
     if full {
