@@ -1,13 +1,36 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help deps test check fix guest clean
+.PHONY: help demo demo-down deps test check fix guest dist-docs python test-python test-python-cluster clean
 
 CARGO ?= cargo
+# Debian's own: the packages that deps installs are for it.
+PYTHON ?= /usr/bin/python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# hosts and guests need root; what is compiled is the user's, also under sudo
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+AS_USER := scripts/as-user.sh
 
 help:
-	@echo "make test    install what is missing, then fmt, clippy, the house's walls and all tests"
-	@echo "make check   the same without the tests; never writes"
-	@echo "make fix     format"
-	@echo "make guest   build the little guest into target/guest"
+	@echo "make demo         a cluster of three hosts on this machine, with a VM in it; says what it installs before it does"
+	@echo "make demo-down    clear that cluster away"
+	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
+	@echo "make check        the same without the tests; never writes"
+	@echo "make fix          format"
+	@echo "make guest        build the little guest into target/guest"
+	@echo "make dist-docs    man pages and completions of all programs, into target/dist"
+	@echo "make python       make the Python package's generated part, python/pvc/v1"
+	@echo "make test-python  the Python client's tests"
+	@echo "make test-python-cluster"
+	@echo "                  the same client against the cluster of PVC_CONNECTION, or of the default connection"
+
+demo:
+	scripts/install-deps.sh build run
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-cli -p pvc-bootstrap -p pvc-gateway
+	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
+	$(AS_ROOT) $(TARGET)/release/pvc-bootstrap local demo --guest $(TARGET)/guest
+
+demo-down:
+	@test -x $(TARGET)/release/pvc-bootstrap || $(AS_USER) $(CARGO) build --release --locked -p pvc-bootstrap
+	$(AS_ROOT) $(TARGET)/release/pvc-bootstrap local down
 
 deps:
 	scripts/install-deps.sh build run test
@@ -16,15 +39,28 @@ check: deps
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features --locked -- -D warnings
 	$(CARGO) xtask layers
+	$(CARGO) xtask parity
 
-test: check
+test: check test-python
 	$(CARGO) test --workspace --all-features --locked
 
 fix:
 	$(CARGO) fmt --all
 
 guest: deps
-	$(CARGO) run --release -p pvc-bootstrap -- guest build target/guest
+	$(AS_USER) $(CARGO) run --release --locked -p pvc-bootstrap -- guest build $(TARGET)/guest
+
+dist-docs: deps
+	$(CARGO) run -q -p xtask --features dist --locked -- dist
+
+python: deps
+	$(PYTHON) python/generate.py
+
+test-python: python
+	cd python && $(PYTHON) -m unittest discover -t . -s tests
+
+test-python-cluster: python
+	cd python && $(PYTHON) -m unittest -v tests.live_cluster
 
 clean:
 	$(CARGO) clean

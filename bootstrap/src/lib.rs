@@ -2,11 +2,12 @@
 //!
 //! Everything here can be interrupted and run again. Nothing here is needed once a cluster runs.
 
-pub mod daemon_config;
-pub mod durable_file;
+pub mod cli;
+pub mod demo;
 pub mod found;
 pub mod guest;
-pub mod libvirt_pki;
 pub mod local;
 pub mod step;
 pub mod tool;
+
+pub use pvc_host::{daemon_config, durable_file, libvirt_pki};

@@ -1,10 +1,9 @@
 //! `pvc-bootstrap`: parses what is asked and hands it on.
 
-mod cli;
-
 use std::process::ExitCode;
 
 use clap::Parser;
+use pvc_bootstrap::cli;
 
 fn main() -> ExitCode {
     let args = cli::Args::parse();

@@ -2,7 +2,7 @@
 //!
 //! It keeps the witness's own book of leases: when the last heartbeat was sent that was acknowledged.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,12 +118,13 @@ impl CoordinatorLink for SimLink {
     async fn assignments(
         &self,
         node: &Name,
-        _guests: Vec<Uid>,
+        guests: Vec<Uid>,
     ) -> Result<Box<dyn AssignmentStream>, LinkError> {
         let at = self.asking.anyone();
         let name = node.clone();
+        let guests = guests.into_iter().collect();
         let opened = self.net().call(self.here, at, OPEN_WITHIN, move |there| async move {
-            let stream = there.coordinator.assignments(&name).await;
+            let stream = there.coordinator.assignments(&name, guests).await;
             stream.map(|stream| (stream, there.gone))
         });
         let (stream, gone) = match opened.await {
@@ -134,7 +135,7 @@ impl CoordinatorLink for SimLink {
         };
         let (net, here) = (self.net().clone(), self.here);
         let (sender, messages) = mpsc::channel(256);
-        let serving = Serving { net: net.clone(), at, here, stream, names: BTreeMap::new() };
+        let serving = Serving { net: net.clone(), at, here, stream };
         tokio::spawn(serving.run(gone.clone(), sender));
         let broken = CancellationToken::new();
         let pinging = tokio::spawn(ping(net, here, at, gone, broken.clone()));
@@ -159,8 +160,6 @@ struct Serving {
     at: Place,
     here: Place,
     stream: core::AssignmentStream,
-    /// Volumes that were told: the coordinator names those that are gone.
-    names: BTreeMap<Name, Uid>,
 }
 
 impl Serving {
@@ -182,24 +181,22 @@ impl Serving {
                 tokio::time::sleep(SEND_AGAIN).await;
             }
             let Some(next) = next else { return };
-            if sender.send(self.translate(next)).await.is_err() {
+            if sender.send(translate(next)).await.is_err() {
                 return;
             }
         }
     }
+}
 
-    fn translate(&mut self, told: core::Assignments) -> Assignments {
-        let gone = told.volumes_gone.iter().filter_map(|name| self.names.remove(name)).collect();
-        self.names.extend(told.volumes.iter().map(|v| (v.meta.name.clone(), v.meta.uid)));
-        Assignments {
-            revision: told.revision,
-            full: told.full,
-            vms: told.vms.iter().map(|vm| (**vm).clone()).collect(),
-            vms_gone: told.vms_gone,
-            volumes: told.volumes.iter().map(|volume| (**volume).clone()).collect(),
-            volumes_gone: gone,
-            node: told.node.map(|node| (*node).clone()),
-        }
+fn translate(told: core::Assignments) -> Assignments {
+    Assignments {
+        revision: told.revision,
+        full: told.full,
+        vms: told.vms.iter().map(|vm| (**vm).clone()).collect(),
+        vms_gone: told.vms_gone,
+        volumes: told.volumes.iter().map(|volume| (**volume).clone()).collect(),
+        volumes_gone: told.volumes_gone,
+        node: told.node.map(|node| (*node).clone()),
     }
 }
 

@@ -167,7 +167,7 @@ impl From<ConnectionsError> for Failure {
             ConnectionsError::NoDefault { .. } => {
                 Failure::usage("connection", detail).help("pvc connection use NAME")
             }
-            ConnectionsError::Empty => Failure::usage("connection", detail),
+            ConnectionsError::Empty | ConnectionsError::Closed { .. } => Failure::usage("connection", detail),
         }
     }
 }

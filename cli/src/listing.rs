@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use pvc_proto::v1::Meta;
+use pvc_proto::v1::{
+    ListNodesResponse, ListTasksResponse, ListVmsResponse, ListVolumesResponse, Meta, Node, Task, Vm, Volume,
+};
 use serde::Serialize;
 
 use crate::args::{Output, Watch};
@@ -27,13 +29,59 @@ const REFRESH: Duration = Duration::from_secs(2);
 /// After a failure of the watch.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// One kind of list.
-pub trait Listing {
-    type Reply: Serialize;
+/// One page of a list, as the API answers it.
+pub trait Page {
     type Object;
 
-    /// The whole list, all pages of it.
-    async fn fetch(&self, session: &Session) -> Result<Self::Reply, Failure>;
+    fn objects(&self) -> &[Self::Object];
+    /// The revision that the list shows.
+    fn revision(&self) -> u64;
+    /// What to ask for the page after this one; empty: it is the last.
+    fn next(&self) -> &str;
+    /// Puts the page that follows behind this one.
+    fn append(&mut self, page: Self);
+}
+
+macro_rules! pages {
+    ($($reply:ident.$objects:ident: $object:ident),+ $(,)?) => {
+        $(impl Page for $reply {
+            type Object = $object;
+
+            fn objects(&self) -> &[$object] {
+                &self.$objects
+            }
+
+            fn revision(&self) -> u64 {
+                self.revision
+            }
+
+            fn next(&self) -> &str {
+                &self.next_page_token
+            }
+
+            fn append(&mut self, page: $reply) {
+                self.$objects.extend(page.$objects);
+                self.revision = page.revision;
+                self.next_page_token = page.next_page_token;
+            }
+        })+
+    };
+}
+pages!(
+    ListNodesResponse.nodes: Node,
+    ListTasksResponse.tasks: Task,
+    ListVmsResponse.vms: Vm,
+    ListVolumesResponse.volumes: Volume,
+);
+
+type Object<L> = <<L as Listing>::Reply as Page>::Object;
+
+/// One kind of list.
+pub trait Listing {
+    type Reply: Page + Serialize;
+
+    /// The page that the token of the one before names; the first for an empty token.
+    async fn page(&self, session: &Session, token: String) -> Result<Self::Reply, Failure>;
 
     /// Something for each change after the revision; `None` where the API has no watch.
     async fn wakes(
@@ -42,10 +90,18 @@ pub trait Listing {
         revision: u64,
     ) -> Result<Option<BoxStream<'static, ()>>, Failure>;
 
-    fn revision(reply: &Self::Reply) -> u64;
-    fn objects(reply: &Self::Reply) -> &[Self::Object];
-    fn meta(object: &Self::Object) -> Option<&Meta>;
-    fn table(objects: &[&Self::Object], colour: bool) -> String;
+    fn meta(object: &Object<Self>) -> Option<&Meta>;
+    fn table(objects: &[&Object<Self>], colour: bool) -> String;
+}
+
+/// The whole list, all pages of it.
+async fn fetch<L: Listing>(listing: &L, session: &Session) -> Result<L::Reply, Failure> {
+    let mut all = listing.page(session, String::new()).await?;
+    while !all.next().is_empty() {
+        let page = listing.page(session, all.next().to_owned()).await?;
+        all.append(page);
+    }
+    Ok(all)
 }
 
 /// Prints the list, once or for ever.
@@ -54,12 +110,12 @@ pub async fn run<L: Listing>(cx: &mut Context<'_>, listing: &L, watch: Watch) ->
     if watch.watch {
         return follow(cx, listing, &session).await;
     }
-    let reply = listing.fetch(&session).await?;
-    let objects: Vec<&L::Object> = L::objects(&reply).iter().collect();
+    let reply = fetch(listing, &session).await?;
+    let objects: Vec<&Object<L>> = reply.objects().iter().collect();
     cx.reply(&reply, |colour| L::table(&objects, colour), || names::<L>(&objects))
 }
 
-fn names<L: Listing>(objects: &[&L::Object]) -> Vec<String> {
+fn names<L: Listing>(objects: &[&Object<L>]) -> Vec<String> {
     objects.iter().map(|object| L::meta(object).map_or(String::new(), |meta| meta.name.clone())).collect()
 }
 
@@ -69,13 +125,13 @@ async fn follow<L: Listing>(cx: &mut Context<'_>, listing: &L, session: &Session
     let mut wakes: Option<BoxStream<'static, ()>> = None;
     let mut troubled = false;
     loop {
-        let pause = match listing.fetch(session).await {
+        let pause = match fetch(listing, session).await {
             Ok(reply) => {
                 troubled = false;
                 shown.show::<L>(cx, &reply)?;
                 if wakes.is_none() {
                     // A failure to watch is no failure: the list is read again all the same.
-                    wakes = listing.wakes(session, L::revision(&reply)).await.ok().flatten();
+                    wakes = listing.wakes(session, reply.revision()).await.ok().flatten();
                 }
                 if wakes.is_none() { RETRY } else { REFRESH }
             }
@@ -134,12 +190,12 @@ impl Default for Shown {
 
 impl Shown {
     fn show<L: Listing>(&mut self, cx: &mut Context<'_>, reply: &L::Reply) -> Result<(), Failure> {
-        let objects = L::objects(reply);
-        let key = |object: &L::Object| {
+        let objects = reply.objects();
+        let key = |object: &Object<L>| {
             L::meta(object).map_or((String::new(), 0), |meta| (meta.name.clone(), meta.revision))
         };
         let now: BTreeMap<String, u64> = objects.iter().map(key).collect();
-        let changed: Vec<&L::Object> = objects
+        let changed: Vec<&Object<L>> = objects
             .iter()
             .filter(|object| {
                 let (name, revision) = key(object);
@@ -151,7 +207,7 @@ impl Shown {
         let news = self.never || !changed.is_empty() || !gone.is_empty();
         match cx.global.output {
             Output::Table if cx.io.out_terminal => {
-                let all: Vec<&L::Object> = objects.iter().collect();
+                let all: Vec<&Object<L>> = objects.iter().collect();
                 redraw(cx, &L::table(&all, colour))?;
             }
             Output::Table if self.never => {

@@ -15,7 +15,7 @@ use pvc_proto::v1::volume_service_client::VolumeServiceClient;
 
 use crate::connection::{Connection, ConnectionError};
 use crate::coordinators::{Coordinators, Options};
-use crate::error::CallError;
+use crate::error::{CallError, is_final};
 
 /// A list of a thousand VMs, each with an XML of its own, is more than tonic's 4 MiB.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -67,7 +67,7 @@ impl Client {
     }
 
     /// Follows a task to its end and returns it as it ended; `seen` is told every state on the way. A stream
-    /// that breaks is opened again; the error is that no coordinator could be asked.
+    /// that breaks is opened again, unless what broke it is a refusal that would come again.
     pub async fn follow_task(
         &self,
         name: &str,
@@ -76,10 +76,20 @@ impl Client {
         loop {
             let request = v1::WatchTaskRequest { name: name.to_owned() };
             let mut states = self.tasks().watch_task(request).await?.into_inner();
-            while let Ok(Some(task)) = states.message().await {
-                seen(&task);
-                if task.state() != v1::TaskState::Running {
-                    return Ok(task);
+            loop {
+                match states.message().await {
+                    Ok(Some(task)) => {
+                        seen(&task);
+                        if task.state() != v1::TaskState::Running {
+                            return Ok(task);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(status) if is_final(status.code()) => return Err(status.into()),
+                    Err(status) => {
+                        tracing::debug!(%status, task = name, "a task's stream broke off");
+                        break;
+                    }
                 }
             }
             tokio::time::sleep(FOLLOW_AGAIN_AFTER).await;

@@ -20,6 +20,9 @@ pub struct Connections {
     pub default: Option<String>,
     #[serde(default)]
     pub connections: BTreeMap<String, Connection>,
+    /// The file for all users, where this user may not read it.
+    #[serde(skip)]
+    pub closed: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -32,12 +35,22 @@ pub enum ConnectionsError {
     Syntax { path: PathBuf, source: Box<toml::de::Error> },
     #[error("the connections can't be written as TOML: {0}")]
     Encode(#[from] toml::ser::Error),
-    #[error("there is no connection {name:?}; there are: {known}")]
-    Unknown { name: String, known: String },
+    #[error("there is no connection {name:?}; there are: {known}{}", also(closed))]
+    Unknown { name: String, known: String, closed: Option<PathBuf> },
     #[error("no connection is the default; choose one of: {known}")]
     NoDefault { known: String },
     #[error("there is no connection to a cluster; see `pvc connection add`")]
     Empty,
+    #[error(
+        "{path} may not be read by this user, and there is no connection of the user's own: \
+         use sudo, or make one by `pvc connection add`"
+    )]
+    Closed { path: PathBuf },
+}
+
+fn also(closed: &Option<PathBuf>) -> String {
+    let text = |path: &PathBuf| format!(" (those in {} may not be read by this user)", path.display());
+    closed.as_ref().map(text).unwrap_or_default()
 }
 
 impl Connections {
@@ -48,15 +61,27 @@ impl Connections {
         Some(config.join("pvc/connections.toml"))
     }
 
-    /// Both files together. A file that is not there is empty.
+    /// Both files together. A file that is not there is empty, and so is one for all users that this one may not read:
+    /// it holds secrets, and a user who has connections of their own need not see it.
     pub fn load() -> Result<Self, ConnectionsError> {
-        let mut all = Connections::read(Path::new(SYSTEM_FILE))?;
+        let mut all = Connections::unless_closed(Connections::read(Path::new(SYSTEM_FILE)))?;
         if let Some(path) = Connections::user_file() {
             let own = Connections::read(&path)?;
             all.connections.extend(own.connections);
             all.default = own.default.or(all.default);
         }
         Ok(all)
+    }
+
+    fn unless_closed(read: Result<Self, ConnectionsError>) -> Result<Self, ConnectionsError> {
+        match read {
+            Err(ConnectionsError::Read { path, source })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                Ok(Connections { closed: Some(path), ..Connections::default() })
+            }
+            other => other,
+        }
     }
 
     /// One file.
@@ -87,13 +112,17 @@ impl Connections {
         let known = || self.connections.keys().cloned().collect::<Vec<_>>().join(", ");
         let only = || self.connections.keys().next().filter(|_| self.connections.len() == 1);
         if self.connections.is_empty() {
-            return Err(ConnectionsError::Empty);
+            let closed = self.closed.clone();
+            return Err(closed.map_or(ConnectionsError::Empty, |path| ConnectionsError::Closed { path }));
         }
         let name = name.or(self.default.as_deref()).or_else(|| only().map(String::as_str));
         let name = name.ok_or_else(|| ConnectionsError::NoDefault { known: known() })?;
         match self.connections.get(name) {
             Some(connection) => Ok((name.to_owned(), connection.clone())),
-            None => Err(ConnectionsError::Unknown { name: name.to_owned(), known: known() }),
+            None => {
+                let closed = self.closed.clone();
+                Err(ConnectionsError::Unknown { name: name.to_owned(), known: known(), closed })
+            }
         }
     }
 }
@@ -124,7 +153,11 @@ mod tests {
             let coordinators = vec![format!("{name}:7443")];
             (name.to_string(), Connection { coordinators, ..Connection::default() })
         };
-        Connections { default: default.map(str::to_owned), connections: names.iter().map(entry).collect() }
+        Connections {
+            default: default.map(str::to_owned),
+            connections: names.iter().map(entry).collect(),
+            closed: None,
+        }
     }
 
     #[test]
@@ -140,6 +173,21 @@ mod tests {
             Err("there is no connection \"x\"; there are: a".into())
         );
         assert!(pick(some(&[], None), None).unwrap_err().starts_with("there is no connection"));
+    }
+
+    #[test]
+    fn a_file_that_this_user_may_not_read_is_passed() {
+        let refused =
+            |kind: io::ErrorKind| ConnectionsError::Read { path: SYSTEM_FILE.into(), source: kind.into() };
+        let closed = Connections::unless_closed(Err(refused(io::ErrorKind::PermissionDenied))).unwrap();
+        let own = Connections { closed: closed.closed.clone(), ..some(&["a"], None) };
+        assert_eq!(own.pick(None).unwrap().0, "a");
+        for (all, name) in [(&closed, None), (&closed, Some("x")), (&own, Some("x"))] {
+            let error = all.pick(name).unwrap_err().to_string();
+            assert!(error.contains("/etc/pvc/connections.toml"), "{error}");
+            assert!(error.contains("may not be read by this user"), "{error}");
+        }
+        assert!(Connections::unless_closed(Err(refused(io::ErrorKind::IsADirectory))).is_err());
     }
 
     #[test]

@@ -24,7 +24,8 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
-use crate::dial::{Trust, channel};
+use crate::dial::{KeepAlive, Trust, channel_with};
+use crate::error::with_sources;
 use crate::streaming_body::Unread;
 use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
 
@@ -40,11 +41,13 @@ pub struct Options {
     /// For a whole call with all its attempts, where the call has no `grpc-timeout`. For a stream of the
     /// server's: until it begins.
     pub deadline: Duration,
+    /// How soon a connection that is silent is given up.
+    pub keep_alive: KeepAlive,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { token: None, deadline: Duration::from_secs(30) }
+        Options { token: None, deadline: Duration::from_secs(30), keep_alive: KeepAlive::CLIENT }
     }
 }
 
@@ -57,6 +60,7 @@ struct Shared {
     trust: Trust,
     token: Option<HeaderValue>,
     deadline: Duration,
+    keep_alive: KeepAlive,
     known: Mutex<Known>,
 }
 
@@ -71,14 +75,15 @@ struct Known {
 impl Coordinators {
     /// `addresses` are `host:port`. Nothing is connected yet.
     pub fn new(addresses: &[String], trust: Trust, options: Options) -> Self {
-        let token = options.token.and_then(|token| {
+        let token = options.token.as_ref().and_then(|token| {
             let mut value = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
             value.set_sensitive(true);
             Some(value)
         });
         let coordinators = addresses.iter().map(|address| (address.clone(), None)).collect();
         let known = Mutex::new(Known { coordinators, ..Known::default() });
-        Coordinators(Arc::new(Shared { trust, token, deadline: options.deadline, known }))
+        let Options { deadline, keep_alive, .. } = options;
+        Coordinators(Arc::new(Shared { trust, token, deadline, keep_alive, known }))
     }
 
     /// Takes a list of coordinators in place of the one it has, such as when members have changed.
@@ -92,6 +97,14 @@ impl Coordinators {
                 (address.clone(), kept.and_then(|(_, channel)| channel.take()))
             })
             .collect();
+    }
+
+    /// Later calls open connections anew, such as when our certificate has changed: coordinators go by the one that a
+    /// connection began with. Streams that are open stay.
+    pub fn reconnect(&self) {
+        for (_, channel) in &mut self.0.known.lock().coordinators {
+            *channel = None;
+        }
     }
 
     /// The leader's address as it was last told.
@@ -210,7 +223,7 @@ impl Shared {
         if let Some((_, Some(channel))) = known.coordinators.iter().find(|(other, _)| other == address) {
             return Ok(channel.clone());
         }
-        let new = channel(address, &self.trust)
+        let new = channel_with(address, &self.trust, self.keep_alive)
             .map_err(|_| Trouble::Broken("is not an address (host:port)".to_owned()))?;
         let slot = known.coordinators.iter_mut().find(|(other, _)| other == address);
         if let Some((_, slot)) = slot {
@@ -300,14 +313,4 @@ fn broken(error: &tonic::transport::Error) -> Trouble {
         cause = inner.source();
     }
     Trouble::Broken(text)
-}
-
-fn with_sources(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

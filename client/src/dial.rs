@@ -10,8 +10,24 @@ use tower::service_fn;
 
 /// For TCP and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How soon a connection whose other end is silent is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// A connection is asked for a sign of life this often.
+    pub interval: Duration,
+    /// It is given up after this long without an answer.
+    pub timeout: Duration,
+}
+
+impl KeepAlive {
+    /// For people and programs.
+    pub const CLIENT: KeepAlive =
+        KeepAlive { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) };
+    /// Between nodes: a peer that is back must not wait for a connection that is dead.
+    pub const NODE: KeepAlive =
+        KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(3) };
+}
 
 /// How a coordinator is told from an impostor, and what it is shown of us.
 #[derive(Clone, Debug)]
@@ -36,10 +52,19 @@ impl Trust {
 /// A channel to one address (`host:port`), connected when it is first used and again after a failure.
 /// Must be called within a tokio runtime.
 pub fn channel(address: &str, trust: &Trust) -> Result<Channel, tonic::transport::Error> {
+    channel_with(address, trust, KeepAlive::CLIENT)
+}
+
+/// Like [`channel`], with a patience of the caller's own.
+pub fn channel_with(
+    address: &str,
+    trust: &Trust,
+    keep_alive: KeepAlive,
+) -> Result<Channel, tonic::transport::Error> {
     // "http": the connector below has done the TLS already.
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .http2_keep_alive_interval(keep_alive.interval)
+        .keep_alive_timeout(keep_alive.timeout)
         .keep_alive_while_idle(true);
     let (address, trust) = (address.to_owned(), trust.clone());
     Ok(endpoint.connect_with_connector_lazy(service_fn(move |_: http::Uri| {

@@ -8,6 +8,30 @@ use tonic_types::StatusExt;
 /// The domain of the cluster's own `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "pvc";
 
+/// Asking again gets the same answer.
+pub(crate) fn is_final(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::PermissionDenied
+            | Code::Unauthenticated
+            | Code::Unimplemented
+            | Code::FailedPrecondition
+    )
+}
+
+/// An error with all that caused it, in one line.
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
 /// What a coordinator answered, or why none did.
 #[derive(Clone, Debug)]
 pub struct CallError {

@@ -8,6 +8,8 @@ use futures::{Stream, StreamExt};
 use pvc_proto::v1;
 use tonic::{Code, Status};
 
+use crate::error::is_final;
+
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
@@ -123,16 +125,4 @@ impl<F, C: WatchMessage> State<F, C> {
             (self.safe, self.telling) = (self.telling, revision);
         }
     }
-}
-
-fn is_final(code: Code) -> bool {
-    matches!(
-        code,
-        Code::InvalidArgument
-            | Code::NotFound
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::Unimplemented
-            | Code::FailedPrecondition
-    )
 }

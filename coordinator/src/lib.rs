@@ -4,5 +4,9 @@
 //! nothing in here knows what a VM may do.
 
 pub mod core;
+pub mod door;
+pub mod peers;
+pub mod raft_transport;
+pub mod server;
 pub mod services;
 pub mod status;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use pvc_model::{Name, Rejection, RejectionKind};
+use raft_store::MembersError;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -65,6 +66,30 @@ pub fn not_leader(leader: Option<&(Name, String)>) -> Status {
         status.metadata_mut().insert(LEADER_HINT, value);
     }
     status
+}
+
+/// A change of members that did not come about. `leader` is the leader's name and address.
+pub fn members(error: &MembersError, leader: Option<&(Name, String)>) -> Status {
+    let (code, rule) = match error {
+        MembersError::NotLeader { .. } => return not_leader(leader),
+        MembersError::Stopped => return stopping(),
+        MembersError::Busy => (Code::Unavailable, "one-change-at-a-time"),
+        MembersError::KnownId { .. } => (Code::FailedPrecondition, "member-id-fresh"),
+        MembersError::NoSuchMember { .. } => (Code::NotFound, "member-known"),
+        MembersError::AlreadyVoter { .. } | MembersError::NotVoter { .. } => {
+            (Code::FailedPrecondition, "voter")
+        }
+        MembersError::Unreachable { .. } => (Code::Unavailable, "member-reachable"),
+        MembersError::LostData { .. } => (Code::FailedPrecondition, "member-data-kept"),
+        MembersError::NotPristine { .. } => (Code::FailedPrecondition, "member-pristine"),
+        MembersError::Lagging { .. } => (Code::Unavailable, "member-caught-up"),
+        MembersError::LastVoter { .. } | MembersError::WouldLoseQuorum { .. } => {
+            (Code::FailedPrecondition, "quorum-kept")
+        }
+        MembersError::Unknown(_) => (Code::Unavailable, "outcome-unknown"),
+    };
+    let retry = (code == Code::Unavailable).then_some(RETRY_DELAY);
+    of(code, rule, "cluster", &error.to_string(), "see `pvc cluster status`", retry)
 }
 
 pub fn read(error: &ReadError) -> Status {

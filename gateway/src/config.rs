@@ -34,19 +34,23 @@ pub enum ConfigError {
     Insecure(SocketAddr),
     #[error("--insecure-http and --tls-cert contradict each other")]
     Contradiction,
+    #[error("--metrics-listen is for loopback addresses only, and {0} is none: figures need no token there")]
+    OpenMetrics(SocketAddr),
 }
 
 /// The HTTP/JSON gateway of a PVC cluster.
 #[derive(Debug, Parser)]
 #[command(name = "pvc-api", version, about, max_term_width = 100)]
 pub struct Args {
-    /// A TOML file with the same settings (coordinators, credentials, listen, tls_cert, tls_key, insecure_http)
+    /// A TOML file with the same settings (coordinators, credentials, listen, tls_cert, tls_key, insecure_http,
+    /// metrics_listen)
     #[arg(long, env = "PVC_API_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The coordinators, as host:port,host:port
     #[arg(long, env = "PVC_API_COORDINATORS", value_delimiter = ',', value_name = "ADDRESSES")]
     pub coordinators: Vec<String>,
-    /// The directory with the certificate of service/api: ca.pem, node.pem, node.key
+    /// The directory with the certificate of service/api: ca.pem, node.pem, node.key (made by `pvc-bootstrap
+    /// service-certificate`, renewed here)
     #[arg(long, env = "PVC_API_CREDENTIALS", value_name = "DIR")]
     pub credentials: Option<PathBuf>,
     /// Where to listen [default: 0.0.0.0:7370]
@@ -61,6 +65,9 @@ pub struct Args {
     /// Plain HTTP; on loopback addresses only (behind a reverse proxy on the same host)
     #[arg(long, env = "PVC_API_INSECURE_HTTP")]
     pub insecure_http: bool,
+    /// A loopback address for /metrics, such as 127.0.0.1:7372; without one there are none
+    #[arg(long, env = "PVC_API_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
     /// How log lines look: text or json
     #[arg(long, env = "PVC_API_LOG_FORMAT", value_name = "FORMAT", default_value = "text",
           value_parser = ["text", "json"])]
@@ -77,6 +84,7 @@ struct File {
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     insecure_http: Option<bool>,
+    metrics_listen: Option<SocketAddr>,
 }
 
 /// How callers are met; see [`crate::listener::Encryption`].
@@ -95,6 +103,8 @@ pub struct Config {
     pub credentials: PathBuf,
     pub listen: SocketAddr,
     pub front: Front,
+    /// Loopback.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 impl Config {
@@ -121,7 +131,11 @@ impl Config {
             (Some(cert), Some(key)) => Front::Files { cert, key },
             (Some(_), None) | (None, Some(_)) => return Err(ConfigError::HalfPair),
         };
-        Ok(Self { coordinators, credentials, listen, front })
+        let metrics_listen = args.metrics_listen.or(file.metrics_listen);
+        if let Some(open) = metrics_listen.filter(|address| !is_loopback(*address)) {
+            return Err(ConfigError::OpenMetrics(open));
+        }
+        Ok(Self { coordinators, credentials, listen, front, metrics_listen })
     }
 }
 
@@ -160,6 +174,7 @@ mod tests {
             ("--coordinators a:7371".to_owned(), "--credentials is missing"),
             ("--coordinators a --credentials /c".to_owned(), "is not an address"),
             (format!("{base} --tls-cert /x"), "go together"),
+            (format!("{base} --metrics-listen 10.0.0.1:80"), "loopback"),
             (format!("{base} --insecure-http"), "loopback"),
             (format!("{base} --insecure-http --listen 10.0.0.1:80"), "loopback"),
             (

@@ -16,7 +16,8 @@ use tonic_types::{ErrorDetail, ErrorDetails, StatusExt as _};
 const RULE_EXPECTED_REVISION: &str = "expected-revision";
 /// Seconds after which a caller may come again where the coordinators did not say.
 const RETRY_AFTER_SECONDS: u64 = 1;
-const DOMAIN: &str = "pvc";
+/// The domain of every `ErrorInfo` of ours.
+pub(crate) const DOMAIN: &str = "pvc";
 
 /// Why a request was refused.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ impl Failure {
     }
 
     pub fn unauthenticated(message: impl Into<String>) -> Self {
-        let help = "make one with `pvc token create` and send it as `Authorization: Bearer <token>`";
+        let help = "make one with `pvc token create NAME --role ROLE` and send it as `Authorization: Bearer <token>`";
         Self::new(Code::Unauthenticated, "token-required", message, help)
     }
 

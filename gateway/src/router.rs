@@ -12,12 +12,14 @@ use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, Uri};
+use pvc_client::Coordinators;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::console;
 use crate::failure::Failure;
+use crate::metrics::Metrics;
 use crate::rest::{self, Routes};
 use crate::server::Peer;
 use crate::token;
@@ -62,10 +64,17 @@ pub struct Gateway {
     pub(crate) streams: Arc<Semaphore>,
     /// Ends streams and consoles, which have no end of their own.
     pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: Metrics,
 }
 
 impl Gateway {
-    pub fn new(upstream: Upstream, limits: Limits, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        coordinators: Coordinators,
+        limits: Limits,
+        metrics: Metrics,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let upstream = Upstream::new(coordinators, metrics.clone());
         Self {
             routes: Routes::new(upstream.clone()),
             upstream,
@@ -73,6 +82,7 @@ impl Gateway {
             requests: Arc::new(Semaphore::new(limits.requests)),
             streams: Arc::new(Semaphore::new(limits.streams)),
             shutdown,
+            metrics,
         }
     }
 }
@@ -90,8 +100,8 @@ pub fn build(gateway: Gateway) -> Router {
         .route(console::PATH, get(console::open))
         .fallback(rest::handle)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(gateway.metrics.clone(), note_access))
         .with_state(gateway)
-        .layer(middleware::from_fn(log_access))
 }
 
 async fn openapi() -> Response {
@@ -102,8 +112,9 @@ async fn no_such_method(method: Method, uri: Uri, State(_): State<Gateway>) -> F
     Failure::no_route(&method, uri.path())
 }
 
-/// One line for each request, when its answer begins. Of a token only its public part is shown, of a query nothing.
-async fn log_access(request: Request, next: Next) -> Response {
+/// One line for each request, when its answer begins, and its figures. Of a token only its public part is shown, of a
+/// query nothing.
+async fn note_access(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -117,7 +128,8 @@ async fn log_access(request: Request, next: Next) -> Response {
         .to_owned();
 
     let mut response = next.run(request).await;
-    let status = response.status().as_u16();
+    let (status, took) = (response.status(), started.elapsed());
+    metrics.answered(&method, status, took);
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -125,8 +137,8 @@ async fn log_access(request: Request, next: Next) -> Response {
     tracing::info!(
         target: "access",
         peer, token = token::public_part(&token), %method, path,
-        status,
-        ms = started.elapsed().as_millis() as u64,
+        status = status.as_u16(),
+        ms = took.as_millis() as u64,
         request_id, agent,
     );
     response

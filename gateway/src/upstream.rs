@@ -1,164 +1,116 @@
-//! The way to the coordinators, as one service that any generated client can call.
+//! The way to the coordinators: `pvc_client::Coordinators`, as a service that any generated client can call.
 //!
-//! Coordinators are tried one after the other, first the one that answered last. A call goes to the next only where
-//! that is safe: nobody could be reached, or the answer is `UNAVAILABLE` from its start. A write that is sent twice is
-//! done once, for every write from here carries a request id. A console, whose input can't be sent twice, is tried
-//! elsewhere only while nothing was sent.
+//! The gateway proves by its certificate that it is a service of this cluster, and has no token of its own: whose call
+//! it is stands in the call. What never happens here: that trouble between gateway and coordinators looks like the
+//! caller's fault (401), or that the caller is told of the cluster's inside.
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HeaderValue;
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
-use pvc_identity::{Alpn, ExpectedPeer, TlsStore};
+use http::{Request, Response};
+use pvc_client::{Coordinators, Options, Trust};
+use pvc_identity::{ExpectedPeer, Identity, TlsStore};
+use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::transport::{Channel, Endpoint};
-use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+use tower::Service;
+
+use crate::failure::DOMAIN;
+use crate::metrics::Metrics;
+
+/// The coordinators give up within this part of the time that a caller waits, so that it is told why.
+const DEADLINE_PART: f64 = 0.9;
+
+/// A node's or a person's certificate has powers of its own, which every caller of the gateway would get.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the credentials are those of {0}, and a gateway must be a service: \
+     make some by `pvc-bootstrap service-certificate api --out DIR` on a coordinator"
+)]
+pub struct NotAService(Identity);
+
+/// All coordinators, over mutual TLS as the service that `store` holds. `answer_timeout` is how long a caller waits.
+pub fn coordinators(
+    addresses: &[String],
+    store: &Arc<TlsStore>,
+    answer_timeout: Duration,
+) -> Result<Coordinators, NotAService> {
+    match store.leaf().identity {
+        Identity::Service(_) => {}
+        other @ (Identity::Node(_) | Identity::Admin(_)) => return Err(NotAService(other)),
+    }
+    let trust = Trust::Mutual(Arc::clone(store), ExpectedPeer::AnyNode);
+    let options = Options { deadline: answer_timeout.mul_f64(DEADLINE_PART), ..Options::default() };
+    Ok(Coordinators::new(addresses, trust, options))
+}
 
 /// A call to whichever coordinator can answer it. Its error is a call that nobody answered.
-pub type Upstream = BoxCloneSyncService<Request<Body>, Response<Body>, tonic::Status>;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Rounds through all coordinators before a call is given up; between them an election has time to end.
-const ROUNDS: usize = 5;
-const ROUND_PAUSE: Duration = Duration::from_millis(300);
-/// The method whose input is a stream.
-const CONSOLE: &str = "/pvc.v1.VmService/Console";
-
-#[derive(Debug, thiserror::Error)]
-#[error("\"{address}\" is not an address of a coordinator")]
-pub struct AddressError {
-    address: String,
-    #[source]
-    source: http::uri::InvalidUri,
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    coordinators: Coordinators,
+    metrics: Metrics,
 }
 
-/// Over mutual TLS, as the identity that `store` holds.
-pub fn to_coordinators(addresses: &[String], store: &Arc<TlsStore>) -> Result<Upstream, AddressError> {
-    let channels = addresses.iter().map(|address| channel(address, store)).collect::<Result<Vec<_>, _>>()?;
-    Ok(over(channels))
+impl Upstream {
+    pub fn new(coordinators: Coordinators, metrics: Metrics) -> Self {
+        Self { coordinators, metrics }
+    }
 }
 
-/// Over channels that are there already; at least one.
-pub fn over(channels: Vec<Channel>) -> Upstream {
-    assert!(!channels.is_empty(), "a gateway without coordinators");
-    let shared = Arc::new(Coordinators { channels, last_good: AtomicUsize::new(0) });
-    let service = tower::service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { shared.call(request).await }
-    });
-    BoxCloneSyncService::new(service)
+impl Service<Request<Body>> for Upstream {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Status>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        self.coordinators.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (metrics, path) = (self.metrics.clone(), request.uri().path().to_owned());
+        let answer = self.coordinators.call(request);
+        Box::pin(async move {
+            let started = Instant::now();
+            let answer = answer.await;
+            metrics.called(&path, answer.is_ok(), started.elapsed());
+            answer.map_err(|status| {
+                tracing::warn!(path, %status, "no coordinator answered");
+                unanswered(status)
+            })
+        })
+    }
 }
 
-/// Connects when it is first used, and again whenever the connection is lost.
-fn channel(address: &str, store: &Arc<TlsStore>) -> Result<Channel, AddressError> {
-    let uri: Uri = format!("http://{address}")
-        .parse()
-        .map_err(|source| AddressError { address: address.to_owned(), source })?;
-    let (address, store) = (address.to_owned(), Arc::clone(store));
-    let connector = tower::service_fn(move |_: Uri| {
-        let (address, store) = (address.clone(), Arc::clone(&store));
-        async move {
-            store.connect(&address, &ExpectedPeer::AnyNode, Alpn::H2, CONNECT_TIMEOUT).await.map(TokioIo::new)
+/// What a coordinator says of itself (it knows no leader) goes on; what the transport says does not: it may name addresses,
+/// and its codes are about the gateway.
+fn unanswered(status: Status) -> Status {
+    if status.code() == Code::Unavailable && !status.details().is_empty() {
+        return status;
+    }
+    let message = "no coordinator answered in time; whether a change was made is unknown, \
+                   and the same Idempotency-Key may be sent again";
+    let help = ("help".to_owned(), "try again; see the log of pvc-api".to_owned());
+    let details = ErrorDetails::with_error_info("answer-in-time", DOMAIN, [help]);
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_of_the_gateways_is_not_the_callers() {
+        for code in [Code::Unauthenticated, Code::DeadlineExceeded, Code::Unavailable, Code::Unknown] {
+            let told = unanswered(Status::new(code, "10.0.0.1:7371 is not to be trusted"));
+            assert_eq!(told.code(), Code::Unavailable, "{code:?}");
+            assert!(!told.message().contains("10.0.0.1"), "{told}");
         }
-    });
-    Ok(Endpoint::from(uri)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_with_connector_lazy(connector))
-}
-
-struct Coordinators {
-    channels: Vec<Channel>,
-    last_good: AtomicUsize,
-}
-
-impl fmt::Debug for Coordinators {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coordinators").field("count", &self.channels.len()).finish_non_exhaustive()
+        let details = ErrorDetails::with_error_info("not-leader", DOMAIN, [("a".to_owned(), "b".to_owned())]);
+        let told = unanswered(Status::with_error_details(Code::Unavailable, "no leader", details));
+        assert_eq!(told.message(), "no leader");
     }
-}
-
-impl Coordinators {
-    async fn call(&self, request: Request<Body>) -> Result<Response<Body>, tonic::Status> {
-        let (parts, body) = request.into_parts();
-        if parts.uri.path() == CONSOLE {
-            return self.once(Request::from_parts(parts, body)).await;
-        }
-        let body: Bytes = body.collect().await?.to_bytes();
-        let mut refused = None;
-        let mut order = self.order(ROUNDS);
-        while let Some(index) = order.pop_front() {
-            let mut request = Request::new(Body::new(Full::new(body.clone())));
-            *request.method_mut() = parts.method.clone();
-            *request.uri_mut() = parts.uri.clone();
-            *request.version_mut() = parts.version;
-            *request.headers_mut() = parts.headers.clone();
-            match self.channels[index].clone().oneshot(request).await {
-                Ok(response) if is_unavailable(&response) => refused = Some(Ok(response)),
-                Ok(response) => {
-                    self.last_good.store(index, Ordering::Relaxed);
-                    return Ok(response);
-                }
-                Err(error) => {
-                    tracing::debug!(coordinator = index, error = %chain(&error), "a coordinator did not answer");
-                    refused.get_or_insert_with(|| Err(unreachable(&error)));
-                }
-            }
-            if !order.is_empty() && order.len().is_multiple_of(self.channels.len()) {
-                tokio::time::sleep(ROUND_PAUSE).await;
-            }
-        }
-        refused.unwrap_or_else(|| Err(tonic::Status::unavailable("there is no coordinator")))
-    }
-
-    /// For a call whose input can't be repeated: to the first coordinator that can be reached.
-    async fn once(&self, request: Request<Body>) -> Result<Response<Body>, tonic::Status> {
-        let mut refused = tonic::Status::unavailable("there is no coordinator");
-        for index in self.order(1) {
-            let mut channel = self.channels[index].clone();
-            match channel.ready().await {
-                Ok(ready) => {
-                    return tower::Service::call(ready, request).await.map_err(|error| unreachable(&error));
-                }
-                Err(error) => refused = unreachable(&error),
-            }
-        }
-        Err(refused)
-    }
-
-    fn order(&self, rounds: usize) -> VecDeque<usize> {
-        let (first, count) = (self.last_good.load(Ordering::Relaxed), self.channels.len());
-        (0..count * rounds).map(|step| (first + step) % count).collect()
-    }
-}
-
-/// An answer that is nothing but a status: the call was not done there, or may be repeated by its request id.
-fn is_unavailable(response: &Response<Body>) -> bool {
-    response.headers().get("grpc-status") == Some(&HeaderValue::from_static("14"))
-}
-
-fn unreachable(error: &tonic::transport::Error) -> tonic::Status {
-    tonic::Status::unavailable(format!("no coordinator can be reached: {}", chain(error)))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

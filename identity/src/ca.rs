@@ -6,25 +6,31 @@
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, UnixTime, pem::PemObject as _};
+use rustls::server::danger::ClientCertVerifier as _;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::durable_file;
 use crate::identity::{Identity, IdentityError, check_cluster_id};
 use crate::key::{KeyError, KeyPair};
+use crate::peer::PeerIdentity;
 use crate::pin::CaPin;
 use crate::secret::Secret;
-use crate::token::random;
+use crate::store::ClientAuth;
+use crate::token::{hex, random};
+use crate::verify::CallerVerifier;
 
 /// How long a leaf certificate is good for when nothing else is asked.
 pub const LEAF_LIFETIME_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
@@ -77,9 +83,21 @@ pub enum CaError {
     OutlivesCa { leaf: Timestamp, ca: Timestamp },
     #[error("\"{0}\" is not a DNS name")]
     BadDnsName(String),
+    #[error("{0} may not have the DNS name {ANY_NODE}: by it callers tell a node")]
+    NotANode(Identity),
     #[error("could not sign the certificate")]
     Sign(#[source] rcgen::Error),
+    #[error("the certificate to be renewed could not be read as X.509")]
+    HeldUnreadable,
+    #[error("the certificate to be renewed is not one that this CA has signed, or is not good now")]
+    HeldNotOurs(#[source] rustls::Error),
+    #[error("the certificates of callers can't be checked against this CA")]
+    Callers(#[source] rustls::server::VerifierBuilderError),
 }
+
+/// DNS name in every node's certificate, for clients that must check one name and may meet any node, such as gRPC's for
+/// Python.
+pub const ANY_NODE: &str = "pvc-coordinator";
 
 /// Whom a leaf certificate is for. All of it is the issuer's word.
 #[derive(Debug, Clone)]
@@ -96,6 +114,16 @@ impl LeafSpec {
     /// For this identity, with no further names, for [`LEAF_LIFETIME_DEFAULT`].
     pub fn new(identity: Identity) -> Self {
         Self { identity, dns_names: Vec::new(), ip_addresses: Vec::new(), lifetime: LEAF_LIFETIME_DEFAULT }
+    }
+
+    /// For a node that is reached at these addresses. Everywhere a node's certificate is signed, it is signed with this.
+    pub fn node(name: &str, addresses: impl IntoIterator<Item = IpAddr>) -> Result<Self, IdentityError> {
+        let own = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        Ok(Self {
+            dns_names: [name, "localhost", ANY_NODE].map(str::to_owned).to_vec(),
+            ip_addresses: addresses.into_iter().chain(own).collect(),
+            ..Self::new(Identity::node(name)?)
+        })
     }
 }
 
@@ -188,19 +216,52 @@ impl Ca {
             .map_err(unwritable(cert_path))
     }
 
+    /// SHA-256 of the public key that a signing request proves to hold, 64 hex digits.
+    pub fn request_key_hash(csr_pem: &str) -> Result<String, CaError> {
+        let request = read_request(csr_pem)?;
+        let digest = ring::digest::digest(&ring::digest::SHA256, request.public_key.der_bytes());
+        Ok(hex(digest.as_ref()))
+    }
+
     /// Signs the key in `csr_pem` for whom `leaf` says, good from five minutes before `now`. Returns PEM: the leaf, then
     /// the root (a joining host looks for its pin in what the server sends).
     pub fn sign(&self, csr_pem: &str, leaf: &LeafSpec, now: Timestamp) -> Result<String, CaError> {
-        if csr_pem.len() > CSR_BYTES_MAX {
-            return Err(CaError::RequestTooLong(csr_pem.len()));
-        }
-        let mut request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(CaError::BadRequest)?;
-        if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
-            return Err(CaError::RequestKeyKind);
-        }
+        let mut request = read_request(csr_pem)?;
         request.params = self.leaf_params(leaf, now)?;
         let cert = request.signed_by(&self.issuer).map_err(CaError::Sign)?;
         Ok(format!("{}{}", cert.pem(), self.cert_pem))
+    }
+
+    /// What a certificate of this CA says of its holder, so that the next one can say the same: names and addresses that
+    /// a request may not choose are proven by having been signed before. `chain_pem` starts with the certificate.
+    pub fn leaf_of(&self, chain_pem: &str, now: Timestamp) -> Result<LeafSpec, CaError> {
+        let held =
+            CertificateDer::from_pem_slice(chain_pem.as_bytes()).map_err(|_| CaError::HeldUnreadable)?;
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.cert_pem.as_bytes())
+            .map_err(|_| CaError::NotOurs("it is not a PEM certificate"))?;
+        roots.add(root).map_err(CaError::HeldNotOurs)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = CallerVerifier::new(provider, Arc::new(roots), &self.cluster_id, ClientAuth::Required)
+            .map_err(CaError::Callers)?;
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        verifier.verify_client_cert(&held, &[], now).map_err(CaError::HeldNotOurs)?;
+
+        let peer = PeerIdentity::of_certificate(&held).map_err(|_| CaError::HeldUnreadable)?;
+        let (_, parsed) = X509Certificate::from_der(&held).map_err(|_| CaError::HeldUnreadable)?;
+        let names = parsed.subject_alternative_name().map_err(|_| CaError::HeldUnreadable)?;
+        let good_for = peer.not_after.duration_since(peer.not_before).unsigned_abs();
+        let mut leaf =
+            LeafSpec { lifetime: good_for.saturating_sub(BACKDATE), ..LeafSpec::new(peer.identity) };
+        for name in names.iter().flat_map(|extension| &extension.value.general_names) {
+            match name {
+                GeneralName::DNSName(name) => leaf.dns_names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => leaf.ip_addresses.extend(address_of(bytes)),
+                _ => {}
+            }
+        }
+        Ok(leaf)
     }
 
     fn leaf_params(&self, leaf: &LeafSpec, now: Timestamp) -> Result<CertificateParams, CaError> {
@@ -210,6 +271,10 @@ impl Ca {
         let not_after = now + leaf.lifetime;
         if not_after > self.not_after {
             return Err(CaError::OutlivesCa { leaf: not_after, ca: self.not_after });
+        }
+        let nodes_name = |name: &String| name.eq_ignore_ascii_case(ANY_NODE);
+        if !leaf.identity.is_node() && leaf.dns_names.iter().any(nodes_name) {
+            return Err(CaError::NotANode(leaf.identity.clone()));
         }
         let uri = leaf.identity.uri(&self.cluster_id);
         let mut sans = vec![SanType::URI(uri.try_into().map_err(CaError::Sign)?)];
@@ -268,6 +333,26 @@ impl fmt::Debug for Ca {
             .field("pin", &self.pin)
             .field("not_after", &self.not_after)
             .finish_non_exhaustive()
+    }
+}
+
+fn read_request(csr_pem: &str) -> Result<CertificateSigningRequestParams, CaError> {
+    if csr_pem.len() > CSR_BYTES_MAX {
+        return Err(CaError::RequestTooLong(csr_pem.len()));
+    }
+    let request = CertificateSigningRequestParams::from_pem(csr_pem).map_err(CaError::BadRequest)?;
+    if request.public_key.algorithm() != &rcgen::PKCS_ECDSA_P256_SHA256 {
+        return Err(CaError::RequestKeyKind);
+    }
+    Ok(request)
+}
+
+/// An address as certificates carry it: 4 bytes or 16.
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        16 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => None,
     }
 }
 

@@ -64,7 +64,7 @@ pub enum CredentialsError {
     BadLeaf(#[source] PeerError),
     #[error(
         "the certificate of {subject} expired at {not_after} and this host's clock says {now}: \
-         set the clock, or join again with a new token (pvc node token create)"
+         set the clock, or join again with a new token (pvc token join)"
     )]
     Expired { subject: String, not_after: Timestamp, now: Timestamp },
     #[error(

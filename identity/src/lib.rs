@@ -32,7 +32,7 @@ mod store;
 mod token;
 mod verify;
 
-pub use ca::{Ca, CaError, LEAF_LIFETIME_DEFAULT, LEAF_LIFETIME_MAX, LeafSpec};
+pub use ca::{ANY_NODE, Ca, CaError, LEAF_LIFETIME_DEFAULT, LEAF_LIFETIME_MAX, LeafSpec};
 pub use connection::TlsConnection;
 pub use credentials::{CLOCK_SKEW_MAX, Credentials, CredentialsError};
 pub use identity::{Identity, IdentityError};

@@ -118,13 +118,22 @@ impl TlsStore {
     /// Exchanges the credentials. Open connections stay; every later handshake shows and trusts the new ones. On an
     /// error the old ones stay in force.
     pub fn reload(&self, credentials: Credentials, now: Timestamp) -> Result<(), TlsError> {
+        self.loaded.store(Arc::new(self.prepare(credentials, now)?));
+        Ok(())
+    }
+
+    /// Whether [`TlsStore::reload`] would take these credentials: for looking before they are written anywhere.
+    pub fn check(&self, credentials: &Credentials, now: Timestamp) -> Result<(), TlsError> {
+        self.prepare(credentials.clone(), now).map(drop)
+    }
+
+    fn prepare(&self, credentials: Credentials, now: Timestamp) -> Result<Loaded, TlsError> {
         let uri = |leaf: &PeerIdentity| leaf.identity.uri(&leaf.cluster_id);
         let (old, new) = (uri(self.loaded.load().credentials.leaf()), uri(credentials.leaf()));
         if old != new {
             return Err(TlsError::IdentityChanged { old, new });
         }
-        self.loaded.store(Arc::new(Loaded::new(&self.provider, credentials, now)?));
-        Ok(())
+        Loaded::new(&self.provider, credentials, now)
     }
 
     /// Who we are, and until when.

@@ -93,7 +93,7 @@ pub struct Changes {
     deletes: Vec<ObjectKey>,
     /// The object that the caller is answered with.
     pub reply: Option<ObjectKey>,
-    /// For the audit: what was done, in a few words: "start vm/web1".
+    /// For the audit: what was done, in a few words: "start vm/web1". Empty: not for the audit.
     pub summary: String,
 }
 

@@ -34,7 +34,7 @@ pub struct NodeStatus {
     pub reachability: Reachability,
     /// When `reachability` last changed.
     pub since: Timestamp,
-    /// Raft member id, for life; 0: not a member.
+    /// Raft member id, never used twice; 0: not a member.
     pub member_id: u64,
     /// Number of starts of its pvcd: a report of an older session says nothing any more.
     pub session: u64,

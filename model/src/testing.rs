@@ -163,7 +163,13 @@ impl Cluster {
     pub fn tells(&mut self, node: &str, vm: &str, event: MigrationEvent) {
         let vm = self.vm(vm);
         let task = vm.migration.as_ref().map(|m| m.task.clone()).expect("migrating");
-        let word = MigrationReport { task, event, address: "192.0.2.9".into(), error: "no memory".into() };
+        let word = MigrationReport {
+            task,
+            event,
+            address: "192.0.2.9".into(),
+            error: "no memory".into(),
+            cost: "paused for 84 ms".into(),
+        };
         let report = VmReport { uid: vm.uid(), observed: None, migration: Some(word) };
         self.ok(Command::Report {
             node: name(node),

@@ -112,7 +112,7 @@ impl VmSpec {
             notes: BTreeMap::new(),
             boot: None,
             migration_method: MigrationMethod::Live,
-            migration_max_downtime_ms: 300,
+            migration_max_downtime_ms: 100,
             node_limit: BTreeSet::new(),
             home: None,
             max_restarts: 5,

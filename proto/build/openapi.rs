@@ -20,8 +20,12 @@ const ERRORS: &[(&str, &str)] = &[
     ("404", "There is no such object."),
     ("409", "Not in this state, or the name is taken, or somebody else was faster."),
     ("412", "`expectedRevision` is not the object's revision."),
+    ("413", "The request's body is too large."),
     ("429", "A limit or a capacity is reached; `Retry-After` says when to come again."),
-    ("503", "No coordinator leads now; `Retry-After` says when to come again."),
+    ("500", "A defect: the coordinator's log says more."),
+    ("501", "The coordinators are of a version that has no such method."),
+    ("503", "No coordinator leads or answers now; `Retry-After` says when to come again."),
+    ("504", "A coordinator had to ask a node, which did not answer in time."),
 ];
 
 pub fn finish(mut document: Value, pool: &DescriptorPool, services: &[ServiceDescriptor]) -> Result<Value> {
@@ -217,7 +221,8 @@ fn add_hand_written(document: &mut Value) {
         "parameters": [{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}],
         "responses": {
             "101": {"description": "The console is open."},
-            "400": error("400"), "401": error("401"), "503": error("503")
+            "400": error("400"), "401": error("401"), "403": error("403"), "404": error("404"),
+            "409": error("409"), "503": error("503"), "504": error("504")
         }
     }});
     paths["/api/v1/openapi.json"] = json!({"get": {

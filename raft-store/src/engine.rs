@@ -1,9 +1,11 @@
 //! The seam between the store and what keeps its bytes. Two engines stand behind it: files on a disk, and
 //! memory for simulations. Nothing outside the engines knows which one it talks to.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::storage::IOFlushed;
@@ -84,6 +86,9 @@ pub(crate) struct Opened {
     pub figures: Arc<IoFigures>,
 }
 
+/// Syncs whose durations are kept, for their percentile.
+const LATEST_SYNCS: usize = 1000;
+
 /// Counters of an engine, for `Status` and the tests.
 #[derive(Debug, Default)]
 pub(crate) struct IoFigures {
@@ -92,6 +97,7 @@ pub(crate) struct IoFigures {
     log_bytes: AtomicU64,
     last_sync_us: AtomicU64,
     slowest_sync_us: AtomicU64,
+    latest_syncs_us: Mutex<VecDeque<u64>>,
     checkpoints: AtomicU64,
     last_checkpoint_us: AtomicU64,
     failure: Mutex<Option<String>>,
@@ -119,6 +125,18 @@ impl IoFigures {
         self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.last_sync_us.store(us, Ordering::Relaxed);
         self.slowest_sync_us.fetch_max(us, Ordering::Relaxed);
+        let mut latest = self.latest_syncs_us.lock();
+        if latest.len() == LATEST_SYNCS {
+            latest.pop_front();
+        }
+        latest.push_back(us);
+    }
+
+    pub fn sync_p99(&self) -> Option<Duration> {
+        let mut latest: Vec<u64> = self.latest_syncs_us.lock().iter().copied().collect();
+        let last = latest.len().checked_sub(1)?;
+        let (_, p99, _) = latest.select_nth_unstable(last * 99 / 100);
+        Some(Duration::from_micros(*p99))
     }
 
     pub fn checkpointed(&self, us: u64) {

@@ -5,6 +5,7 @@
 //! Only this crate names openraft, sled and raft-engine. It needs no network of its own: a [`Transport`]
 //! carries its calls. It reads no wall clock.
 
+mod audit;
 mod backup;
 mod disk;
 mod engine;
@@ -36,6 +37,7 @@ mod transaction;
 mod view;
 mod watch;
 
+pub use audit::{AUDIT_MEMORY_COUNT, Audited};
 pub use engine::FsyncFigures;
 pub use key::{Key, MAX_NAME};
 pub use limits::{LimitError, Limits};

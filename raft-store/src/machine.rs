@@ -10,6 +10,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use crate::audit::Audit;
 use crate::engine::StateEngine;
 use crate::raft::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::state::State;
@@ -27,6 +28,7 @@ pub(crate) struct Shown {
     /// The applied revision, for those who wait for it.
     pub applied: watch::Sender<Revision>,
     pub hub: Arc<Hub>,
+    pub audit: Mutex<Audit>,
     /// The last durable checkpoint.
     checkpoint: Mutex<Option<Arc<State>>>,
     engine: Arc<dyn StateEngine>,
@@ -37,12 +39,14 @@ impl Shown {
         state: &State,
         checkpoint: Option<State>,
         hub: Arc<Hub>,
+        audit: Audit,
         engine: Arc<dyn StateEngine>,
     ) -> Shown {
         Shown {
             view: RwLock::new(View::new(Arc::new(state.clone()))),
             applied: watch::Sender::new(state.revision()),
             hub,
+            audit: Mutex::new(audit),
             checkpoint: Mutex::new(checkpoint.map(Arc::new)),
             engine,
         }
@@ -117,11 +121,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
-            let (applied, changes) = self.state.apply(&entry)?;
+            let step = self.state.apply(&entry)?;
+            self.shown.audit.lock().add(step.audited);
             self.shown.show(&self.state);
-            self.shown.hub.publish(self.state.revision(), changes);
+            self.shown.hub.publish(self.state.revision(), step.changes);
             if let Some(responder) = responder {
-                responder.send(applied);
+                responder.send(step.applied);
             }
         }
         Ok(())

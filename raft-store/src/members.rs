@@ -39,6 +39,11 @@ pub enum MembersError {
         "member {member} has taken part in a cluster before: empty its data directory and give it a new number"
     )]
     NotPristine { member: Member },
+    #[error(
+        "member {member} has lost its data, and a member without its data must not vote: remove it from the \
+         cluster, and join it anew"
+    )]
+    LostData { member: Member },
     #[error("member {id} is {behind} entries behind; wait until it has caught up")]
     Lagging { id: MemberId, behind: u64 },
     #[error("member {id} is the last voter")]
@@ -67,8 +72,11 @@ impl Store {
         if id == 0 || known || self.view().is_known_member(id) {
             return Err(MembersError::KnownId { id });
         }
-        let incarnation = self.hello(&member).await?;
-        let node = MemberNode { address: member.address, incarnation };
+        let hello = self.hello(&member).await?;
+        if !hello.pristine || hello.incarnation == 0 {
+            return Err(MembersError::NotPristine { member });
+        }
+        let node = MemberNode { address: member.address, incarnation: hello.incarnation };
         self.change(&metrics, ChangeMembers::AddNodes(BTreeMap::from([(id, node)])), true).await
     }
 
@@ -137,8 +145,21 @@ impl Store {
         Err(MembersError::NotLeader { leader: metrics.current_leader.and_then(node) })
     }
 
-    /// Asks the new member for its incarnation.
-    async fn hello(&self, member: &Member) -> Result<u64, MembersError> {
+    /// Asks a member whether it still is the one that was added: one whose disk was wiped has another
+    /// incarnation, and its peers refuse it.
+    pub async fn confirm(&self, id: MemberId) -> Result<(), MembersError> {
+        let metrics = self.leading()?;
+        let node = metrics.membership_config.membership().get_node(&id).cloned();
+        let node = node.ok_or(MembersError::NoSuchMember { id })?;
+        let member = node.member(id);
+        if id == metrics.id || self.hello(&member).await?.incarnation == node.incarnation {
+            return Ok(());
+        }
+        Err(MembersError::LostData { member })
+    }
+
+    /// Asks a member who it is.
+    async fn hello(&self, member: &Member) -> Result<HelloForm, MembersError> {
         let caller = &self.inner.caller;
         let deadline = self.inner.options.timing.append();
         let answer = caller.call(member, 0, RpcKind::Hello, Vec::new(), deadline).await;
@@ -149,14 +170,8 @@ impl Store {
                 other => other.to_string(),
             },
         })?;
-        let hello: HelloForm = decode("hello", answer).map_err(|error| MembersError::Unreachable {
-            member: member.clone(),
-            reason: error.to_string(),
-        })?;
-        if !hello.pristine || hello.incarnation == 0 {
-            return Err(MembersError::NotPristine { member: member.clone() });
-        }
-        Ok(hello.incarnation)
+        decode("hello", answer)
+            .map_err(|error| MembersError::Unreachable { member: member.clone(), reason: error.to_string() })
     }
 
     async fn caught_up(&self, id: MemberId, most: Duration) -> Result<(), MembersError> {
@@ -213,7 +228,14 @@ impl Store {
         let unchanged =
             Precondition::LastMembershipLogId { last_membership_log_id: *seen.membership_config.log_id() };
         match self.inner.raft.change_membership_if(change, retain, [unchanged]).await {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                // The metrics follow by a moment, and the next change looks at them.
+                let mut metrics = self.inner.raft.metrics();
+                let shown =
+                    metrics.wait_until(|m| m.membership_config.log_id().as_ref() >= Some(&written.log_id));
+                let _ = tokio::time::timeout(self.inner.options.timing.append(), shown).await;
+                Ok(())
+            }
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 let leader = forward.leader_id.zip(forward.leader_node).map(|(id, node)| node.member(id));
                 Err(MembersError::NotLeader { leader })

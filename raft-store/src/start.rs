@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::engine::Opened;
 use crate::form::LogEntryForm;
 use crate::log::LogStore;
@@ -45,6 +46,7 @@ impl Store {
         };
         let entries = std::mem::take(&mut opened.entries);
         let peers = peers(&options, &entries);
+        let mut audit = recall(&entries, opened.checkpoint.as_ref());
         let log = LogStore::new(&opened.head, entries, opened.log.clone());
         let mut alarms = Vec::new();
         if let Some(reason) = opened.set_aside.take() {
@@ -57,9 +59,11 @@ impl Store {
                 let reason = "the state database does not reach up to the log".to_owned();
                 alarms.push(Alarm::StateRebuilt { reason });
             }
+            // What the log holds may be another history's than the peer's.
+            audit = Audit::default();
             checkpoint = Some(rebuild(&caller, &peers, &log, &opened).await?);
         }
-        let store = start(options, caller, opened, log, checkpoint, alarms).await?;
+        let store = start(options, caller, opened, log, checkpoint, audit, alarms).await?;
         Ok(store)
     }
 }
@@ -70,11 +74,12 @@ async fn start(
     opened: Opened,
     log: LogStore,
     checkpoint: Option<State>,
+    audit: Audit,
     alarms: Vec<Alarm>,
 ) -> Result<Store, OpenError> {
     let state = checkpoint.clone().unwrap_or_else(|| State::new(&options.cluster_id));
     let hub = Hub::new(options.limits.clone(), state.revision());
-    let shown = Arc::new(Shown::new(&state, checkpoint, hub, opened.state.clone()));
+    let shown = Arc::new(Shown::new(&state, checkpoint, hub, audit, opened.state.clone()));
     let machine = StateMachine::new(state, shown.clone());
     let config = config(&options)?;
     let seed = options.seed.unwrap_or_else(rand::random);
@@ -127,6 +132,14 @@ fn config(options: &Options) -> Result<Arc<Config>, OpenError> {
     };
     let config = config.validate().map_err(|error| OpenError::Raft(error.to_string()))?;
     Ok(Arc::new(config))
+}
+
+/// What the log tells of changes that are in the checkpoint; the later ones are applied anew.
+fn recall(entries: &[(u64, bytes::Bytes)], checkpoint: Option<&State>) -> Audit {
+    Audit::recall(entries, checkpoint.map_or(0, State::revision)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the audit begins anew: the log's older entries can't be read");
+        Audit::default()
+    })
 }
 
 /// Whom to ask for a state: the configured peers and those that the log still names.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
+use crate::audit::Audited;
 use crate::form::{BatchForm, FormError, ObjectForm, Record, RequestForm, StateHeadForm};
 use crate::key::Key;
 use crate::member::MemberId;
@@ -43,6 +44,23 @@ pub(crate) struct State {
     pub membership: Arc<StoredMembership>,
 }
 
+/// What applying one entry came to.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// What to answer.
+    pub applied: Applied,
+    /// What watchers get to see.
+    pub changes: Option<Changes>,
+    /// Who changed what.
+    pub audited: Vec<Audited>,
+}
+
+impl Step {
+    fn without_changes(applied: Applied) -> Step {
+        Step { applied, changes: None, audited: Vec::new() }
+    }
+}
+
 impl State {
     pub fn new(cluster_id: &str) -> State {
         State { cluster_id: cluster_id.into(), ..State::default() }
@@ -53,34 +71,40 @@ impl State {
         self.applied.as_ref().map_or(0, LogId::index)
     }
 
-    /// Applies one committed entry: what to answer, and what watchers get to see.
-    pub fn apply(&mut self, entry: &LogEntry) -> Result<(Applied, Option<Changes>), FormError> {
+    /// Applies one committed entry.
+    pub fn apply(&mut self, entry: &LogEntry) -> Result<Step, FormError> {
         self.applied = Some(entry.log_id);
         match &entry.payload {
-            openraft::EntryPayload::Blank => Ok((Applied::Nothing, None)),
+            openraft::EntryPayload::Blank => Ok(Step::without_changes(Applied::Nothing)),
             openraft::EntryPayload::Membership(membership) => {
                 self.known_members.extend(membership.nodes().map(|(id, _)| *id));
                 self.membership = Arc::new(StoredMembership::new(Some(entry.log_id), membership.clone()));
-                Ok((Applied::Nothing, None))
+                Ok(Step::without_changes(Applied::Nothing))
             }
             openraft::EntryPayload::Normal(command) => {
                 let batch: BatchForm = crate::form::decode("batch", command.0.clone())?;
                 if batch.term != **entry.log_id.committed_leader_id() {
-                    return Ok((Applied::StaleTerm, None));
+                    return Ok(Step::without_changes(Applied::StaleTerm));
                 }
                 self.apply_batch(batch)
             }
         }
     }
 
-    fn apply_batch(&mut self, batch: BatchForm) -> Result<(Applied, Option<Changes>), FormError> {
+    fn apply_batch(&mut self, batch: BatchForm) -> Result<Step, FormError> {
         let revision = self.revision();
         let now_ms = batch.now_ms;
         self.forget_requests(now_ms);
         let mut touched = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(batch.transactions.len());
+        let mut audited = Vec::new();
         for transaction in batch.transactions()? {
-            outcomes.push(self.apply_transaction(transaction, revision, now_ms, &mut touched));
+            let told = Audited::of(revision, now_ms, &transaction);
+            let outcome = self.apply_transaction(transaction, revision, now_ms, &mut touched);
+            if matches!(outcome, Outcome::Applied { duplicate: false, .. }) {
+                audited.extend(told);
+            }
+            outcomes.push(outcome);
         }
         let events: Vec<Event> = touched
             .into_iter()
@@ -90,7 +114,7 @@ impl State {
             })
             .collect();
         let changes = (!events.is_empty()).then(|| Changes::new(revision, events));
-        Ok((Applied::Outcomes(outcomes), changes))
+        Ok(Step { applied: Applied::Outcomes(outcomes), changes, audited })
     }
 
     fn apply_transaction(
@@ -249,8 +273,8 @@ mod tests {
         let payload = openraft::EntryPayload::Normal(Command(bytes));
         let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(1), index), payload };
         match state.apply(&entry).unwrap() {
-            (Applied::Outcomes(outcomes), changes) => (outcomes, changes),
-            (other, _) => panic!("{other:?}"),
+            Step { applied: Applied::Outcomes(outcomes), changes, .. } => (outcomes, changes),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -324,7 +348,7 @@ mod tests {
         let bytes = BatchForm::new(1, 0, &[put("a", "1")]).encode_to_vec().into();
         let payload = openraft::EntryPayload::Normal(Command(bytes));
         let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(2), 5), payload };
-        assert_eq!(state.apply(&entry).unwrap().0, Applied::StaleTerm);
+        assert_eq!(state.apply(&entry).unwrap().applied, Applied::StaleTerm);
         assert_eq!((state.entries.len(), state.revision()), (0, 5));
     }
 }

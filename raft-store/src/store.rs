@@ -12,6 +12,7 @@ use prost::Message;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::audit::Audited;
 use crate::engine::{IoFigures, LogEngine, StateEngine};
 use crate::form::{BatchForm, IdentityForm, decode};
 use crate::limits::LimitError;
@@ -257,6 +258,20 @@ impl Store {
             },
             _ = closing.wait_for(|closing| *closing) => Err(ReadError::Stopped),
         }
+    }
+
+    /// Who changed what, the newest first: at least `most` changes before the revision `before` (0: the
+    /// newest), as far as this member remembers ([`AUDIT_MEMORY_COUNT`]). Changes of one revision are never
+    /// parted: the next page is what lies before the last one's revision.
+    ///
+    /// [`AUDIT_MEMORY_COUNT`]: crate::AUDIT_MEMORY_COUNT
+    pub fn audit(&self, before: Revision, most: usize) -> Vec<Audited> {
+        self.inner.shown.audit.lock().before(before, most)
+    }
+
+    /// How long a sync of the log takes: 99 in 100 of the latest were done within this. None: there was none.
+    pub fn log_sync_p99(&self) -> Option<Duration> {
+        self.inner.figures.sync_p99()
     }
 
     /// Events with revisions greater than `from`, in order and without a hole. Start from the revision

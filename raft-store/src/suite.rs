@@ -6,6 +6,7 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
+use crate::audit::Audit;
 use crate::engine::Opened;
 use crate::limits::Limits;
 use crate::log::LogStore;
@@ -19,7 +20,7 @@ fn assemble(opened: Opened) -> (LogStore, StateMachine) {
     let log = LogStore::new(&opened.head, opened.entries, opened.log);
     let state = opened.checkpoint.clone().unwrap_or_else(|| State::new("suite"));
     let hub = Hub::new(Limits::default(), state.revision());
-    let shown = Arc::new(Shown::new(&state, opened.checkpoint, hub, opened.state));
+    let shown = Arc::new(Shown::new(&state, opened.checkpoint, hub, Audit::default(), opened.state));
     (log, StateMachine::new(state, shown))
 }
 

@@ -12,6 +12,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("raft-store", "raft-store", &[]),
     ("identity", "pvc-identity", &[]),
     ("process", "pvc-process", &[]),
+    ("host", "pvc-host", &["pvc-identity"]),
     ("proto", "pvc-proto", &["pvc-model"]),
     ("client", "pvc-client", &["pvc-model", "pvc-proto", "pvc-identity"]),
     (
@@ -28,13 +29,18 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "pvc-identity",
             "pvc-client",
             "pvc-process",
+            "pvc-host",
             "pvc-coordinator",
             "raft-store",
         ],
     ),
     ("gateway", "pvc-gateway", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
     ("cli", "pvc-cli", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
-    ("bootstrap", "pvc-bootstrap", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process"]),
+    (
+        "bootstrap",
+        "pvc-bootstrap",
+        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-host"],
+    ),
     (
         "chaos-tests",
         "pvc-chaos-tests",
@@ -50,7 +56,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("benches", "pvc-benches", &["pvc-model", "raft-store"]),
-    ("xtask", "xtask", &["pvc-proto", "pvc-cli", "pvc-gateway"]),
+    ("xtask", "xtask", &["pvc-cli", "pvc-gateway", "pvc-bootstrap", "pvc-node"]),
 ];
 
 /// A crate, as source names it, and the only place that may name it.

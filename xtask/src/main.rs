@@ -1,6 +1,9 @@
 //! Chores of the repo: `cargo xtask NAME`. What checks never writes.
 
+#[cfg(feature = "dist")]
+mod dist;
 mod layers;
+mod parity;
 
 use std::path::{Path, PathBuf};
 
@@ -17,11 +20,19 @@ struct Args {
 enum Chore {
     /// Checks who imports whom, who may name which library, and how long a file may be
     Layers,
+    /// Checks that every public method has its HTTP rule, its role, its command and its Python method
+    Parity,
+    /// Writes man pages and completions of all programs into target/dist; needs --features dist
+    #[cfg(feature = "dist")]
+    Dist,
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().chore {
         Chore::Layers => layers::check(&root()),
+        Chore::Parity => parity::check(&root()),
+        #[cfg(feature = "dist")]
+        Chore::Dist => dist::write(&root().join("target/dist")),
     }
 }
 

@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use crate::daemon_config::{Coordinator, Role, Storage, VirtType};
+use crate::found::{self, DaemonRuns, FOUNDER, GivenToken, HostSetup, JoinRequest, Places};
+use crate::step::{self, Step};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use pvc_bootstrap::daemon_config::{Coordinator, Role, Storage, VirtType};
-use pvc_bootstrap::found::{self, DaemonRuns, HostSetup, JoinRequest, Places};
-use pvc_bootstrap::step::{self, Step};
 use pvc_identity::JoinToken;
+
+/// A new coordinator copies the whole state before it votes.
+const MEMBER_LIMIT: Duration = Duration::from_secs(180);
 
 #[derive(Debug, Args)]
 struct HostArgs {
@@ -106,24 +110,37 @@ impl HostArgs {
         })
     }
 
+    /// Runs the steps, starts `pvcd`, and waits until the cluster counts on the node.
     async fn run(
         &self,
         mut steps: Vec<Box<dyn Step<HostSetup>>>,
         setup: &mut HostSetup,
     ) -> anyhow::Result<()> {
-        if !self.no_start {
-            steps.push(Box::new(DaemonRuns));
+        if self.no_start {
+            step::run(&steps, setup, &mut tell).await?;
+            tell("pvcd is not started; `systemctl enable --now pvcd` starts it");
+            return Ok(());
         }
-        step::run(&steps, setup, &mut |line| eprintln!("{line}")).await?;
+        steps.push(Box::new(DaemonRuns));
+        step::run(&steps, setup, &mut tell).await?;
+        let client = setup.client()?;
+        found::wait_until_member(&client, &setup.node, setup.role, MEMBER_LIMIT, &mut tell)
+            .await
+            .context("this host is set up and its pvcd runs; `journalctl -u pvcd` tells more, and running the same command again goes on waiting")?;
+        tell(&format!("node {} is a {} of the cluster", setup.node, setup.role.text()));
         Ok(())
     }
+}
+
+fn tell(line: &str) {
+    eprintln!("{line}");
 }
 
 impl InitArgs {
     /// Founds the cluster.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut setup = self.host.setup(Role::Coordinator)?;
-        setup.member_id = 1;
+        setup.member_id = FOUNDER;
         setup.coordinators = vec![Coordinator { node: setup.node.clone(), address: setup.listen() }];
         self.host.run(found::founding_steps(), &mut setup).await
     }
@@ -137,9 +154,7 @@ impl JoinArgs {
             NodeKind::Hypervisor => Role::Hypervisor,
         };
         let mut setup = self.host.setup(role)?;
-        let request = JoinRequest { token: self.token, coordinators: self.coordinator };
-        found::redeem(&request, &mut setup).await?;
-        eprintln!("node {} has its certificate", setup.node);
-        self.host.run(found::enrolling_steps(), &mut setup).await
+        let token = GivenToken(JoinRequest { token: self.token, coordinators: self.coordinator });
+        self.host.run(found::joining_steps(Box::new(token)), &mut setup).await
     }
 }

@@ -1,15 +1,17 @@
-//! `pvc-bootstrap local …`.
+//! `pvc-bootstrap local …`: the words that people type.
 
 use std::path::PathBuf;
 
+use crate::demo;
+use crate::local::bring_up::UpOptions;
+use crate::local::cut::Cut;
+use crate::local::plan::{ClusterName, HostName, Net};
+use crate::local::state::{ClusterDir, DEFAULT_ROOT};
+use crate::local::{enter, init, power, status, teardown, up};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use pvc_bootstrap::local::bring_up::{self, UpOptions};
-use pvc_bootstrap::local::cut::Cut;
-use pvc_bootstrap::local::plan::{ClusterName, HostName, Net};
-use pvc_bootstrap::local::state::{ClusterDir, DEFAULT_ROOT};
-use pvc_bootstrap::local::{connection, enrolment, enter, init, power, processes, status, teardown, wiring};
-use pvc_client::Connections;
+
+use super::faults::{self, PowerTo, Target, Victim};
 
 #[derive(Debug, Args)]
 pub struct LocalArgs {
@@ -23,29 +25,44 @@ pub struct LocalArgs {
     command: LocalCommand,
 }
 
+/// What a cluster shall be.
+#[derive(Debug, Args)]
+struct Shape {
+    /// How many hosts
+    #[arg(long, default_value_t = 3)]
+    hosts: u8,
+    /// How many of them vote: 1, 3 or 5 [default: 3, or 1 with fewer than 3 hosts]
+    #[arg(long)]
+    voters: Option<u8>,
+    /// The daemon to run [default: pvcd beside this program]
+    #[arg(long, value_name = "FILE")]
+    pvcd: Option<PathBuf>,
+    /// Let guests use the machine's /dev/kvm
+    #[arg(long)]
+    kvm: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum LocalCommand {
     /// Bring a cluster up, from nothing or from what is left of it
     Up {
-        /// How many hosts
-        #[arg(long, default_value_t = 3)]
-        hosts: u8,
-        /// How many of them vote: 1, 3 or 5 [default: 3, or 1 with fewer than 3 hosts]
-        #[arg(long)]
-        voters: Option<u8>,
-        /// The daemon to run [default: pvcd beside this program]
-        #[arg(long, value_name = "FILE", conflicts_with = "no_pvcd")]
-        pvcd: Option<PathBuf>,
+        #[command(flatten)]
+        shape: Shape,
         /// Hosts with libvirt only
-        #[arg(long)]
+        #[arg(long, conflicts_with = "pvcd")]
         no_pvcd: bool,
-        /// Let guests use the machine's /dev/kvm
-        #[arg(long)]
-        kvm: bool,
+    },
+    /// Bring a cluster up, run a VM, move it live, kill the leader; tells what it does and how long it takes
+    Demo {
+        #[command(flatten)]
+        shape: Shape,
+        /// Where the little guest was built before, or is to be built [default: with the cluster]
+        #[arg(long, value_name = "DIR")]
+        guest: Option<PathBuf>,
     },
     /// Clear the cluster away, whatever state it is in; nothing is left behind
     Down,
-    /// Show hosts, their power and their processes
+    /// Show hosts, their power and processes, and what the cluster says of them
     Status {
         /// How to show it
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -60,16 +77,18 @@ enum LocalCommand {
     },
     /// Kill a host's daemon (it is started again) or the whole host (as if its power was cut)
     Kill {
-        host: HostName,
-        /// What to kill
+        /// A host, or `leader`: the host that leads Raft now
+        target: Target,
+        /// What to kill there
         #[arg(long, value_enum, default_value_t = Victim::Pvcd)]
         what: Victim,
-        /// Do not let the service be started again until `local release` or the next power-on
+        /// Do not let the service be started again until `local start` or the next power-on
         #[arg(long)]
         hold: bool,
     },
-    /// Let services that `kill --hold` keeps down be started again
-    Release { host: HostName },
+    /// Start what `kill` has ended: a host that is off, and services that `kill --hold` keeps down
+    #[command(visible_alias = "release")]
+    Start { host: HostName },
     /// Cut a host from another, or from everyone; what is sent just vanishes
     Cut {
         host: HostName,
@@ -108,19 +127,6 @@ enum Output {
     Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Victim {
-    Pvcd,
-    Libvirtd,
-    Host,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PowerTo {
-    On,
-    Off,
-}
-
 impl LocalArgs {
     /// Whether this is the hidden entry of a host's first process.
     pub fn is_init(&self) -> bool {
@@ -144,50 +150,15 @@ impl LocalArgs {
     pub async fn run(self) -> anyhow::Result<()> {
         let dir = self.dir()?;
         match self.command {
-            LocalCommand::Up { hosts, voters, pvcd, no_pvcd, kvm } => {
-                let bootstrap = this_program()?;
-                let pvcd = match (pvcd, no_pvcd) {
-                    (_, true) => None,
-                    (Some(path), false) => {
-                        Some(std::path::absolute(path).context("could not resolve --pvcd")?)
-                    }
-                    (None, false) => Some(bootstrap.with_file_name("pvcd")),
-                };
-                let options = UpOptions {
-                    hosts,
-                    voters: voters.unwrap_or(if hosts < 3 { 1 } else { 3 }),
-                    kvm,
-                    pvcd,
-                    bootstrap,
-                };
-                let state = bring_up::hosts_up(&dir, &options, &mut tell).await?;
-                let cluster_id = enrolment::enrol(&dir, &state, &mut tell).await?;
-                enrolment::wait_for_libvirt(&dir, &state).await?;
-                tell("every host's libvirtd listens");
-                if state.pvcd.is_some() {
-                    if let Some(file) = Connections::user_file() {
-                        connection::write(&file, &dir, &state, &cluster_id)?;
-                    }
-                    enrolment::wait_for_daemons(&dir, &state).await?;
-                    tell("every host's pvcd answers");
-                }
-                Ok(())
+            LocalCommand::Up { shape, no_pvcd } => {
+                up::up(&dir, &shape.options(no_pvcd)?, &mut tell).await.map(drop)
             }
-            LocalCommand::Down => {
-                let removed = teardown::down(&dir).await?;
-                if let Some(file) = Connections::user_file() {
-                    connection::remove(&file, &dir)?;
-                }
-                eprintln!(
-                    "local cluster {} is gone ({} running hosts, {} namespaces)",
-                    dir.name(),
-                    removed.hosts,
-                    removed.namespaces
-                );
-                Ok(())
+            LocalCommand::Demo { shape, guest } => {
+                demo::run(&dir, &shape.options(false)?, guest.as_deref()).await
             }
+            LocalCommand::Down => down(&dir).await,
             LocalCommand::Status { output } => {
-                let found = status::look(&dir.load()?);
+                let found = status::look(&dir, &dir.load()?).await;
                 match output {
                     Output::Table => print!("{}", found.table()),
                     Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
@@ -198,33 +169,35 @@ impl LocalArgs {
                 let init = power::require_on(&dir.load()?, host)?;
                 Err(enter::become_inside(&init, &command)).context("could not run nsenter")
             }
-            LocalCommand::Kill { host, what, hold } => kill(&dir, host, what, hold).await,
-            LocalCommand::Release { host } => {
-                let init = power::require_on(&dir.load()?, host)?;
-                let released = power::release(&init)?;
-                eprintln!("host {host}: {released} services may be started again");
-                Ok(())
-            }
+            LocalCommand::Kill { target, what, hold } => faults::kill(&dir, target, what, hold).await,
+            LocalCommand::Start { host } => faults::start(&dir, host).await,
             LocalCommand::Cut { host, peer, net, one_way } => {
-                let cut = Cut { from: host, to: peer, net, one_way };
-                add_cut(&dir, cut).await
+                faults::cut(&dir, Cut { from: host, to: peer, net, one_way }).await
             }
-            LocalCommand::Heal { host, peer } => heal(&dir, host, peer).await,
-            LocalCommand::Freeze { host } => {
-                let init = power::require_on(&dir.load()?, host)?;
-                let count = power::freeze(host, &init).await?;
-                eprintln!("host {host} is frozen ({count} processes)");
-                Ok(())
-            }
-            LocalCommand::Thaw { host } => {
-                let init = power::require_on(&dir.load()?, host)?;
-                let count = power::thaw(&init);
-                eprintln!("host {host} goes on ({count} processes)");
-                Ok(())
-            }
-            LocalCommand::Power { host, to } => set_power(&dir, host, to).await,
+            LocalCommand::Heal { host, peer } => faults::heal(&dir, host, peer).await,
+            LocalCommand::Freeze { host } => faults::freeze(&dir, host).await,
+            LocalCommand::Thaw { host } => faults::thaw(&dir, host),
+            LocalCommand::Power { host, to } => faults::power(&dir, host, to).await,
             LocalCommand::Init { .. } => bail!("a first process is entered before the runtime"),
         }
+    }
+}
+
+impl Shape {
+    fn options(self, no_pvcd: bool) -> anyhow::Result<UpOptions> {
+        let bootstrap = this_program()?;
+        let pvcd = match (self.pvcd, no_pvcd) {
+            (_, true) => None,
+            (Some(path), false) => Some(std::path::absolute(path).context("could not resolve --pvcd")?),
+            (None, false) => Some(bootstrap.with_file_name("pvcd")),
+        };
+        Ok(UpOptions {
+            hosts: self.hosts,
+            voters: self.voters.unwrap_or(if self.hosts < 3 { 1 } else { 3 }),
+            kvm: self.kvm,
+            pvcd,
+            bootstrap,
+        })
     }
 }
 
@@ -239,78 +212,16 @@ fn this_program() -> anyhow::Result<PathBuf> {
     Ok(text.strip_suffix(" (deleted)").map_or(program.clone(), PathBuf::from))
 }
 
-async fn set_power(dir: &ClusterDir, host: HostName, to: PowerTo) -> anyhow::Result<()> {
-    let _lock = dir.lock().await?;
-    let state = dir.load()?;
-    let (changed, word) = match to {
-        PowerTo::On => {
-            state.host(host)?;
-            (power::on(dir, &state, host).await?, "on")
-        }
-        PowerTo::Off => (power::off(&state, host).await?, "off"),
-    };
-    let already = if changed { "" } else { " already" };
-    eprintln!("host {host} is {word}{already}");
-    Ok(())
-}
-
-async fn kill(dir: &ClusterDir, host: HostName, what: Victim, hold: bool) -> anyhow::Result<()> {
-    let service = match what {
-        Victim::Host if hold => bail!("a host without power stays off by itself; leave out --hold"),
-        Victim::Host => return set_power(dir, host, PowerTo::Off).await,
-        Victim::Pvcd => "pvcd",
-        Victim::Libvirtd => "libvirtd",
-    };
-    let init = power::require_on(&dir.load()?, host)?;
-    if hold {
-        power::hold(&init, service)?;
+async fn down(dir: &ClusterDir) -> anyhow::Result<()> {
+    let removed = teardown::down(dir).await?;
+    for file in &removed.connections {
+        eprintln!("connection \"{}\" is removed from {}", dir.name(), file.display());
     }
-    let Some(victim) = processes::service(&init, service) else {
-        if hold {
-            eprintln!("host {host}: {service} does not run, and will not be started");
-            return Ok(());
-        }
-        bail!("host {host} runs no {service}; `pvc-bootstrap local status` shows what runs");
-    };
-    victim.signal(libc::SIGKILL);
-    eprintln!("host {host}: {service} (pid {}) is killed", victim.pid);
-    Ok(())
-}
-
-async fn add_cut(dir: &ClusterDir, cut: Cut) -> anyhow::Result<()> {
-    let _lock = dir.lock().await?;
-    let mut state = dir.load()?;
-    state.host(cut.from)?;
-    if let Some(to) = cut.to {
-        state.host(to)?;
-        if to == cut.from {
-            bail!("{to} cannot be cut from itself");
-        }
-    }
-    if !state.cuts.contains(&cut) {
-        state.cuts.push(cut);
-    }
-    dir.save(&state)?;
-    wiring::apply_cuts(dir, &state).await?;
-    eprintln!("cut: {cut}");
-    Ok(())
-}
-
-async fn heal(dir: &ClusterDir, host: Option<HostName>, peer: Option<HostName>) -> anyhow::Result<()> {
-    let _lock = dir.lock().await?;
-    let mut state = dir.load()?;
-    for name in [host, peer].into_iter().flatten() {
-        state.host(name)?;
-    }
-    let (healed, kept): (Vec<Cut>, Vec<Cut>) = state.cuts.iter().partition(|cut| cut.concerns(host, peer));
-    state.cuts = kept;
-    dir.save(&state)?;
-    wiring::apply_cuts(dir, &state).await?;
-    for cut in &healed {
-        eprintln!("healed: {cut}");
-    }
-    if healed.is_empty() {
-        eprintln!("nothing was cut");
-    }
+    eprintln!(
+        "local cluster {} is gone ({} running hosts, {} namespaces)",
+        dir.name(),
+        removed.hosts,
+        removed.namespaces
+    );
     Ok(())
 }

@@ -1,13 +1,15 @@
 //! The command line of `pvc-bootstrap`.
 
+mod faults;
 mod host;
 mod local;
+mod service;
 
 use std::path::PathBuf;
 
+use crate::guest;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use pvc_bootstrap::guest;
 
 /// Founds PVC clusters: on real hosts, and whole ones on a single machine.
 #[derive(Debug, Parser)]
@@ -23,8 +25,10 @@ enum Command {
     Local(local::LocalArgs),
     /// Found a cluster: this host becomes its first coordinator
     Init(host::InitArgs),
-    /// Join a cluster with a token from `pvc node token create`
+    /// Join a cluster with a token from `pvc token join`
     Join(host::JoinArgs),
+    /// Make the certificate of a program that is no node, such as the HTTP gateway (on a coordinator)
+    ServiceCertificate(service::ServiceArgs),
     /// The little guest for tests and demos
     Guest {
         #[command(subcommand)]
@@ -49,6 +53,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Local(args) => block_on(args.run()),
         Command::Init(args) => block_on(args.run()),
         Command::Join(args) => block_on(args.run()),
+        Command::ServiceCertificate(args) => args.run(),
         Command::Guest { command: GuestCommand::Build { outdir } } => block_on(build_guest(outdir)),
     }
 }

@@ -21,15 +21,17 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         cluster_id: setup.cluster_id()?.to_owned(),
         role: setup.role,
         member_id: setup.member_id,
-        data_dir: PathBuf::from("/var/lib/pvc"),
+        data_dir: own.data.clone(),
         ca_dir: match setup.role {
             Role::Coordinator => Some(own.authority()),
             Role::Hypervisor => None,
         },
-        identity_dir: own.etc,
+        identity_dir: own.etc.clone(),
         listen: setup.listen(),
         coordinators: setup.coordinators.clone(),
         hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
+        console_dir: PathBuf::from("/var/log/pvc/guests"),
+        pki_dir: own.pki.clone(),
         storage: setup.storage.clone(),
     };
     toml::to_string(&config).context("the configuration has only texts and tables")

@@ -1,8 +1,6 @@
 //! The node's key and its certificate, signed by the CA that is at hand.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use pvc_identity::{Ca, Credentials, CredentialsError, Identity, KeyPair, LeafSpec};
@@ -50,15 +48,17 @@ impl Step<HostSetup> for NodeCertificate {
     }
 
     async fn act(&self, setup: &mut HostSetup) -> anyhow::Result<()> {
-        let ca = load_authority(&setup.authority)?;
+        let ca = load_authority(&setup.authority).with_context(|| {
+            format!(
+                "a certificate that has expired is replaced by the host itself only where the CA is; on a coordinator run `pvc node remove {0}` and `pvc token join --node {0}`, empty {1} here, and join anew",
+                setup.node,
+                setup.places.etc.display()
+            )
+        })?;
         if ca.cluster_id() != setup.cluster_id()? {
             bail!("the CA at hand is that of cluster {}", ca.cluster_id());
         }
-        let leaf = LeafSpec {
-            dns_names: vec![setup.node.clone(), "localhost".to_owned()],
-            ip_addresses: vec![setup.address, IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            ..LeafSpec::new(Identity::node(&setup.node)?)
-        };
+        let leaf = LeafSpec::node(&setup.node, [setup.address])?;
         issue(&ca, &leaf)?.save(&setup.places.etc)?;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `local up`: hub, hosts and their disks, from nothing or from what an interrupted or half-destroyed cluster has left.
+//! The first part of `local up`: hub, hosts and their disks, from nothing or from what an interrupted or half-destroyed cluster has left.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use super::index::{self, IndexError};
 use super::mountpoints;
 use super::plan::HOSTS_MAX;
 use super::power::{self, PowerError};
+use super::processes;
 use super::state::{ClusterDir, ClusterState, Lock, StateError};
 use super::wiring::{self, CutError};
 use crate::durable_file::FileError;
@@ -124,15 +125,16 @@ impl UpOptions {
     }
 }
 
-/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone.
+/// Makes the cluster's hosts and switches them on. Returns its state; what runs already is left alone, what is held dead
+/// is let go. The caller holds the cluster's lock.
 pub async fn hosts_up(
+    _held: &Lock,
     dir: &ClusterDir,
     options: &UpOptions,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<ClusterState, UpError> {
     options.validate()?;
     options.preflight()?;
-    let _lock = dir.lock().await?;
     let state = {
         let _machine = Lock::machine().await?;
         let state = match dir.load_if_there()? {
@@ -172,6 +174,10 @@ pub async fn hosts_up(
             progress(&format!("host {} is on at {address}", host.name));
         } else {
             progress(&format!("host {} is on already", host.name));
+            // what `kill --hold` has left dead is part of what shall be up
+            if let Some(init) = processes::init(&state.name, host.name) {
+                power::release(&init)?;
+            }
         }
     }
     Ok(state)

@@ -1,21 +1,34 @@
-//! Identities and configurations of a local cluster's hosts: the founding steps of real hosts, run on the hosts' disks.
+//! How the hosts become a cluster: hv1 is founded on its disk by the steps of `init`, and each other host joins by the
+//! steps of `join`, with a token that the administrator makes for it. The steps are those of real hosts; only the places of
+//! the files and who starts `pvcd` (the host's first process) differ.
 //!
-//! The CA is made on hv1's disk, as on a real founder; the other voters get a copy of it, as coordinators do.
+//! What never happens here: writing a host's identity by any other way. Hosts without `pvcd` are the exception: they have
+//! no cluster, so they get libvirt's certificates from a CA on hv1's disk.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use pvc_client::{CallError, Client, ConnectionError, request_id};
+use pvc_identity::{JoinToken, TokenError};
+use pvc_proto::v1::CreateJoinTokenRequest;
 use tokio::time::{Instant, sleep};
 
+use super::cluster;
 use super::init::SHARED_DIR;
 use super::plan::HostName;
 use super::state::{ClusterDir, ClusterState};
-use crate::daemon_config::{self, Coordinator, Role, Storage, VirtType};
-use crate::found::{self, HostSetup, Places};
-use crate::step::{self, StepError};
+use crate::daemon_config::{self, Role, Storage, VirtType};
+use crate::durable_file::{self, FileError};
+use crate::found::{self, FOUNDER, HostSetup, JoinRequest, MemberError, Places, TokenSource};
+use crate::step::{self, Step, StepError};
 
 const LISTEN_LIMIT: Duration = Duration::from_secs(60);
+/// A founder starts alone and a coordinator copies the state first; on a busy machine either takes its time.
+const MEMBER_LIMIT: Duration = Duration::from_secs(120);
 const LIBVIRT_TLS_PORT: u16 = 16514;
+/// Pool of the directory that all hosts share.
+pub const POOL: &str = "shared";
 
 /// Why the hosts could not be given their places in the cluster.
 #[derive(Debug, thiserror::Error)]
@@ -26,43 +39,45 @@ pub enum EnrolError {
         #[source]
         source: StepError,
     },
-    #[error("the CA could not be copied to host {host}")]
-    Authority {
+    #[error("host {host}; its pvcd's log is {log}")]
+    Member {
         host: HostName,
+        log: PathBuf,
         #[source]
-        source: pvc_identity::CaError,
+        source: MemberError,
     },
-    #[error(transparent)]
-    File(#[from] crate::durable_file::FileError),
+    #[error("the cluster cannot be reached as its administrator")]
+    Administrator(#[from] ConnectionError),
     #[error("host {host}: nothing listens at {address} after {} s; its log is {log}", LISTEN_LIMIT.as_secs())]
     Silent { host: HostName, address: std::net::SocketAddr, log: PathBuf },
 }
 
+/// Why there is no token for a host.
+#[derive(Debug, thiserror::Error)]
+enum TokenSourceError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("the cluster gave something that is no join token")]
+    Form(#[from] TokenError),
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
 fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
-    let addresses = state.addresses();
     let founder = state.hosts[0].name;
     let places = |host| {
         let disk = dir.host(host);
-        Places { etc: disk.of("/etc/pvc"), pki: disk.of("/etc/pki") }
+        Places { etc: disk.of("/etc/pvc"), pki: disk.of("/etc/pki"), data: disk.of("/var/lib/pvc") }
     };
-    let voters = HostName::first(state.voters);
     HostSetup {
         cluster: state.name.to_string(),
         node: host.to_string(),
-        address: addresses.host(host).into(),
+        address: state.addresses().host(host).into(),
         role: role(state, host),
-        member_id: match role(state, host) {
-            Role::Coordinator => host.number().into(),
-            Role::Hypervisor => 0,
-        },
+        member_id: if host == founder { FOUNDER } else { 0 },
         virt_type: if state.kvm { VirtType::Kvm } else { VirtType::Qemu },
-        coordinators: voters
-            .map(|voter| Coordinator {
-                node: voter.to_string(),
-                address: (addresses.host(voter), daemon_config::PORT).into(),
-            })
-            .collect(),
-        storage: vec![Storage { pool: "shared".to_owned(), directory: PathBuf::from(SHARED_DIR) }],
+        coordinators: Vec::new(),
+        storage: vec![Storage { pool: POOL.to_owned(), directory: PathBuf::from(SHARED_DIR) }],
         authority: places(founder).authority(),
         cluster_id: None,
         places: places(host),
@@ -73,40 +88,146 @@ fn role(state: &ClusterState, host: HostName) -> Role {
     if host.number() <= state.voters { Role::Coordinator } else { Role::Hypervisor }
 }
 
-/// Founds the cluster on the first host's disk and enrols the others. What is in place stays. Returns the cluster's id.
-pub async fn enrol(
+async fn run(
+    steps: &[Box<dyn Step<HostSetup>>],
+    setup: &mut HostSetup,
+    host: HostName,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), EnrolError> {
+    let mut tell = |line: &str| {
+        if !line.ends_with(": in place") {
+            progress(&format!("host {host}: {line}"));
+        }
+    };
+    step::run(steps, setup, &mut tell).await.map(drop).map_err(|source| EnrolError::Step { host, source })
+}
+
+async fn wait_until_member(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    client: &Client,
+    host: HostName,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), EnrolError> {
+    found::wait_until_member(client, &host.to_string(), role(state, host), MEMBER_LIMIT, progress)
+        .await
+        .map_err(|source| {
+            let log = dir.host(host).of("/var/log/pvc").join("pvcd.log");
+            EnrolError::Member { host, log, source }
+        })
+}
+
+/// Founds the cluster on the first host. What is in place stays.
+pub async fn found_first(
     dir: &ClusterDir,
     state: &ClusterState,
     progress: &mut (dyn FnMut(&str) + Send),
-) -> Result<String, EnrolError> {
+) -> Result<(), EnrolError> {
+    let host = state.hosts[0].name;
+    run(&found::founding_steps(), &mut setup(dir, state, host), host, progress).await
+}
+
+/// Lets the other hosts join, coordinators first and one after the other, and waits until the cluster counts on them all.
+pub async fn join_others(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), EnrolError> {
+    let client = cluster::client(dir, state)?;
+    let hosts: Vec<HostName> = state.hosts.iter().map(|host| host.name).collect();
+    for (place, host) in hosts.iter().copied().enumerate() {
+        if place > 0 {
+            let tokens = Tokens {
+                client: client.clone(),
+                host,
+                file: token_file(dir, host),
+                coordinators: coordinators(state, &hosts[..place]),
+            };
+            let steps = found::joining_steps(Box::new(tokens));
+            run(&steps, &mut setup(dir, state, host), host, progress).await?;
+            // a leftover is a token that is spent or too old
+            let _ = std::fs::remove_file(token_file(dir, host));
+        }
+        // hypervisors need not wait for each other
+        if role(state, host) == Role::Coordinator {
+            wait_until_member(dir, state, &client, host, progress).await?;
+        }
+    }
+    for host in hosts.into_iter().filter(|host| role(state, *host) == Role::Hypervisor) {
+        wait_until_member(dir, state, &client, host, progress).await?;
+    }
+    Ok(())
+}
+
+fn coordinators(state: &ClusterState, hosts: &[HostName]) -> Vec<String> {
+    hosts
+        .iter()
+        .filter(|host| role(state, **host) == Role::Coordinator)
+        .map(|host| format!("{}:{}", state.addresses().host(*host), daemon_config::PORT))
+        .collect()
+}
+
+fn token_file(dir: &ClusterDir, host: HostName) -> PathBuf {
+    dir.host(host).path().join("join-token")
+}
+
+/// Join tokens made with the administrator's credentials. One is kept beside the host's disk until the host has joined: an
+/// answer that was lost is given again only to the token that asked for it.
+struct Tokens {
+    client: Client,
+    host: HostName,
+    file: PathBuf,
+    coordinators: Vec<String>,
+}
+
+impl Tokens {
+    fn request(&self, token: JoinToken) -> JoinRequest {
+        JoinRequest { token, coordinators: self.coordinators.clone() }
+    }
+
+    async fn create(&self) -> Result<JoinRequest, TokenSourceError> {
+        let request = CreateJoinTokenRequest {
+            node: self.host.to_string(),
+            request_id: request_id(),
+            ..CreateJoinTokenRequest::default()
+        };
+        let answer = self.client.tokens().create_join_token(request).await.map_err(CallError::from)?;
+        let secret = answer.into_inner().secret;
+        durable_file::write(&self.file, secret.as_bytes(), 0o600)?;
+        Ok(self.request(secret.parse()?))
+    }
+}
+
+#[async_trait]
+impl TokenSource for Tokens {
+    async fn token(&self) -> anyhow::Result<JoinRequest> {
+        if let Some(kept) = durable_file::read_text_if_there(&self.file)?
+            && let Ok(token) = kept.parse()
+        {
+            return Ok(self.request(token));
+        }
+        Ok(self.create().await?)
+    }
+
+    async fn another(&self) -> anyhow::Result<Option<JoinRequest>> {
+        Ok(Some(self.create().await?))
+    }
+}
+
+/// Gives hosts that have no `pvcd` their certificates for libvirt, from a CA on the first host's disk.
+pub async fn libvirt_only(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), EnrolError> {
     let mut cluster_id = None;
     for host in state.hosts.iter().map(|host| host.name) {
         let mut setup = setup(dir, state, host);
-        let steps = if cluster_id.is_none() { found::founding_steps() } else { found::enrolling_steps() };
         setup.cluster_id = cluster_id.clone();
-        if host.number() > 1 && role(state, host) == Role::Coordinator {
-            copy_authority(&setup, host)?;
-        }
-        let acted = step::run(&steps, &mut setup, &mut |_| ())
-            .await
-            .map_err(|source| EnrolError::Step { host, source })?;
-        if acted > 0 {
-            progress(&format!("host {host} has its identity and configuration"));
-        }
+        run(&found::libvirt_only_steps(cluster_id.is_none()), &mut setup, host, progress).await?;
         cluster_id = setup.cluster_id;
     }
-    Ok(cluster_id.expect("a cluster has at least one host, and the first step sets the id"))
-}
-
-fn copy_authority(setup: &HostSetup, host: HostName) -> Result<(), EnrolError> {
-    let own = setup.places.authority();
-    if found::load_authority(&own).is_ok() {
-        return Ok(());
-    }
-    let wrong = |source| EnrolError::Authority { host, source };
-    let ca = found::load_authority(&setup.authority).map_err(wrong)?;
-    crate::durable_file::make_directory(&own, 0o700)?;
-    ca.save(&own.join("root.pem"), &own.join("root.key")).map_err(wrong)
+    Ok(())
 }
 
 /// Waits until every host's libvirtd listens, as seen from the machine.
@@ -117,24 +238,6 @@ pub async fn wait_for_libvirt(dir: &ClusterDir, state: &ClusterState) -> Result<
         while !listens(address).await {
             if Instant::now() >= deadline {
                 return Err(EnrolError::Silent { host, address, log: dir.host(host).console_log() });
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-    Ok(())
-}
-
-/// Waits until every host's `pvcd` answers under its node's name, as the administrator sees it.
-pub async fn wait_for_daemons(dir: &ClusterDir, state: &ClusterState) -> anyhow::Result<()> {
-    let admin = dir.host(state.hosts[0].name).of("/etc/pvc").join("admin");
-    let credentials = pvc_identity::Credentials::load(&admin)?;
-    let deadline = Instant::now() + LISTEN_LIMIT;
-    for host in state.hosts.iter().map(|host| host.name) {
-        let address = (state.addresses().host(host), daemon_config::PORT).into();
-        while !found::answers_as(address, &host.to_string(), &credentials).await? {
-            if Instant::now() >= deadline {
-                let log = dir.host(host).of("/var/log/pvc").join("pvcd.log");
-                return Err(EnrolError::Silent { host, address, log }.into());
             }
             sleep(Duration::from_millis(50)).await;
         }

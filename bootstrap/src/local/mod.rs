@@ -10,6 +10,7 @@
 //! at any moment leaves nothing that `down` does not find.
 
 pub mod bring_up;
+pub mod cluster;
 pub mod connection;
 pub mod cut;
 pub mod enrolment;
@@ -18,6 +19,7 @@ pub mod host_disk;
 pub mod index;
 pub mod init;
 pub mod mountpoints;
+pub mod people;
 pub mod plan;
 pub mod power;
 pub mod processes;
@@ -25,4 +27,5 @@ pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod teardown;
+pub mod up;
 pub mod wiring;

@@ -20,6 +20,7 @@ const FIRST_OCTET: u8 = 100;
 const HUB_HOST: u8 = 1;
 const MACHINE_HOST: u8 = 254;
 const FIRST_HOST: u8 = 10;
+const FIRST_GUEST: u8 = 100;
 
 /// Why a name of a cluster or a host was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -236,6 +237,12 @@ impl AddressPlan {
         (index < INDEX_COUNT).then_some(Self { index })
     }
 
+    /// Whether this is the address of some local cluster's host.
+    pub fn is_host(address: Ipv4Addr) -> bool {
+        (0..INDEX_COUNT)
+            .any(|index| HostName::first(HOSTS_MAX).any(|host| Self { index }.host(host) == address))
+    }
+
     fn address(self, net: Net, last: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, FIRST_OCTET + 2 * self.index + net.number(), 0, last)
     }
@@ -253,6 +260,12 @@ impl AddressPlan {
     /// Address of the machine itself: .254.
     pub fn machine(self, net: Net) -> Ipv4Addr {
         self.address(net, MACHINE_HOST)
+    }
+
+    /// Address in the VM network for a guest that is given a fixed one, from .101 on; `number` is 1 to 99.
+    pub fn guest(self, number: u8) -> Ipv4Addr {
+        assert!((1..=99).contains(&number), "there is no guest number {number}");
+        self.address(Net::Vm, FIRST_GUEST + number)
     }
 
     /// Address of a host in the cluster network: .11 for hv1.
@@ -330,7 +343,12 @@ mod tests {
             for host in HostName::first(HOSTS_MAX) {
                 assert!(addresses.insert(plan.host(host)));
             }
+            for number in 1..=99 {
+                assert!(addresses.insert(plan.guest(number)));
+            }
         }
         assert_eq!(AddressPlan::new(INDEX_COUNT), None);
+        assert!(AddressPlan::is_host("10.102.0.42".parse().unwrap()));
+        assert!(!AddressPlan::is_host("10.101.0.11".parse().unwrap()));
     }
 }

@@ -223,6 +223,11 @@ impl HostDir {
         &self.0
     }
 
+    /// The empty file that covers the machine's /dev/kvm.
+    pub fn no_kvm(&self) -> PathBuf {
+        self.0.join("no-kvm")
+    }
+
     /// What the host's first process and its services say.
     pub fn console_log(&self) -> PathBuf {
         self.0.join("console.log")

@@ -1,13 +1,16 @@
-//! What `local status` shows: hosts, their power, their processes, and the cables that are cut.
+//! What `local status` shows: hosts, their power, their processes, what the cluster says of them, and the cables that are
+//! cut.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::cluster::{self, Standing};
 use super::plan::{HostName, Net};
 use super::power;
-use super::processes;
-use super::state::ClusterState;
+use super::processes::{self, Process};
+use super::state::{ClusterDir, ClusterState};
 
 /// Power of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,23 +42,40 @@ pub struct HostStatus {
     pub init: Option<i32>,
     pub libvirtd: Option<i32>,
     pub pvcd: Option<i32>,
+    /// Whether the cluster hears it; nothing when the cluster does not say.
+    pub reachability: Option<&'static str>,
+    /// What it is in Raft: leader, voter, learner or `-`; nothing when the cluster does not say.
+    pub raft: Option<&'static str>,
     /// Emulators that run on it.
     pub guests: usize,
 }
 
 /// The whole cluster.
 #[derive(Debug, Clone, Serialize)]
-pub struct ClusterStatus {
+pub struct LocalStatus {
     pub name: String,
     pub cluster_network: String,
     pub vm_network: String,
     pub machine_address: std::net::Ipv4Addr,
     pub hosts: Vec<HostStatus>,
+    /// Why the cluster says nothing of its hosts; absent when it does, or when there are no daemons.
+    pub silence: Option<String>,
     pub cuts: Vec<String>,
 }
 
-/// Looks at the machine.
-pub fn look(state: &ClusterState) -> ClusterStatus {
+/// Looks at the machine, and asks the cluster if there are daemons that make one.
+pub async fn look(dir: &ClusterDir, state: &ClusterState) -> LocalStatus {
+    if state.pvcd.is_none() {
+        return describe(state, &Ok(BTreeMap::new()));
+    }
+    let asked = match cluster::client(dir, state) {
+        Ok(client) => cluster::standings(&client).await.map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    describe(state, &asked)
+}
+
+fn describe(state: &ClusterState, asked: &Result<BTreeMap<String, Standing>, String>) -> LocalStatus {
     let addresses = state.addresses();
     let inits = processes::inits(&state.name);
     let hosts = state
@@ -64,15 +84,8 @@ pub fn look(state: &ClusterState) -> ClusterStatus {
         .map(|host| {
             let init = inits.iter().find_map(|(name, init)| (*name == host.name).then_some(init));
             let all = init.map(processes::of_host).unwrap_or_default();
-            let service = |name: &str| {
-                all.iter()
-                    .find(|process| {
-                        init.is_some_and(|init| process.parent == init.pid)
-                            && process.name == name
-                            && process.state != 'Z'
-                    })
-                    .map(|process| process.pid)
-            };
+            let service = |name: &str| service_of(init?, &all, name);
+            let standing = asked.as_ref().ok().and_then(|known| known.get(&host.name.to_string()));
             HostStatus {
                 host: host.name,
                 power: match init {
@@ -85,6 +98,8 @@ pub fn look(state: &ClusterState) -> ClusterStatus {
                 init: init.map(|init| init.pid),
                 libvirtd: service("libvirtd"),
                 pvcd: service("pvcd"),
+                reachability: standing.map(|standing| standing.reachability),
+                raft: standing.map(|standing| standing.raft),
                 guests: all
                     .iter()
                     .filter(|process| process.name.starts_with("qemu-system-") && process.state != 'Z')
@@ -92,17 +107,24 @@ pub fn look(state: &ClusterState) -> ClusterStatus {
             }
         })
         .collect();
-    ClusterStatus {
+    LocalStatus {
         name: state.name.to_string(),
         cluster_network: format!("{}/24", addresses.network(Net::Cluster)),
         vm_network: format!("{}/24", addresses.network(Net::Vm)),
         machine_address: addresses.machine(Net::Cluster),
         hosts,
+        silence: asked.as_ref().err().cloned(),
         cuts: state.cuts.iter().map(ToString::to_string).collect(),
     }
 }
 
-impl ClusterStatus {
+fn service_of(init: &Process, all: &[Process], name: &str) -> Option<i32> {
+    all.iter()
+        .find(|process| process.parent == init.pid && process.name == name && process.state != 'Z')
+        .map(|process| process.pid)
+}
+
+impl LocalStatus {
     /// The status as a table for people.
     pub fn table(&self) -> String {
         let pid = |pid: Option<i32>| pid.map_or("-".to_owned(), |pid| pid.to_string());
@@ -115,25 +137,47 @@ impl ClusterStatus {
         );
         let _ = writeln!(
             text,
-            "{:<5} {:<7} {:<13} {:<11} {:>8} {:>9} {:>7}",
-            "HOST", "POWER", "ADDRESS", "ROLE", "PVCD", "LIBVIRTD", "GUESTS"
+            "{:<5} {:<7} {:<13} {:>8} {:>9}  {:<12} {:<8} {:>6}",
+            "HOST", "POWER", "ADDRESS", "PVCD", "LIBVIRTD", "REACHABILITY", "RAFT", "GUESTS"
         );
         for host in &self.hosts {
             let _ = writeln!(
                 text,
-                "{:<5} {:<7} {:<13} {:<11} {:>8} {:>9} {:>7}",
+                "{:<5} {:<7} {:<13} {:>8} {:>9}  {:<12} {:<8} {:>6}",
                 host.host.to_string(),
                 host.power.text(),
                 host.address.to_string(),
-                host.role,
                 pid(host.pvcd),
                 pid(host.libvirtd),
+                host.reachability.unwrap_or("?"),
+                host.raft.unwrap_or("?"),
                 host.guests
             );
+        }
+        if let Some(silence) = &self.silence {
+            let _ = writeln!(text, "the cluster does not answer: {silence}");
         }
         for cut in &self.cuts {
             let _ = writeln!(text, "cut: {cut}");
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_tells_what_the_cluster_says_and_when_it_says_nothing() {
+        let state = ClusterState::new("nobody".parse().unwrap(), 0, 2, 1, "/x".into());
+        let leads = Standing { reachability: "reachable", raft: "leader" };
+        let table = describe(&state, &Ok(BTreeMap::from([("hv1".to_owned(), leads)]))).table();
+        let lines: Vec<&str> = table.lines().collect();
+        let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(lines[2]), ["hv1", "off", "10.100.0.11", "-", "-", "reachable", "leader", "0"]);
+        assert_eq!(words(lines[3]), ["hv2", "off", "10.100.0.12", "-", "-", "?", "?", "0"]);
+        let table = describe(&state, &Err("no coordinator answers".to_owned())).table();
+        assert!(table.ends_with("the cluster does not answer: no coordinator answers\n"), "{table}");
     }
 }

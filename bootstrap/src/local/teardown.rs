@@ -1,8 +1,10 @@
 //! `local down`: everything of a cluster goes, whatever state it is in, with or without its state file.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connection::{self, LocalConnectionError};
 use super::mountpoints;
 use super::plan::{ClusterName, HostName};
 use super::power::{self, PowerError};
@@ -27,6 +29,8 @@ pub enum DownError {
     Tool(#[from] ToolError),
     #[error(transparent)]
     File(#[from] FileError),
+    #[error("everything is gone but its connection; run the same command again when the cause is gone")]
+    Connection(#[from] LocalConnectionError),
 }
 
 /// What `down` found and removed.
@@ -34,6 +38,8 @@ pub enum DownError {
 pub struct Removed {
     pub hosts: usize,
     pub namespaces: usize,
+    /// Files in which `pvc` had a connection to it.
+    pub connections: Vec<PathBuf>,
 }
 
 /// Clears the cluster away. All is found by the cluster's name; may be called again at any time.
@@ -57,6 +63,7 @@ pub async fn down(dir: &ClusterDir) -> Result<Removed, DownError> {
     wiring::remove_hub(cluster).await?;
     mountpoints::release()?;
     drop(machine);
+    removed.connections = connection::remove(dir)?;
     remove_state(dir)?;
     drop(lock);
     Ok(removed)

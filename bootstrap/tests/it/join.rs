@@ -1,14 +1,16 @@
 //! Joining with a token, against a coordinator that does what `JoinService` promises.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use pvc_bootstrap::daemon_config::{DaemonConfig, Role, VirtType};
-use pvc_bootstrap::found::{self, HostSetup, JoinError, JoinRequest, Places};
-use pvc_bootstrap::step;
+use pvc_bootstrap::found::{self, GivenToken, HostSetup, JoinRequest, Places, TokenSource};
+use pvc_bootstrap::step::{self, StepError};
 use pvc_identity::{
     Alpn, Ca, ClientAuth, Credentials, Identity, JoinToken, KeyPair, LeafSpec, ListenerOptions, TlsListener,
     TlsStore,
@@ -18,7 +20,9 @@ use pvc_proto::internal::v1::{
     BecomeMemberRequest, BecomeMemberResponse, Coordinator, RedeemRequest, RedeemResponse, RenewRequest,
     RenewResponse,
 };
-use tonic::{Request, Response, Status};
+use pvc_proto::v1::NodeRole;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 struct FakeCoordinator {
     ca: Arc<Ca>,
@@ -32,17 +36,19 @@ impl JoinService for FakeCoordinator {
     async fn redeem(&self, request: Request<RedeemRequest>) -> Result<Response<RedeemResponse>, Status> {
         let request = request.into_inner();
         if request.token != self.token {
-            return Err(Status::permission_denied("the token is not known, used, or too old"));
+            let info = ErrorDetails::with_error_info("token-known", "pvc", HashMap::new());
+            return Err(Status::with_error_details(Code::PermissionDenied, "the token is not known", info));
         }
         self.redeemed.fetch_add(1, Ordering::SeqCst);
         let leaf = LeafSpec::new(Identity::node(&request.node).unwrap());
+        let votes = request.role() == NodeRole::Coordinator;
         Ok(Response::new(RedeemResponse {
             cluster_id: self.ca.cluster_id().to_owned(),
             certificate_pem: self.ca.sign(&request.csr_pem, &leaf, Timestamp::now()).unwrap(),
             ca_pem: self.ca.cert_pem().to_owned(),
             coordinators: vec![Coordinator { node: "hv1".to_owned(), address: self.address.to_string() }],
-            member_id: 7,
-            ca_key_pem: self.ca.key_pem().expose().to_owned(),
+            member_id: if votes { 7 } else { 0 },
+            ca_key_pem: if votes { self.ca.key_pem().expose().to_owned() } else { String::new() },
         }))
     }
 
@@ -89,7 +95,7 @@ async fn coordinator() -> Running {
 }
 
 fn setup(dir: &Path, role: Role) -> HostSetup {
-    let places = Places { etc: dir.join("etc"), pki: dir.join("pki") };
+    let places = Places { etc: dir.join("etc"), pki: dir.join("pki"), data: dir.join("data") };
     HostSetup {
         cluster: "test".to_owned(),
         node: "hv2".to_owned(),
@@ -112,17 +118,28 @@ fn request(token: &JoinToken, addresses: &[SocketAddr]) -> JoinRequest {
     }
 }
 
+async fn join(dir: &Path, role: Role, tokens: impl TokenSource + 'static) -> Result<usize, StepError> {
+    step::run(&found::joining_steps(Box::new(tokens)), &mut setup(dir, role), &mut |_| ()).await
+}
+
+/// Why joining was refused: the cause of the step that failed.
+async fn refusal(dir: &Path, role: Role, request: JoinRequest) -> String {
+    match join(dir, role, GivenToken(request)).await.unwrap_err() {
+        StepError::Act { source, .. } | StepError::Check { source, .. } => source.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
 #[tokio::test]
 async fn a_token_becomes_a_configured_node_and_is_spent_once() {
     let dir = tempfile::tempdir().unwrap();
     let running = coordinator().await;
     // the first address is one at which nobody listens
     let request = request(&running.token, &["127.0.0.1:1".parse().unwrap(), running.address]);
-    for _ in 0..2 {
-        let mut setup = setup(dir.path(), Role::Coordinator);
-        found::redeem(&request, &mut setup).await.unwrap();
-        step::run(&found::enrolling_steps(), &mut setup, &mut |_| ()).await.unwrap();
-    }
+    let steps = found::joining_steps(Box::new(GivenToken(request.clone()))).len();
+    let acted = join(dir.path(), Role::Coordinator, GivenToken(request.clone())).await.unwrap();
+    assert_eq!(acted, steps - 1, "the certificate came by the token");
+    assert_eq!(join(dir.path(), Role::Coordinator, GivenToken(request)).await.unwrap(), 0);
     assert_eq!(running.redeemed.load(Ordering::SeqCst), 1, "the second run had its certificate");
     let text = std::fs::read_to_string(dir.path().join("etc/pvcd.toml")).unwrap();
     let config: DaemonConfig = toml::from_str(&text).unwrap();
@@ -130,39 +147,108 @@ async fn a_token_becomes_a_configured_node_and_is_spent_once() {
     assert_eq!(config.coordinators[0].address, running.address);
     let ca = found::load_authority(&dir.path().join("etc/ca")).unwrap();
     assert_eq!(ca.cert_pem(), running.ca.cert_pem());
+    assert!(!dir.path().join("etc/found-once").exists(), "a host that joins may not found");
 }
 
 #[tokio::test]
-async fn when_the_answer_is_lost_the_same_key_asks_again() {
+async fn joining_that_was_cut_off_anywhere_goes_on_with_the_same_key() {
+    // what is on the disk after each moment of a whole run; what comes later is taken away
+    let later = ["etc/node.pem", "etc/cluster.toml", "etc/pvcd.toml", "pki/libvirt/servercert.pem"];
+    for cut in 0..=later.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = coordinator().await;
+        let request = request(&running.token, &[running.address]);
+        let key = || std::fs::read(dir.path().join("etc/node.key")).unwrap();
+        join(dir.path(), Role::Coordinator, GivenToken(request.clone())).await.unwrap();
+        let first = key();
+        for path in &later[cut..] {
+            std::fs::remove_file(dir.path().join(path)).unwrap();
+        }
+        let acted = join(dir.path(), Role::Coordinator, GivenToken(request)).await.unwrap();
+        assert_eq!((acted, key()), (later.len() - cut, first));
+        let asked = if cut == 0 { 2 } else { 1 };
+        assert_eq!(running.redeemed.load(Ordering::SeqCst), asked, "a lost answer is asked for again");
+    }
+}
+
+#[tokio::test]
+async fn a_hypervisor_keeps_no_ca_key() {
     let dir = tempfile::tempdir().unwrap();
     let running = coordinator().await;
     let request = request(&running.token, &[running.address]);
-    let key = |dir: &Path| std::fs::read(dir.join("etc/node.key")).unwrap();
-    found::redeem(&request, &mut setup(dir.path(), Role::Hypervisor)).await.unwrap();
-    let first = key(dir.path());
-    std::fs::remove_file(dir.path().join("etc/node.pem")).unwrap();
-    found::redeem(&request, &mut setup(dir.path(), Role::Hypervisor)).await.unwrap();
-    assert_eq!(key(dir.path()), first);
-    assert_eq!(running.redeemed.load(Ordering::SeqCst), 2);
-    assert!(!dir.path().join("etc/ca").exists(), "a hypervisor keeps no CA key");
+    join(dir.path(), Role::Hypervisor, GivenToken(request)).await.unwrap();
+    assert!(!dir.path().join("etc/ca").exists());
 }
 
 #[tokio::test]
 async fn a_wrong_token_a_wrong_ca_and_silence_are_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let running = coordinator().await;
-    let mut setup = setup(dir.path(), Role::Hypervisor);
     let unknown = JoinToken::generate(running.ca.pin());
-    let error = found::redeem(&request(&unknown, &[running.address]), &mut setup).await.unwrap_err();
-    assert!(matches!(&error, JoinError::Refused { reason, .. } if reason.contains("token")), "{error}");
+    let why = refusal(dir.path(), Role::Hypervisor, request(&unknown, &[running.address])).await;
+    assert!(why.contains("refused") && why.contains("the token is not known"), "{why}");
     let other = Ca::create("5f3c1a50-0000-4000-8000-000000000002", Timestamp::now()).unwrap();
     let foreign = JoinToken::generate(other.pin());
-    for token in [&foreign, &running.token] {
-        let address =
-            if std::ptr::eq(token, &foreign) { running.address } else { "127.0.0.1:1".parse().unwrap() };
-        let error = found::redeem(&request(token, &[address]), &mut setup).await.unwrap_err();
-        assert!(matches!(error, JoinError::Unreachable { .. }), "{error}");
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    for request in [request(&foreign, &[running.address]), request(&running.token, &[nobody])] {
+        let why = refusal(dir.path(), Role::Hypervisor, request).await;
+        assert!(why.contains("no coordinator could be asked"), "{why}");
     }
     assert_eq!(running.redeemed.load(Ordering::SeqCst), 0);
     assert!(!dir.path().join("etc/node.pem").exists());
+}
+
+#[tokio::test]
+async fn a_host_that_is_somebody_already_spends_no_token() {
+    let running = coordinator().await;
+    let request = || request(&running.token, &[running.address]);
+    let about_to_found = tempfile::tempdir().unwrap();
+    std::fs::create_dir(about_to_found.path().join("etc")).unwrap();
+    std::fs::write(about_to_found.path().join("etc/found-once"), "x").unwrap();
+    let with_old_data = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(with_old_data.path().join("data/store/log")).unwrap();
+    let another_node = tempfile::tempdir().unwrap();
+    std::fs::create_dir(another_node.path().join("etc")).unwrap();
+    let plan = "cluster = \"test\"\ncluster_id = \"other\"\nnode = \"hv9\"\n";
+    std::fs::write(another_node.path().join("etc/cluster.toml"), plan).unwrap();
+    let founder = tempfile::tempdir().unwrap();
+    let mut setup_founder = HostSetup { cluster_id: None, ..setup(founder.path(), Role::Coordinator) };
+    step::run(&found::founding_steps(), &mut setup_founder, &mut |_| ()).await.unwrap();
+    for (dir, says) in [
+        (&about_to_found, "about to found"),
+        (&with_old_data, "earlier membership"),
+        (&another_node, "node hv9 of cluster test"),
+        (&founder, "has not joined"),
+    ] {
+        let why = refusal(dir.path(), Role::Coordinator, request()).await;
+        assert!(why.contains(says), "{why}");
+    }
+    assert_eq!(running.redeemed.load(Ordering::SeqCst), 0);
+}
+
+/// As the local cluster's: one token after another.
+struct Tokens(Mutex<Vec<JoinRequest>>);
+
+#[tonic::async_trait]
+impl TokenSource for Tokens {
+    async fn token(&self) -> anyhow::Result<JoinRequest> {
+        Ok(self.0.lock()[0].clone())
+    }
+
+    async fn another(&self) -> anyhow::Result<Option<JoinRequest>> {
+        let mut tokens = self.0.lock();
+        tokens.remove(0);
+        Ok(tokens.first().cloned())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_too_old_is_replaced_where_another_can_be_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = coordinator().await;
+    let old = JoinToken::generate(running.ca.pin());
+    let requests = [&old, &running.token].map(|token| request(token, &[running.address]));
+    let tokens = Tokens(Mutex::new(requests.to_vec()));
+    join(dir.path(), Role::Hypervisor, tokens).await.unwrap();
+    assert_eq!(running.redeemed.load(Ordering::SeqCst), 1);
 }

@@ -61,10 +61,9 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
 
 impl Listing for NodeList {
     type Reply = ListNodesResponse;
-    type Object = Node;
 
-    async fn fetch(&self, session: &Session) -> Result<ListNodesResponse, Failure> {
-        let mut request = ListNodesRequest {
+    async fn page(&self, session: &Session, token: String) -> Result<ListNodesResponse, Failure> {
+        let request = ListNodesRequest {
             name_filter: self.limit.clone().unwrap_or_default(),
             role: match self.role {
                 None => NodeRole::Unspecified,
@@ -77,18 +76,10 @@ impl Listing for NodeList {
                 Some(ReachabilityWord::Reachable) => Reachability::Reachable,
                 Some(ReachabilityWord::Unreachable) => Reachability::Unreachable,
             } as i32,
+            page_token: token,
             ..ListNodesRequest::default()
         };
-        let mut all = ListNodesResponse::default();
-        loop {
-            let page = session.nodes().list_nodes(session.ask(request.clone())).await?.into_inner();
-            all.nodes.extend(page.nodes);
-            all.revision = page.revision;
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
-        }
+        Ok(session.nodes().list_nodes(session.ask(request)).await?.into_inner())
     }
 
     async fn wakes(
@@ -100,14 +91,6 @@ impl Listing for NodeList {
         let request = WatchNodesRequest { name_filter, start_revision: revision };
         let changes = session.nodes().watch_nodes(request).await?.into_inner();
         Ok(Some(listing::wakes_of(changes)))
-    }
-
-    fn revision(reply: &ListNodesResponse) -> u64 {
-        reply.revision
-    }
-
-    fn objects(reply: &ListNodesResponse) -> &[Node] {
-        &reply.nodes
     }
 
     fn meta(node: &Node) -> Option<&Meta> {

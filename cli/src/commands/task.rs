@@ -44,10 +44,9 @@ pub async fn run(cx: &mut Context<'_>, command: TaskCommand) -> Result<(), Failu
 
 impl Listing for TaskList {
     type Reply = ListTasksResponse;
-    type Object = Task;
 
-    async fn fetch(&self, session: &Session) -> Result<ListTasksResponse, Failure> {
-        let mut request = ListTasksRequest {
+    async fn page(&self, session: &Session, token: String) -> Result<ListTasksResponse, Failure> {
+        let request = ListTasksRequest {
             subject: self.subject.clone().unwrap_or_default(),
             state: match self.state {
                 None => TaskState::Unspecified,
@@ -56,31 +55,15 @@ impl Listing for TaskList {
                 Some(TaskStateWord::Failed) => TaskState::Failed,
                 Some(TaskStateWord::Cancelled) => TaskState::Cancelled,
             } as i32,
+            page_token: token,
             ..ListTasksRequest::default()
         };
-        let mut all = ListTasksResponse::default();
-        loop {
-            let page = session.tasks().list_tasks(session.ask(request.clone())).await?.into_inner();
-            all.tasks.extend(page.tasks);
-            all.revision = page.revision;
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
-        }
+        Ok(session.tasks().list_tasks(session.ask(request)).await?.into_inner())
     }
 
     // The API watches one task, not all of them.
     async fn wakes(&self, _: &Session, _: u64) -> Result<Option<BoxStream<'static, ()>>, Failure> {
         Ok(None)
-    }
-
-    fn revision(reply: &ListTasksResponse) -> u64 {
-        reply.revision
-    }
-
-    fn objects(reply: &ListTasksResponse) -> &[Task] {
-        &reply.tasks
     }
 
     fn meta(task: &Task) -> Option<&Meta> {

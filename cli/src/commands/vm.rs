@@ -176,27 +176,18 @@ pub(super) async fn get(cx: &mut Context<'_>, name: &str) -> Result<Vm, Failure>
 
 impl Listing for VmList {
     type Reply = ListVmsResponse;
-    type Object = Vm;
 
-    async fn fetch(&self, session: &Session) -> Result<ListVmsResponse, Failure> {
-        let mut request = ListVmsRequest {
+    async fn page(&self, session: &Session, token: String) -> Result<ListVmsResponse, Failure> {
+        let request = ListVmsRequest {
             name_filter: self.limit.clone().unwrap_or_default(),
             node: self.node.clone().unwrap_or_default(),
             phase: phase_of(self.state) as i32,
             tags: self.tags.clone(),
             negate: self.negate,
+            page_token: token,
             ..ListVmsRequest::default()
         };
-        let mut all = ListVmsResponse::default();
-        loop {
-            let page = session.vms().list_vms(session.ask(request.clone())).await?.into_inner();
-            all.vms.extend(page.vms);
-            all.revision = page.revision;
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
-        }
+        Ok(session.vms().list_vms(session.ask(request)).await?.into_inner())
     }
 
     async fn wakes(
@@ -208,14 +199,6 @@ impl Listing for VmList {
         let request = WatchVmsRequest { start_revision: revision, ..WatchVmsRequest::default() };
         let changes = session.vms().watch_vms(request).await?.into_inner();
         Ok(Some(listing::wakes_of(changes)))
-    }
-
-    fn revision(reply: &ListVmsResponse) -> u64 {
-        reply.revision
-    }
-
-    fn objects(reply: &ListVmsResponse) -> &[Vm] {
-        &reply.vms
     }
 
     fn meta(vm: &Vm) -> Option<&Meta> {

@@ -105,24 +105,15 @@ async fn create(cx: &mut Context<'_>, name: String, spec: VolumeSpec, wait: Wait
 
 impl Listing for VolumeList {
     type Reply = ListVolumesResponse;
-    type Object = Volume;
 
-    async fn fetch(&self, session: &Session) -> Result<ListVolumesResponse, Failure> {
-        let mut request = ListVolumesRequest {
+    async fn page(&self, session: &Session, token: String) -> Result<ListVolumesResponse, Failure> {
+        let request = ListVolumesRequest {
             name_filter: self.limit.clone().unwrap_or_default(),
             pool: self.pool.clone().unwrap_or_default(),
+            page_token: token,
             ..ListVolumesRequest::default()
         };
-        let mut all = ListVolumesResponse::default();
-        loop {
-            let page = session.volumes().list_volumes(session.ask(request.clone())).await?.into_inner();
-            all.volumes.extend(page.volumes);
-            all.revision = page.revision;
-            if page.next_page_token.is_empty() {
-                return Ok(all);
-            }
-            request.page_token = page.next_page_token;
-        }
+        Ok(session.volumes().list_volumes(session.ask(request)).await?.into_inner())
     }
 
     async fn wakes(
@@ -134,14 +125,6 @@ impl Listing for VolumeList {
         let request = WatchVolumesRequest { name_filter, start_revision: revision };
         let changes = session.volumes().watch_volumes(request).await?.into_inner();
         Ok(Some(listing::wakes_of(changes)))
-    }
-
-    fn revision(reply: &ListVolumesResponse) -> u64 {
-        reply.revision
-    }
-
-    fn objects(reply: &ListVolumesResponse) -> &[Volume] {
-        &reply.volumes
     }
 
     fn meta(volume: &Volume) -> Option<&Meta> {

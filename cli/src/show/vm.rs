@@ -139,7 +139,7 @@ pub fn page(vm: &Vm, colour: bool) -> String {
         .section("Notes", &spec.meta.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
         .row("Node limit", spec.node_limit.join(", "))
         .row("Migration method", method(spec.migration_method()))
-        .row("Max downtime", format!("{} ms", default_to(spec.migration_max_downtime_ms, 300)))
+        .row("Max downtime", format!("{} ms", default_to(spec.migration_max_downtime_ms, 100)))
         .row("Shutdown grace", format!("{} s", default_to(spec.shutdown_grace_seconds, 180)))
         .row(
             "Max restarts",
@@ -244,7 +244,7 @@ pub fn settings(vm: &Vm, colour: bool) -> String {
     Page::new(colour)
         .row("Node limit", if limit.is_empty() { "any node" } else { &limit })
         .row("Migration method", method(spec.migration_method()))
-        .row("Max downtime", format!("{} ms", default_to(spec.migration_max_downtime_ms, 300)))
+        .row("Max downtime", format!("{} ms", default_to(spec.migration_max_downtime_ms, 100)))
         .row("Disabled", yes_no(vm.desired() == Power::Disabled))
         .section("Notes", &spec.meta.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
         .finish()

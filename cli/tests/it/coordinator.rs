@@ -31,6 +31,9 @@ pub async fn serve(home: &Home) -> String {
     address
 }
 
+/// The tasks of this subject are three, each on a page of its own.
+pub const SEVERAL_PAGES: &str = "vm/paged";
+
 #[derive(Default)]
 struct OneTask {
     watched: AtomicU32,
@@ -66,7 +69,14 @@ impl TaskService for OneTask {
     ) -> Result<Response<ListTasksResponse>, Status> {
         let mut only = task(TaskState::Running, "start");
         only.actor = who(&request);
-        Ok(Response::new(ListTasksResponse { tasks: vec![only], ..ListTasksResponse::default() }))
+        let ListTasksRequest { subject, page_token, .. } = request.into_inner();
+        let mut reply = ListTasksResponse { tasks: vec![only], ..ListTasksResponse::default() };
+        if subject == SEVERAL_PAGES {
+            let page: u32 = if page_token.is_empty() { 1 } else { page_token.parse().unwrap() };
+            reply.tasks[0].meta = Some(Meta { name: format!("t{page}"), ..Meta::default() });
+            reply.next_page_token = if page < 3 { (page + 1).to_string() } else { String::new() };
+        }
+        Ok(Response::new(reply))
     }
 
     async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<Response<Task>, Status> {

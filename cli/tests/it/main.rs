@@ -3,5 +3,6 @@
 
 mod connecting;
 mod coordinator;
+mod guide;
 mod home;
 mod tasks;

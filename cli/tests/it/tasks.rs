@@ -1,6 +1,6 @@
 //! Asking and following, over TLS.
 
-use crate::coordinator::serve;
+use crate::coordinator::{SEVERAL_PAGES, serve};
 use crate::home::Home;
 
 #[tokio::test]
@@ -24,4 +24,12 @@ async fn refusals_are_told_in_the_cluster_s_words() {
     assert_eq!((ran.exit, ran.err.as_str()), (3, told));
     let ran = home.pvc(&["task", "cancel", "t1"]).await;
     assert_eq!((ran.exit, ran.err.as_str()), (5, "error: admin/ann may not\n"));
+}
+
+#[tokio::test]
+async fn a_list_of_several_pages_is_one_list() {
+    let home = Home::new();
+    home.connect(&serve(&home).await).await;
+    let ran = home.pvc(&["task", "list", SEVERAL_PAGES, "-o", "name"]).await;
+    assert_eq!((ran.exit, ran.out.as_str()), (0, "t1\nt2\nt3\n"), "{ran:?}");
 }

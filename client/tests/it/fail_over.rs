@@ -1,27 +1,18 @@
 //! A call is answered as long as one coordinator is alive and trusted, and fails in time when none is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use pvc_client::{Coordinators, LEADER_HINT, Options, Trust, incoming};
-use pvc_identity::{
-    Alpn, Ca, ClientAuth, Credentials, ExpectedPeer, Identity, KeyPair, LeafSpec, ListenerOptions,
-    TlsListener, TlsStore,
-};
+use pvc_client::{Coordinators, LEADER_HINT, Options, Trust};
+use pvc_identity::{Ca, ExpectedPeer, Identity};
 use pvc_proto::v1;
 use pvc_proto::v1::token_service_client::TokenServiceClient;
 use pvc_proto::v1::token_service_server::{TokenService, TokenServiceServer};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
-fn store(ca: &Ca, identity: Identity) -> Arc<TlsStore> {
-    let now = Timestamp::now();
-    let key = KeyPair::generate().unwrap();
-    let chain = ca.sign(&key.csr_pem().unwrap(), &LeafSpec::new(identity), now).unwrap();
-    TlsStore::new(Credentials::new(chain, key.pem(), ca.cert_pem()).unwrap(), now).unwrap()
-}
+use crate::tls;
 
 /// Tells which server got which request id; one that has a `leader` answers UNAVAILABLE with the hint.
 struct Tokens {
@@ -72,18 +63,12 @@ impl TokenService for Tokens {
 type Seen = mpsc::UnboundedSender<(&'static str, String)>;
 
 async fn serve(ca: &Ca, name: &'static str, leader: Option<String>, seen: &Seen) -> String {
-    let store = store(ca, Identity::node(name).unwrap());
-    let options = ListenerOptions::new(ClientAuth::Required, Alpn::H2);
-    let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options).await.unwrap();
-    let address = listener.local_addr().to_string();
     let service = TokenServiceServer::new(Tokens { name, leader, seen: seen.clone() });
-    let server = tonic::transport::Server::builder().add_service(service);
-    tokio::spawn(server.serve_with_incoming(incoming(listener)));
-    address
+    tls::serve(ca, name, Routes::new(service)).await
 }
 
 fn coordinators(ca: &Ca, addresses: &[String], deadline: Duration) -> Coordinators {
-    let trust = Trust::Mutual(store(ca, Identity::admin("root").unwrap()), ExpectedPeer::AnyNode);
+    let trust = Trust::Mutual(tls::store(ca, Identity::admin("root").unwrap()), ExpectedPeer::AnyNode);
     Coordinators::new(addresses, trust, Options { deadline, ..Options::default() })
 }
 
@@ -100,7 +85,7 @@ async fn dead() -> String {
 
 #[tokio::test]
 async fn dead_and_silent_coordinators_are_passed_and_the_leader_is_followed() {
-    let ca = Ca::create("c-1", Timestamp::now()).unwrap();
+    let ca = tls::ca();
     let (sender, mut seen) = mpsc::unbounded_channel();
     // Connections are accepted by the kernel, and nobody answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,7 +104,7 @@ async fn dead_and_silent_coordinators_are_passed_and_the_leader_is_followed() {
 
 #[tokio::test]
 async fn the_deadline_is_kept() {
-    let ca = Ca::create("c-1", Timestamp::now()).unwrap();
+    let ca = tls::ca();
     let over = coordinators(&ca, &[dead().await], Duration::from_secs(1));
     let before = tokio::time::Instant::now();
     let status = revoke(&over).await.unwrap_err();
@@ -133,9 +118,9 @@ async fn the_deadline_is_kept() {
 
 #[tokio::test]
 async fn a_wrong_ca_is_told_at_once() {
-    let ca = Ca::create("c-1", Timestamp::now()).unwrap();
+    let ca = tls::ca();
     let (sender, _seen) = mpsc::unbounded_channel();
-    let address = serve(&Ca::create("c-1", Timestamp::now()).unwrap(), "hv1", None, &sender).await;
+    let address = serve(&tls::ca(), "hv1", None, &sender).await;
     let over = coordinators(&ca, &[address], Duration::from_secs(30));
     let status = tokio::time::timeout(Duration::from_secs(5), revoke(&over)).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

@@ -1,3 +1,6 @@
 //! The client against real TLS servers in this process.
 
 mod fail_over;
+mod follow_task;
+mod renew;
+mod tls;

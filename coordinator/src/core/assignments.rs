@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
+use pvc_model::node::NodeRole;
 use pvc_model::{Name, Node, Uid, Vm, Volume, World};
 use tokio::time::Instant;
 
@@ -21,14 +22,18 @@ pub struct Assignments {
     pub revision: u64,
     /// Everything: what is not in here no longer concerns the node.
     pub full: bool,
-    /// VMs placed here, migrating hither or thither, or observed here.
+    /// VMs placed here, migrating hither or thither, or observed here, and those whose guests the node
+    /// has said are on it.
     pub vms: Vec<Arc<Vm>>,
     pub vms_gone: Vec<Uid>,
-    /// Volumes of those VMs, and those that the node works on.
+    /// Volumes of those VMs, those that the node works on, and those that it copies from.
     pub volumes: Vec<Arc<Volume>>,
-    pub volumes_gone: Vec<Name>,
+    /// By uid: a name may have passed to another volume.
+    pub volumes_gone: Vec<Uid>,
     /// The node itself, when it has changed.
     pub node: Option<Arc<Node>>,
+    /// All coordinators with their addresses, when they have changed.
+    pub coordinators: Option<Vec<(Name, String)>>,
     /// The world that this is taken from.
     pub world: World,
 }
@@ -41,6 +46,7 @@ impl Assignments {
             && self.volumes.is_empty()
             && self.volumes_gone.is_empty()
             && self.node.is_none()
+            && self.coordinators.is_none()
     }
 }
 
@@ -54,8 +60,9 @@ pub struct AssignmentStream {
 }
 
 impl AssignmentStream {
-    pub(super) fn new(node: Name, world: World, watch: ObjectWatch) -> Self {
-        let mut told = Told::default();
+    /// `guests` are on the host now: their VMs are told wherever they are placed.
+    pub(super) fn new(node: Name, guests: BTreeSet<Uid>, world: World, watch: ObjectWatch) -> Self {
+        let mut told = Told { guests, ..Told::default() };
         let mut first = told.step(&node, &world);
         first.full = true;
         AssignmentStream { node, watch, told, bookmark: None, first: Some(first) }
@@ -105,11 +112,16 @@ impl AssignmentStream {
 #[derive(Default)]
 struct Told {
     world: World,
+    /// Guests that the node has named.
+    guests: BTreeSet<Uid>,
     node: Option<Arc<Node>>,
+    coordinators: Vec<(Name, String)>,
     vms: BTreeMap<Uid, Arc<Vm>>,
-    volumes: BTreeMap<Name, Arc<Volume>>,
+    volumes: BTreeMap<Uid, Arc<Volume>>,
     /// Volumes that the node works on.
     works_on: BTreeSet<Name>,
+    /// Names of all volumes that concern it, whether they are there or not.
+    wanted: BTreeSet<Name>,
 }
 
 impl Told {
@@ -122,6 +134,7 @@ impl Told {
             volumes: Vec::new(),
             volumes_gone: Vec::new(),
             node: None,
+            coordinators: None,
             world: self.world.clone(),
         }
     }
@@ -135,6 +148,13 @@ impl Told {
             self.node = own.cloned();
             message.node = own.cloned();
         }
+        if !older.nodes.ptr_eq(&world.nodes) {
+            let coordinators = coordinators(world);
+            if coordinators != self.coordinators {
+                self.coordinators.clone_from(&coordinators);
+                message.coordinators = Some(coordinators);
+            }
+        }
         let mut look_at_volumes = false;
         let mut seen = BTreeSet::new();
         for item in older.vms.diff(&world.vms) {
@@ -144,7 +164,8 @@ impl Told {
             if !seen.insert(vm.uid()) {
                 continue;
             }
-            let now = world.vm_by_uid(vm.uid()).filter(|vm| concerns(vm, node));
+            let named = self.guests.contains(&vm.uid());
+            let now = world.vm_by_uid(vm.uid()).filter(|vm| named || concerns(vm, node));
             look_at_volumes |= self.tell_vm(vm.uid(), now, &mut message);
         }
         for item in older.volumes.diff(&world.volumes) {
@@ -153,16 +174,12 @@ impl Told {
             | DiffItem::Remove(name, _)) = item;
             let works = world.volumes.get(name).is_some_and(|v| v.status.worker.as_ref() == Some(node));
             let worked = if works { self.works_on.insert(name.clone()) } else { self.works_on.remove(name) };
-            look_at_volumes |= worked || self.volumes.contains_key(name) || self.uses(name);
+            look_at_volumes |= worked || self.wanted.contains(name);
         }
         if look_at_volumes {
             self.tell_volumes(world, &mut message);
         }
         message
-    }
-
-    fn uses(&self, volume: &Name) -> bool {
-        self.vms.values().any(|vm| vm.spec.disks.iter().any(|disk| disk.volume == *volume))
     }
 
     fn tell_vm(&mut self, uid: Uid, now: Option<&Arc<Vm>>, message: &mut Assignments) -> bool {
@@ -185,15 +202,23 @@ impl Told {
 
     fn tell_volumes(&mut self, world: &World, message: &mut Assignments) {
         let of_vms = self.vms.values().flat_map(|vm| vm.spec.disks.iter().map(|disk| &disk.volume));
-        let now: BTreeMap<Name, Arc<Volume>> = of_vms
-            .chain(&self.works_on)
-            .filter_map(|name| Some((name.clone(), Arc::clone(world.volumes.get(name)?))))
-            .collect();
-        message.volumes_gone.extend(self.volumes.keys().filter(|name| !now.contains_key(*name)).cloned());
-        let changed = now.iter().filter(|(name, volume)| self.volumes.get(*name) != Some(volume));
+        let copied_from =
+            self.works_on.iter().filter_map(|name| world.volumes.get(name)?.spec.clone_of.as_ref());
+        self.wanted =
+            of_vms.chain(&self.works_on).chain(copied_from.map(|source| &source.volume)).cloned().collect();
+        let found = self.wanted.iter().filter_map(|name| world.volumes.get(name));
+        let now: BTreeMap<Uid, Arc<Volume>> =
+            found.map(|volume| (volume.meta.uid, Arc::clone(volume))).collect();
+        message.volumes_gone.extend(self.volumes.keys().filter(|uid| !now.contains_key(uid)).copied());
+        let changed = now.iter().filter(|(uid, volume)| self.volumes.get(uid) != Some(volume));
         message.volumes.extend(changed.map(|(_, volume)| Arc::clone(volume)));
         self.volumes = now;
     }
+}
+
+fn coordinators(world: &World) -> Vec<(Name, String)> {
+    let coordinators = world.nodes.values().filter(|node| node.spec.role == NodeRole::Coordinator);
+    coordinators.map(|node| (node.meta.name.clone(), node.status.address.clone())).collect()
 }
 
 /// Placed on `node`, migrating hither or thither, or seen there.

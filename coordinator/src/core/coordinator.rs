@@ -1,11 +1,12 @@
 //! The handle by which everything else reaches the core: cheap to clone, safe to share.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::command::{VmReport, VolumeReport};
 use pvc_model::node::NodeFacts;
-use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, World, decide};
+use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
 use raft_store::Store;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use super::error::{ReadError, SubmitError, WatchStop};
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
+use super::round::check_size;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
 
@@ -133,7 +135,9 @@ impl Coordinator {
 
     /// Decides on the world as it is, and changes nothing: what `submit` would do now.
     pub fn check(&self, world: &World, command: &Command, actor: &str) -> Result<Changes, Rejection> {
-        decide(world, command, &mut self.context(actor))
+        let changes = decide(world, command, &mut self.context(actor))?;
+        check_size(&changes)?;
+        Ok(changes)
     }
 
     pub(super) fn context(&self, actor: &str) -> Context {
@@ -222,12 +226,17 @@ impl Coordinator {
         self.submit(command, &format!("node/{node}"), request_id).await
     }
 
-    /// What is to be done on a node: all of it (linearizable), then changes.
-    pub async fn assignments(&self, node: &Name) -> Result<AssignmentStream, AssignmentsError> {
+    /// What is to be done on a node: all of it (linearizable), then changes. `guests` are on the host now:
+    /// their VMs are told wherever they are placed.
+    pub async fn assignments(
+        &self,
+        node: &Name,
+        guests: BTreeSet<Uid>,
+    ) -> Result<AssignmentStream, AssignmentsError> {
         let world = self.linearizable_world().await?;
         world.node(node)?;
         let watch = self.watch(world.revision)?;
-        Ok(AssignmentStream::new(node.clone(), world, watch))
+        Ok(AssignmentStream::new(node.clone(), guests, world, watch))
     }
 
     /// Changes of all objects after `revision`.

@@ -60,7 +60,7 @@ pub struct LaneStats {
     pub rounds: AtomicU64,
     /// Commands decided.
     pub commands: AtomicU64,
-    /// Commands committed.
+    /// Commands that changed something.
     pub committed: AtomicU64,
     /// Commands refused.
     pub rejected: AtomicU64,
@@ -254,6 +254,7 @@ impl Lane {
     fn answer(&self, round: Round, outcomes: Vec<Outcome>) {
         let world = self.feed.advance(&self.store.view());
         for (answer, sender) in round.answers {
+            let proposed = matches!(answer, Answer::Proposed(_));
             let result = match answer {
                 Answer::Proposed(index) => super::round::outcome(outcomes.get(index), &world),
                 Answer::Refused(rejection) => Err(SubmitError::Rejected(rejection)),
@@ -264,11 +265,11 @@ impl Lane {
                     Ok(Committed { revision, reply, world: world.clone() })
                 }
             };
-            let counter = match &result {
-                Ok(_) => &self.stats.committed,
-                Err(_) => &self.stats.rejected,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
+            match &result {
+                Ok(_) if proposed => drop(self.stats.committed.fetch_add(1, Ordering::Relaxed)),
+                Ok(_) => {}
+                Err(_) => drop(self.stats.rejected.fetch_add(1, Ordering::Relaxed)),
+            }
             let _ = sender.send(result);
         }
     }

@@ -142,14 +142,20 @@ impl Round {
     }
 }
 
+/// Refuses what the store would not take.
+pub(super) fn check_size(changes: &Changes) -> Result<(), Rejection> {
+    puts(changes).map(drop)
+}
+
 fn puts(changes: &Changes) -> Result<Vec<(raft_store::Key, Bytes)>, Rejection> {
     let too_large = |subject: String, detail: String| {
         Rejection::new(RejectionKind::Exhausted, "too-large", subject, detail)
     };
+    let all = || if changes.summary.is_empty() { "request" } else { &changes.summary }.to_owned();
     let count = changes.puts().len() + changes.deletes().len();
     if count > COMMAND_OBJECTS_MAX {
         let detail = format!("{count} objects would change at once; at most {COMMAND_OBJECTS_MAX} may");
-        return Err(too_large(changes.summary.clone(), detail));
+        return Err(too_large(all(), detail));
     }
     let mut total = 0;
     let mut puts = Vec::with_capacity(changes.puts().len());
@@ -164,7 +170,7 @@ fn puts(changes: &Changes) -> Result<Vec<(raft_store::Key, Bytes)>, Rejection> {
     }
     if total > COMMAND_BYTES_MAX {
         let detail = format!("{total} bytes would change at once; at most {COMMAND_BYTES_MAX} may");
-        return Err(too_large(changes.summary.clone(), detail));
+        return Err(too_large(all(), detail));
     }
     Ok(puts)
 }

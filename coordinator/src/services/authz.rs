@@ -1,8 +1,8 @@
 //! Who calls and whether they may: decided here for every call, before anything else looks at it.
 //!
 //! The certificate says who; the world says what that is worth: nodes must exist as objects (a removed
-//! node's certificate is worth nothing), a service shows an API token and has the token's role, a person's
-//! certificate is an admin's. What a method asks for stands in its descriptor.
+//! node's certificate is worth nothing), a service shows an API token and has the token's role, as does a program
+//! without a certificate; a person's certificate is an admin's. What a method asks for stands in its descriptor.
 
 use pvc_identity::{ApiToken, Identity, PeerIdentity};
 use pvc_model::node::NodeRole;
@@ -57,14 +57,7 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
     let caller = match credentials.peer {
         Some(peer) => identify(ground, method, path, peer, credentials)?,
         None if method.is_some_and(|m| m.anonymous) => return Ok(Caller::anonymous()),
-        None => {
-            return Err(status::unauthenticated(
-                "certificate-needed",
-                path,
-                "the caller showed no certificate",
-                "use a connection made by `pvc-bootstrap`, or one with a client certificate",
-            ));
-        }
+        None => bearer(ground, path, credentials)?,
     };
     if path == RENEW || method.is_some_and(|m| m.anonymous) {
         return Ok(caller);
@@ -76,7 +69,9 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
             let detail = format!("{short} needs the role {}; it has {}", needed.as_str(), role.as_str());
             let help = match needed {
                 Role::Node => "only a node's own daemon may call it",
-                Role::Viewer | Role::Operator | Role::Admin => "ask an admin: pvc token add NAME --role ROLE",
+                Role::Viewer | Role::Operator | Role::Admin => {
+                    "ask an admin: pvc token create NAME --role ROLE"
+                }
             };
             Err(status::denied("role-needed", &caller.identity, &detail, help))
         }
@@ -84,7 +79,22 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
             "token-needed",
             &caller.identity,
             "a service may do nothing without an API token",
-            "send `authorization: Bearer pvct1…`; make one with: pvc token add NAME --role ROLE",
+            "send `authorization: Bearer pvct1…`; make one with: pvc token create NAME --role ROLE",
+        )),
+    }
+}
+
+/// A caller without a certificate: a program that knows the cluster by its CA and shows an API token.
+fn bearer(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> Result<Caller, Status> {
+    match (credentials.authorization, credentials.on_behalf_of) {
+        // A certificate is renewed by its holder.
+        (Some(header), None) if path != RENEW => token(ground, header),
+        (_, Some(_)) => Err(not_for_others("anonymous")),
+        (Some(_) | None, None) => Err(status::unauthenticated(
+            "certificate-needed",
+            path,
+            "the caller showed neither a certificate nor an API token",
+            "use a connection made by `pvc-bootstrap`, or one with a client certificate or a token",
         )),
     }
 }
@@ -192,7 +202,12 @@ fn token_role(ground: Ground<'_>, name: &str, identity: &str) -> Result<Role, St
 }
 
 fn refuse_token(subject: &str, detail: &str) -> Status {
-    status::unauthenticated("token-valid", subject, detail, "make one with: pvc token add NAME --role ROLE")
+    status::unauthenticated(
+        "token-valid",
+        subject,
+        detail,
+        "make one with: pvc token create NAME --role ROLE",
+    )
 }
 
 fn token(ground: Ground<'_>, header: &str) -> Result<Caller, Status> {

@@ -1,18 +1,33 @@
 //! The services over the core: parse, submit, answer. No rule of the product is written here; what a
 //! caller may do is decided in `authz` before a service is reached.
 
+mod agent;
 pub mod authz;
 mod caller;
+mod cluster;
+mod cluster_status;
 pub mod hosts;
+mod join;
 mod listing;
 mod node;
+mod raft;
 mod shared;
 mod task;
+mod token;
+mod vm;
+mod vm_host;
 mod volume;
+mod voters;
 mod watching;
 
+pub use agent::Agents;
 pub use caller::Caller;
+pub use cluster::ClusterInfo;
+pub use join::Joins;
 pub use node::Nodes;
+pub use raft::Raft;
 pub use shared::Shared;
 pub use task::Tasks;
+pub use token::Tokens;
+pub use vm::Vms;
 pub use volume::Volumes;

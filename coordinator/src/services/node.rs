@@ -7,6 +7,7 @@ use pvc_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::hosts::{in_time, log_lines, relay};
 use super::listing::{Page, name_filter};
 use super::shared::{Shared, name, refuse, reply_name};
 use super::watching::{Answers, Watch};
@@ -97,17 +98,19 @@ impl NodeService for Nodes {
         Ok(Response::new(watch.run(&self.0, request.start_revision)))
     }
 
-    type TailNodeLogStream = tonic::Streaming<v1::LogChunk>;
+    type TailNodeLogStream = Answers<v1::LogChunk>;
 
     async fn tail_node_log(
         &self,
         request: Request<v1::TailNodeLogRequest>,
     ) -> Result<Response<Self::TailNodeLogStream>, Status> {
-        let request = request.into_inner();
+        let mut request = request.into_inner();
         let node = name("node", "name", &request.name)?;
+        request.lines = log_lines(request.lines)?;
         let address = Shared::node_address(&self.0.core.world(), &node)?;
         let mut host = self.0.hosts.host(&node, &address).await?;
-        host.tail_node_log(request).await
+        let stream = in_time(&node, host.tail_node_log(request)).await?;
+        Ok(Response::new(relay(&self.0, &node, stream)))
     }
 }
 

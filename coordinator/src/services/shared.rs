@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pvc_identity::CaPin;
 use pvc_model::change::Collection;
 use pvc_model::{Command, Name, Node, Rejection, Task, World};
 use pvc_proto::convert::{At, task_view};
@@ -28,6 +29,8 @@ pub struct Shared {
     /// This coordinator's own node.
     pub node: Name,
     pub cluster_id: String,
+    /// What join tokens pin: the CA's fingerprint, as it was when this process started.
+    pub ca_pin: CaPin,
     pub hosts: Arc<dyn Hosts>,
     /// Cancelled when the server drains: every stream ends then.
     pub closing: CancellationToken,

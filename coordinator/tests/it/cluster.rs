@@ -1,6 +1,6 @@
 //! Three coordinators that reach each other by function calls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,8 @@ use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name};
 use raft_store::{Engine, Member, MemberId, MemoryDisk, Options, RpcKind, Store, Transport, TransportError};
 use tokio::io::AsyncRead;
+
+pub const CLUSTER_ID: &str = "test-cluster";
 
 /// Wall time follows virtual time; randomness is a counter.
 pub struct TestEnvironment {
@@ -83,44 +85,42 @@ impl Transport for Wire {
 pub struct Cluster {
     pub network: Arc<Network>,
     pub coordinators: BTreeMap<MemberId, Coordinator>,
+    /// Nodes whose heartbeats are held back.
+    pub silent: Arc<RwLock<BTreeSet<Name>>>,
 }
 
 impl Cluster {
     /// Founds a cluster of three voters, hv1 to hv3, all enrolled as coordinators.
     pub async fn three() -> Cluster {
-        let network = Arc::new(Network::default());
-        let mut coordinators = BTreeMap::new();
-        for id in 1..=3 {
-            let me = Member::new(id, address(id));
-            let mut options = Options::new(Engine::Memory(MemoryDisk::new()), me, "test-cluster");
-            options.seed = Some(id);
-            let wire = Wire { from: id, network: Arc::clone(&network) };
-            let store = Store::open(options, Arc::new(wire)).await.expect("a store");
-            network.stores.write().insert(id, store.clone());
-            let environment = TestEnvironment {
-                start: tokio::time::Instant::now(),
-                drawn: AtomicU64::new(0),
-                salt: id << 32,
-            };
-            let coordinator = Coordinator::start(store, Arc::new(environment), CoordinatorOptions::default());
-            coordinators.insert(id, coordinator);
+        let mut cluster =
+            Cluster { network: Arc::default(), coordinators: BTreeMap::new(), silent: Arc::default() };
+        let first = cluster.open(1, "hv1").await;
+        first.store().found().await.expect("founded");
+        first.leadership().wait_for(Option::is_some).await.expect("leads");
+        let command = Command::FoundNode { name: name("hv1"), address: address("hv1"), member_id: 1 };
+        first.submit(command, "test", None).await.expect("founded");
+        for node in ["hv2", "hv3"] {
+            let id = cluster.enrol(node, NodeRole::Coordinator).await;
+            cluster.open(id, node).await;
+            first.store().add_learner(Member::new(id, address(node))).await.expect("a learner");
+            first.store().promote(id).await.expect("a voter");
         }
-        let cluster = Cluster { network, coordinators };
-        cluster.found().await;
         cluster
     }
 
-    async fn found(&self) {
-        let first = &self.coordinators[&1];
-        first.store().found().await.expect("founded");
-        first.leadership().wait_for(Option::is_some).await.expect("leads");
-        let command = Command::FoundNode { name: name("hv1"), address: address(1), member_id: 1 };
-        first.submit(command, "test", None).await.expect("founded");
-        for id in [2, 3] {
-            // Members in the store come with numbers of their own; the node objects are made by joining.
-            first.store().add_learner(Member::new(id, address(id))).await.expect("a learner");
-            first.store().promote(id).await.expect("a voter");
-        }
+    /// Opens the store of a member that is no voter yet, and starts a coordinator on it.
+    pub async fn open(&mut self, id: MemberId, node: &str) -> Coordinator {
+        let mut options =
+            Options::new(Engine::Memory(MemoryDisk::new()), Member::new(id, address(node)), CLUSTER_ID);
+        options.seed = Some(id);
+        let wire = Wire { from: id, network: Arc::clone(&self.network) };
+        let store = Store::open(options, Arc::new(wire)).await.expect("a store");
+        self.network.stores.write().insert(id, store.clone());
+        let start = tokio::time::Instant::now();
+        let environment = TestEnvironment { start, drawn: AtomicU64::new(0), salt: id << 32 };
+        let coordinator = Coordinator::start(store, Arc::new(environment), CoordinatorOptions::default());
+        self.coordinators.insert(id, coordinator.clone());
+        coordinator
     }
 
     /// Who leads now; waits for it.
@@ -163,7 +163,8 @@ impl Cluster {
         }
     }
 
-    pub async fn token(&self, node: &str) {
+    /// Joins a node by a token, which is forgotten then. Its member id; 0 for a hypervisor.
+    pub async fn enrol(&self, node: &str, role: NodeRole) -> MemberId {
         let token = name(&format!("join-{node}"));
         let (_, leader) = self.leader().await;
         let create = Command::CreateJoinToken {
@@ -174,14 +175,16 @@ impl Cluster {
         };
         leader.submit(create, "admin/test", None).await.expect("a token");
         let redeem = Command::RedeemJoinToken {
-            token,
+            token: token.clone(),
             secret_hash: "00".repeat(32),
             node: name(node),
-            role: NodeRole::Hypervisor,
-            address: format!("{node}:7443"),
+            role,
+            address: address(node),
             key_hash: "11".repeat(32),
         };
-        leader.submit(redeem, "anonymous", None).await.expect("joined");
+        let joined = leader.submit(redeem, "anonymous", None).await.expect("joined");
+        leader.submit(Command::RevokeToken { name: token }, "admin/test", None).await.expect("revoked");
+        joined.world.nodes[&name(node)].status.member_id
     }
 }
 
@@ -193,6 +196,6 @@ pub fn name(text: &str) -> Name {
     text.parse().expect("a name")
 }
 
-fn address(id: MemberId) -> String {
-    format!("hv{id}:7443")
+fn address(node: &str) -> String {
+    format!("{node}:7443")
 }

@@ -1,9 +1,10 @@
 //! Who is heard and who is not, on virtual time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pvc_coordinator::core::Coordinator;
-use pvc_model::node::Reachability;
+use pvc_model::node::{NodeRole, Reachability};
 
 use super::cluster::{Cluster, beat, name};
 use super::lane::token;
@@ -39,7 +40,7 @@ async fn silence_is_noticed_after_the_grace_and_forgiven_at_once() {
 #[tokio::test(start_paused = true)]
 async fn an_election_makes_nobody_unreachable() {
     let cluster = Cluster::three().await;
-    cluster.token("hv9").await;
+    cluster.enrol("hv9", NodeRole::Hypervisor).await;
     let (id, leader) = cluster.leader().await;
     beats(&leader, "hv9", 1, 4).await;
     let before = leader.world().nodes[&name("hv9")].clone();
@@ -88,11 +89,11 @@ async fn a_leader_without_a_quorum_acknowledges_nothing() {
 async fn a_node_hears_of_its_own_and_of_nothing_else() {
     let cluster = Cluster::three().await;
     let (_, leader) = cluster.leader().await;
-    let mut stream = leader.assignments(&name("hv1")).await.expect("assignments");
+    let mut stream = leader.assignments(&name("hv1"), BTreeSet::new()).await.expect("assignments");
     let first = stream.next().await.expect("the first message");
     assert!(first.full && first.node.is_some());
-    cluster.token("hv8").await;
+    cluster.enrol("hv8", NodeRole::Hypervisor).await;
     let next = stream.next().await.expect("a bookmark");
     assert!(!next.full && next.node.is_none() && next.revision > first.revision);
-    assert!(leader.assignments(&name("nobody")).await.is_err());
+    assert!(leader.assignments(&name("nobody"), BTreeSet::new()).await.is_err());
 }

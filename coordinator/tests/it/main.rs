@@ -1,6 +1,14 @@
-//! The coordinator's core, three of them in one process over an in-memory network and virtual time.
+//! Three coordinators in one process over an in-memory network and virtual time: the core, and the services
+//! over it.
 
+mod authz;
 mod cluster;
+mod cluster_info;
+mod desk;
+mod hosts;
 mod lane;
 mod liveness;
 mod quiet;
+mod tokens;
+mod vm_hosts;
+mod vms;

@@ -1,6 +1,8 @@
-//! A coordinator that answers every method with an empty message, and some with more, by the name that is asked for.
+//! A cluster with its CA, and coordinators that answer every method with an empty message, and some with more, by the
+//! name that is asked for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,45 +11,100 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use pvc_gateway::{Gateway, Limits, listener::Encryption, server, upstream};
+use jiff::Timestamp;
+use pvc_client::{Caller, incoming};
+use pvc_gateway::{Gateway, Limits, Metrics, listener::Encryption, metrics, server, upstream};
+use pvc_identity::{
+    Alpn, Ca, ClientAuth, Credentials, Identity, KeyPair, LeafSpec, ListenerOptions, TlsListener, TlsStore,
+};
 use pvc_proto::v1::{ConsoleInput, ConsoleOutput, GetVmRequest, Meta, Vm, VmChange};
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::StdError;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::Server;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// Starts a coordinator; it lives as long as the test's runtime.
-pub async fn coordinator() -> SocketAddr {
+/// An address where nobody listens.
+pub const DEAD: &str = "127.0.0.1:1";
+
+/// A cluster's certificates.
+pub struct Cluster(Ca);
+
+/// A gateway that runs.
+pub struct Running {
+    pub address: SocketAddr,
+    pub metrics: SocketAddr,
+    pub shutdown: CancellationToken,
+}
+
+impl Cluster {
+    pub fn new() -> Self {
+        Self(Ca::create("c-1", Timestamp::now()).unwrap())
+    }
+
+    pub fn store(&self, identity: Identity) -> Arc<TlsStore> {
+        let key = KeyPair::generate().unwrap();
+        let mut leaf = LeafSpec::new(identity);
+        leaf.dns_names = vec!["localhost".to_owned()];
+        let chain = self.0.sign(&key.csr_pem().unwrap(), &leaf, Timestamp::now()).unwrap();
+        let credentials = Credentials::new(chain, key.pem(), self.0.cert_pem()).unwrap();
+        TlsStore::new(credentials, Timestamp::now()).unwrap()
+    }
+
+    pub fn ca_pem(&self) -> &str {
+        self.0.cert_pem()
+    }
+
+    /// Starts a coordinator; it lives as long as the test's runtime.
+    pub async fn coordinator(&self) -> String {
+        let store = self.store(Identity::node("hv1").unwrap());
+        let options = ListenerOptions::new(ClientAuth::Required, Alpn::H2);
+        let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options).await.unwrap();
+        let address = listener.local_addr().to_string();
+        let routes = tonic::service::Routes::from(axum::Router::new().fallback(answer));
+        tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(incoming(listener)));
+        address
+    }
+
+    /// Starts a gateway in front of these coordinators, on loopback.
+    pub async fn gateway(&self, coordinators: &[String], limits: Limits) -> Running {
+        self.gateway_behind(Encryption::Plain, coordinators, limits).await
+    }
+
+    pub async fn gateway_behind(&self, door: Encryption, coordinators: &[String], limits: Limits) -> Running {
+        let store = self.store(Identity::service("api").unwrap());
+        let coordinators = upstream::coordinators(coordinators, &store, limits.answer_timeout).unwrap();
+        let (figures, shutdown) = (Metrics::default(), CancellationToken::new());
+        figures.certificate_ends(store.leaf().not_after);
+        let gateway = Gateway::new(coordinators, limits, figures.clone(), shutdown.clone());
+        let address = serve(door, pvc_gateway::build(gateway), &shutdown).await;
+        let metrics = serve(Encryption::Plain, metrics::router(figures), &shutdown).await;
+        Running { address, metrics, shutdown }
+    }
+}
+
+async fn serve(door: Encryption, router: axum::Router, shutdown: &CancellationToken) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let routes = tonic::service::Routes::from(axum::Router::new().fallback(answer));
-    tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(TcpListenerStream::new(listener)));
+    tokio::spawn(server::serve(listener, door, router, shutdown.clone()));
     address
 }
 
-/// Starts a gateway in front of these coordinators.
-pub async fn gateway(coordinators: &[SocketAddr], limits: Limits) -> (SocketAddr, CancellationToken) {
-    let channels = coordinators
-        .iter()
-        .map(|address| Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
-        .collect();
-    let shutdown = CancellationToken::new();
-    let router = pvc_gateway::build(Gateway::new(upstream::over(channels), limits, shutdown.clone()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(server::serve(listener, Encryption::Plain, router, shutdown.clone()));
-    (address, shutdown)
+/// A gateway with one coordinator, as most tests need it.
+pub async fn gateway() -> Running {
+    let cluster = Cluster::new();
+    let coordinator = cluster.coordinator().await;
+    cluster.gateway(&[coordinator], Limits::default()).await
 }
 
 async fn answer(request: Request<Body>) -> Response<tonic::body::Body> {
     let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-    let token = request.headers().get("authorization").cloned();
-    if token.is_none() {
-        return Status::unauthenticated("the token did not come through").into_http();
-    }
+    let caller = request.extensions().get::<Caller>().and_then(|caller| caller.peer.clone()).unwrap();
+    let token = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let (Identity::Service(_), Some(token)) = (caller.identity, token) else {
+        return Status::unauthenticated("not a service, or the token did not come through").into_http();
+    };
     let body = request.into_body();
     match method.as_str() {
         "Console" => console(body),
@@ -56,7 +113,8 @@ async fn answer(request: Request<Body>) -> Response<tonic::body::Body> {
             let mut bytes = body.collect().await.unwrap().to_bytes();
             bytes.advance(5);
             let asked: GetVmRequest = prost_decode(bytes);
-            get_vm(&asked.name).await
+            let name = if asked.name == "whoami" { token } else { asked.name };
+            get_vm(&name).await
         }
         _ => {
             drop(body.collect().await);

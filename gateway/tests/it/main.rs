@@ -1,5 +1,8 @@
-//! The gateway over real sockets, in front of a coordinator that is a few lines of gRPC.
+//! The gateway over real sockets, in front of coordinators that are a few lines of gRPC behind the cluster's TLS.
 
+mod coordinators;
+mod document;
+mod door;
 mod fake;
 mod http;
 mod requests;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use pvc_gateway::Limits;
 
-use crate::fake;
+use crate::fake::{self, Cluster};
 use crate::http::{ask, ask_bare};
 
 #[tokio::test]
 async fn every_route_of_the_document_answers() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let gateway = fake::gateway().await.address;
     let document: serde_json::Value = serde_json::from_str(pvc_proto::rest::OPENAPI).unwrap();
     let mut asked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -31,7 +31,9 @@ async fn every_route_of_the_document_answers() {
 
 #[tokio::test]
 async fn refusals_have_their_codes_and_name_rule_subject_and_help() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let cluster = Cluster::new();
+    let limits = Limits { answer_timeout: Duration::from_secs(2), ..Limits::default() };
+    let gateway = cluster.gateway(&[cluster.coordinator().await], limits).await.address;
     for (name, status, rule) in [
         ("missing", 404, "must-exist"),
         ("stale", 412, "expected-revision"),
@@ -53,7 +55,7 @@ async fn refusals_have_their_codes_and_name_rule_subject_and_help() {
 
 #[tokio::test]
 async fn without_a_token_only_the_open_routes_answer() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let gateway = fake::gateway().await.address;
     assert_eq!(ask_bare(gateway, "GET", "/healthz", "", "").await.status, 200);
     assert_eq!(ask_bare(gateway, "GET", "/api/v1/openapi.json", "", "").await.status, 200);
     for target in ["/api/v1/vms", "/api/v1/nodes:watch", "/api/v1/vms/a/console", "/nothing"] {
@@ -68,7 +70,7 @@ async fn without_a_token_only_the_open_routes_answer() {
 
 #[tokio::test]
 async fn bad_bodies_are_refused() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let gateway = fake::gateway().await.address;
     let unknown = ask(gateway, "POST", "/api/v1/vms", "", r#"{"name":"a","spec":{"cpus":2}}"#).await;
     assert_eq!(unknown.status, 400);
     assert!(unknown.body.contains("`cpus`"), "{}", unknown.body);
@@ -80,33 +82,11 @@ async fn bad_bodies_are_refused() {
 
 #[tokio::test]
 async fn a_write_goes_by_the_callers_key_or_by_a_fresh_one() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let gateway = fake::gateway().await.address;
     let own = ask(gateway, "POST", "/api/v1/vms/a:start", "Idempotency-Key: k-1\r\n", "").await;
     assert!(own.head.contains("idempotency-key: k-1"), "{}", own.head);
     let fresh = ask(gateway, "POST", "/api/v1/vms/a:start", "", "").await;
     assert!(fresh.head.contains("idempotency-key: 0"), "{}", fresh.head);
     let long = format!("Idempotency-Key: {}\r\n", "k".repeat(65));
     assert_eq!(ask(gateway, "POST", "/api/v1/vms/a:start", &long, "").await.status, 400);
-}
-
-#[tokio::test]
-async fn goes_on_with_the_coordinators_that_are_left() {
-    let gone = "127.0.0.1:1".parse().unwrap();
-    let (gateway, _) = fake::gateway(&[gone, fake::coordinator().await], Limits::default()).await;
-    let answer = ask(gateway, "GET", "/api/v1/vms/web1", "", "").await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    assert!(answer.body.contains(r#""name":"web1""#), "{}", answer.body);
-
-    let (alone, _) = fake::gateway(&[gone], Limits::default()).await;
-    let answer = ask(alone, "GET", "/api/v1/vms/web1", "", "").await;
-    assert_eq!(answer.status, 503, "{}", answer.body);
-}
-
-#[tokio::test]
-async fn a_coordinator_that_does_not_answer_is_not_waited_for() {
-    let limits = Limits { answer_timeout: Duration::from_millis(200), ..Limits::default() };
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], limits).await;
-    let answer = ask(gateway, "GET", "/api/v1/vms/slow", "", "").await;
-    assert_eq!(answer.status, 503, "{}", answer.body);
-    assert!(answer.head.contains("retry-after"), "{}", answer.head);
 }

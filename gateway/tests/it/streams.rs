@@ -1,7 +1,6 @@
 //! Watches and consoles.
 
 use futures::{SinkExt as _, StreamExt as _};
-use pvc_gateway::Limits;
 use pvc_identity::ApiToken;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -11,7 +10,7 @@ use crate::http::ask;
 
 #[tokio::test]
 async fn events_carry_revisions_and_tell_why_they_end() {
-    let (gateway, _) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
+    let gateway = fake::gateway().await.address;
     let events = ask(gateway, "GET", "/api/v1/vms:watch", "Accept: text/event-stream\r\n", "").await;
     assert!(events.head.contains("content-type: text/event-stream"), "{}", events.head);
     for part in ["id: 5\ndata: {", "id: 6\ndata: {", "event: failure\ndata: {"] {
@@ -23,8 +22,9 @@ async fn events_carry_revisions_and_tell_why_they_end() {
 
 #[tokio::test]
 async fn a_console_echoes_until_the_gateway_stops() {
-    let (gateway, shutdown) = fake::gateway(&[fake::coordinator().await], Limits::default()).await;
-    let mut request = format!("ws://{gateway}/api/v1/vms/web1/console").into_client_request().unwrap();
+    let gateway = fake::gateway().await;
+    let mut request =
+        format!("ws://{}/api/v1/vms/web1/console", gateway.address).into_client_request().unwrap();
     let offered = format!("pvc.console, bearer.{}", ApiToken::generate().expose());
     request.headers_mut().insert("sec-websocket-protocol", offered.parse().unwrap());
     let (mut socket, answer) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -34,7 +34,7 @@ async fn a_console_echoes_until_the_gateway_stops() {
     socket.send(Message::Binary(b"ls\n".to_vec().into())).await.unwrap();
     assert_eq!(socket.next().await.unwrap().unwrap().into_data().as_ref(), b"ls\n");
 
-    shutdown.cancel();
+    gateway.shutdown.cancel();
     let Message::Close(Some(close)) = socket.next().await.unwrap().unwrap() else { panic!("not closed") };
     assert_eq!(u16::from(close.code), 1001);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use pvc_identity::{
-    Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
+    ANY_NODE, Ca, CaError, CaPin, Identity, KeyPair, LEAF_LIFETIME_MAX, LeafSpec, PeerError, PeerIdentity,
 };
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
@@ -39,6 +39,29 @@ fn signs_the_name_it_is_told_for_the_time_it_is_told() {
 }
 
 #[test]
+fn a_nodes_certificate_also_names_what_any_node_is_called() {
+    let spec = LeafSpec::node("hv1", ["10.0.0.1".parse().unwrap()]).unwrap();
+    let chain = ca("c1").sign(&KeyPair::generate().unwrap().csr_pem().unwrap(), &spec, now()).unwrap();
+    let leaf = first_cert(&chain);
+    let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+    let names = format!("{:?}", parsed.subject_alternative_name().unwrap().unwrap().value.general_names);
+    for name in ["\"hv1\"", "\"localhost\"", "\"pvc-coordinator\"", "[10, 0, 0, 1]", "[127, 0, 0, 1]"] {
+        assert!(names.contains(name), "{name} is not in {names}");
+    }
+}
+
+#[test]
+fn only_a_node_is_called_what_any_node_is_called() {
+    let csr = KeyPair::generate().unwrap().csr_pem().unwrap();
+    for name in [ANY_NODE, "PVC-Coordinator"] {
+        let api = LeafSpec::new(Identity::service("api").unwrap());
+        let spec = LeafSpec { dns_names: vec!["api".to_owned(), name.to_owned()], ..api };
+        let error = ca("c1").sign(&csr, &spec, now()).unwrap_err();
+        assert!(matches!(error, CaError::NotANode(_)), "{error}");
+    }
+}
+
+#[test]
 fn a_request_cannot_choose_its_own_name() {
     let ca = ca("c1");
     let key = rcgen::KeyPair::generate().unwrap();
@@ -53,6 +76,44 @@ fn a_request_cannot_choose_its_own_name() {
     let leaf = first_cert(&chain);
     let (_, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
     assert!(!parsed.is_ca());
+}
+
+#[test]
+fn the_next_certificate_says_what_the_last_one_said() {
+    let (ca, now) = (ca("c1"), now());
+    let key = KeyPair::generate().unwrap();
+    let mut spec = LeafSpec::new(Identity::service("api").unwrap());
+    spec.dns_names = vec!["api.example.org".to_owned(), "localhost".to_owned()];
+    spec.ip_addresses = vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()];
+    spec.lifetime = Duration::from_secs(30 * 86_400);
+    let held = ca.sign(&key.csr_pem().unwrap(), &spec, now).unwrap();
+
+    let told = ca.leaf_of(&held, now).unwrap();
+    assert_eq!(told.identity, spec.identity);
+    assert_eq!((told.dns_names, told.ip_addresses), (spec.dns_names, spec.ip_addresses));
+    assert_eq!(told.lifetime, spec.lifetime);
+
+    for who in ["admin/alice", "node/hv1"] {
+        let leaf = LeafSpec::new(who.parse().unwrap());
+        let chain = ca.sign(&key.csr_pem().unwrap(), &leaf, now).unwrap();
+        assert_eq!(ca.leaf_of(&chain, now).unwrap().identity.to_string(), who);
+    }
+}
+
+#[test]
+fn what_another_ca_signed_proves_nothing() {
+    let (ours, now) = (ca("c1"), now());
+    let key = KeyPair::generate().unwrap();
+    // Another root under our cluster's id, and our own root, which is nobody's certificate.
+    let foreign = ca("c1").sign(&key.csr_pem().unwrap(), &hv1(), now).unwrap();
+    for not_ours in [foreign.as_str(), ours.cert_pem()] {
+        let refused = ours.leaf_of(not_ours, now);
+        assert!(matches!(refused, Err(CaError::HeldNotOurs(_))), "{refused:?}");
+    }
+    let held = ours.sign(&key.csr_pem().unwrap(), &hv1(), now).unwrap();
+    let late = now + SignedDuration::from_hours(24 * 8);
+    assert!(matches!(ours.leaf_of(&held, late), Err(CaError::HeldNotOurs(_))), "it has expired");
+    assert!(matches!(ours.leaf_of("", now), Err(CaError::HeldUnreadable)));
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn validity_is_checked_with_five_minutes_grace_and_told_with_both_times() {
 
     let late = leaf.not_after + minutes(6);
     let error = credentials.check_valid(late).unwrap_err().to_string();
-    for part in ["node/hv1", &leaf.not_after.to_string(), &late.to_string(), "pvc node token create"] {
+    for part in ["node/hv1", &leaf.not_after.to_string(), &late.to_string(), "pvc token join"] {
         assert!(error.contains(part), "{error:?} lacks {part:?}");
     }
     let early = leaf.not_before - minutes(6);

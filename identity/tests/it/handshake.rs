@@ -227,10 +227,13 @@ async fn a_reload_cannot_change_who_we_are_and_a_bad_one_changes_nothing() {
     let server = store(&ca, "node/hv1");
     let before = server.leaf();
     for stranger in [credentials(&ca, "node/hv2"), credentials(&other, "node/hv1")] {
+        assert!(matches!(server.check(&stranger, now()), Err(TlsError::IdentityChanged { .. })));
         assert!(matches!(server.reload(stranger, now()), Err(TlsError::IdentityChanged { .. })));
     }
     let old = credentials_made(&ca, "node/hv1", now() - SignedDuration::from_hours(24 * 30));
+    assert!(matches!(server.check(&old, now()), Err(TlsError::Credentials(_))));
     assert!(matches!(server.reload(old, now()), Err(TlsError::Credentials(_))));
+    server.check(&credentials(&ca, "node/hv1"), now()).unwrap();
     assert_eq!(server.leaf(), before);
 }
 

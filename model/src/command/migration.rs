@@ -43,7 +43,7 @@ pub(super) fn report(draft: &mut Draft<'_>, vm: &Vm, node: &Name, report: &Migra
             );
         }
         (MigrationPhase::Transferring, MigrationEvent::Arrived) if from_source || from_target => {
-            end_at_target(draft, vm);
+            end_at_target(draft, vm, &report.cost);
         }
         (MigrationPhase::Transferring, MigrationEvent::Failed) if from_source => {
             let state = if migration.cancel { TaskState::Cancelled } else { TaskState::Failed };
@@ -68,7 +68,7 @@ pub(super) fn report(draft: &mut Draft<'_>, vm: &Vm, node: &Name, report: &Migra
     }
 }
 
-fn end_at_target(draft: &mut Draft<'_>, vm: &Vm) {
+fn end_at_target(draft: &mut Draft<'_>, vm: &Vm, cost: &str) {
     let mut vm = vm.clone();
     let Some(migration) = vm.migration.take() else {
         return;
@@ -93,7 +93,7 @@ fn end_at_target(draft: &mut Draft<'_>, vm: &Vm) {
         since: draft.context.now,
     });
     draft.put_vm(vm);
-    draft.end_task(&migration.task, TaskState::Succeeded, "");
+    draft.end_task(&migration.task, TaskState::Succeeded, cost);
 }
 
 /// The migration is over and the guest belongs to the source as before.

@@ -137,8 +137,28 @@ pub(super) fn set_role(
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
     let old = world.node(name)?;
+    let subject = format!("node/{name}");
     let mut node = Node::clone(old);
     node.spec.role = role;
+    match role {
+        NodeRole::Coordinator if old.status.member_id == 0 => {
+            let detail = "it joined as a hypervisor, or its vote was taken away: it has no copy of the state";
+            return Err(Rejection::precondition("coordinator-by-joining", subject, detail).help(format!(
+                "pvc node remove {name}, then join it anew with `pvc-bootstrap join --role coordinator`"
+            )));
+        }
+        NodeRole::Coordinator => {}
+        NodeRole::Hypervisor => {
+            let other = |n: &Node| n.meta.name != *name && n.spec.role == NodeRole::Coordinator;
+            if !world.nodes.values().any(|node| other(node)) {
+                let detail = "it is the last coordinator";
+                return Err(Rejection::precondition("last-coordinator", subject, detail)
+                    .help("join another one first: pvc token join"));
+            }
+            // Numbers are never used twice: with a new vote comes a new one.
+            node.status.member_id = 0;
+        }
+    }
     let draft = Draft::new(world, format!("change the role of node/{name}"), context);
     Ok(put_changed(draft, old, node).finish_replying(Collection::Nodes, name))
 }

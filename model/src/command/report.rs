@@ -28,6 +28,8 @@ pub struct MigrationReport {
     pub address: String,
     /// With `Failed`: why.
     pub error: String,
+    /// With `Arrived`, from the source: what it cost, for people.
+    pub cost: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,8 @@ pub(super) fn report(
         let detail = "a new session begins with the node's facts";
         return Err(Rejection::precondition("session-begins-with-facts", subject, detail));
     }
-    let mut draft = Draft::new(world, format!("report of node/{node}"), context);
+    // What nodes see is no deed of anybody's: it would crowd people's deeds out of the audit.
+    let mut draft = Draft::new(world, "", context);
     if let Some(facts) = facts {
         let mut new = Node::clone(stored);
         new.status.session = session;

@@ -21,6 +21,10 @@ const PRESS_AGAIN: Duration = Duration::from_secs(10);
 /// hypervisor has ended whatever there was.
 const UNCERTAIN_FOR: Duration = Duration::from_secs(30);
 
+/// A guest that has arrived is first told of by its source, which knows what it cost; if that is silent for so long, by
+/// its target.
+const SOURCE_FIRST: Duration = Duration::from_secs(1);
+
 /// What this node knows besides the VM.
 pub struct Look<'a> {
     pub me: &'a Name,
@@ -197,7 +201,9 @@ fn send(
     let sending = memory.sending_of(task).cloned();
     let word = |event, error: &str| Some(word(task, event, "", error));
     match (look.guest, sending) {
-        (_, Some(Sending::Arrived)) => verdict.word = word(MigrationEvent::Arrived, ""),
+        (_, Some(Sending::Arrived(cost))) => {
+            verdict.word = word(MigrationEvent::Arrived, "").map(|word| MigrationReport { cost, ..word });
+        }
         (Some(_), Some(Sending::UnderWay)) if migration.cancel => verdict.action = Action::CancelMigration,
         (_, Some(Sending::UnderWay)) => {}
         (None, _) => verdict.word = word(MigrationEvent::Absent, ""),
@@ -248,7 +254,12 @@ fn receive(placement: &Placement, migration: &Migration, look: &Look<'_>, memory
         },
         MigrationPhase::Transferring => match look.guest {
             Some(guest) if !guest.incoming && guest.stamp.epoch > placement.epoch => {
-                verdict.word = Some(word(task, MigrationEvent::Arrived, "", ""));
+                let source_until = memory.arrived_at(task, look.now) + SOURCE_FIRST;
+                if look.now >= source_until {
+                    verdict.word = Some(word(task, MigrationEvent::Arrived, "", ""));
+                } else {
+                    verdict.look_at = Some(source_until);
+                }
             }
             Some(_) => {}
             None if migration.source_absent => {
@@ -272,7 +283,13 @@ fn not_ours(placement: &Placement, look: &Look<'_>, memory: &VmMemory) -> Verdic
 }
 
 fn word(task: &Name, event: MigrationEvent, address: &str, error: &str) -> MigrationReport {
-    MigrationReport { task: task.clone(), event, address: address.to_string(), error: error.to_string() }
+    MigrationReport {
+        task: task.clone(),
+        event,
+        address: address.to_string(),
+        error: error.to_string(),
+        cost: String::new(),
+    }
 }
 
 fn observation(

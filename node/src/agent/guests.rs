@@ -12,7 +12,8 @@ use super::link::{LinkError, WorkProgress};
 use super::memory::{Doing, Receiving, Sending, VmMemory};
 use super::{Agent, Done, LOOK_EVERY, WORKS_MAX, volumes};
 use crate::hypervisor::{
-    EndReason, Ending, Guest, GuestSpec, HypervisorError, MigrateError, MigrationOrder, ResolvedDisk, Stamp,
+    EndReason, Ending, Guest, GuestSpec, HypervisorError, MigrateError, MigrationOrder, MigrationReport,
+    ResolvedDisk, Stamp,
 };
 
 /// The same thing is begun again for a guest after this long.
@@ -24,7 +25,7 @@ pub(super) enum GuestDone {
     /// It could not even be tried.
     Unstartable(String),
     Other,
-    Sent(Name, Result<(), MigrateError>),
+    Sent(Name, Result<MigrationReport, MigrateError>),
     Looked(Name, Result<(), String>),
 }
 
@@ -237,7 +238,7 @@ impl Agent {
                 () = watching => unreachable!("it watches for ever"),
             };
             told.lock().progress.remove(&task);
-            Done::Guest(uid, GuestDone::Sent(task, sent.map(drop)))
+            Done::Guest(uid, GuestDone::Sent(task, sent))
         });
     }
 
@@ -299,9 +300,9 @@ impl Agent {
 }
 
 impl VmMemory {
-    fn finish_sending(&mut self, task: Name, outcome: Result<(), MigrateError>) {
+    fn finish_sending(&mut self, task: Name, outcome: Result<MigrationReport, MigrateError>) {
         let state = match outcome {
-            Ok(()) => Sending::Arrived,
+            Ok(cost) => Sending::Arrived(cost.in_words()),
             // Another daemon of this node began it: watch the guest.
             Err(MigrateError::UnderWay { .. }) => Sending::Unknown("it was under way already".to_string()),
             Err(MigrateError::Unknown { detail }) => Sending::Unknown(detail),
@@ -311,7 +312,7 @@ impl VmMemory {
                 | MigrateError::NoSuchGuest { .. }),
             ) => Sending::Failed(error.to_string()),
         };
-        if state == Sending::Arrived {
+        if matches!(state, Sending::Arrived(_)) {
             self.running_since = None;
         }
         self.sending = Some((task, state));

@@ -25,7 +25,8 @@ pub enum Doing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sending {
     UnderWay,
-    Arrived,
+    /// With what it cost, in words.
+    Arrived(String),
     Failed(String),
     /// The hypervisor was lost on the way.
     Unknown(String),
@@ -63,6 +64,8 @@ pub struct VmMemory {
     pub going_off: Option<GoingOff>,
     pub sending: Option<(Name, Sending)>,
     pub receiving: Option<(Name, Receiving)>,
+    /// The guest of this migration was first seen running here then.
+    arrived: Option<(Name, Instant)>,
 }
 
 impl VmMemory {
@@ -121,6 +124,17 @@ impl VmMemory {
 
     pub fn sending_of(&self, task: &Name) -> Option<&Sending> {
         self.sending.as_ref().filter(|(of, _)| of == task).map(|(_, state)| state)
+    }
+
+    /// When the guest of this migration was first seen running here, which is now if it was not yet.
+    pub fn arrived_at(&mut self, task: &Name, now: Instant) -> Instant {
+        match &self.arrived {
+            Some((of, at)) if of == task => *at,
+            _ => {
+                self.arrived = Some((task.clone(), now));
+                now
+            }
+        }
     }
 
     pub fn receiving_of(&self, task: &Name) -> Option<&Receiving> {

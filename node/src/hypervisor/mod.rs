@@ -134,6 +134,15 @@ pub struct MigrationReport {
     pub sent_bytes: u64,
 }
 
+impl MigrationReport {
+    /// For people; empty when nothing is known.
+    pub fn in_words(&self) -> String {
+        let paused = (self.downtime_ms > 0).then(|| format!("paused for {} ms", self.downtime_ms));
+        let sent = (self.sent_bytes > 0).then(|| format!("{} MiB sent", self.sent_bytes >> 20));
+        paused.into_iter().chain(sent).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// How far a migration is. Figures are the hypervisor's and may go back (memory that changes is sent again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MigrationProgress {

@@ -1,3 +1,13 @@
-//! The node's adapters, through their public faces.
+//! The node's adapters and the daemon itself, through their public faces.
 
+use std::path::PathBuf;
+
+mod daemon;
+mod daemons;
 mod libvirt;
+
+/// A program of this package.
+fn program(name: &str) -> PathBuf {
+    assert_eq!(name, "pvcd");
+    PathBuf::from(env!("CARGO_BIN_EXE_pvcd"))
+}

@@ -20,7 +20,7 @@ mod vm_spec;
 mod volume;
 
 pub use node::{node_facts, node_role, node_view, reachability};
-pub use refuse::At;
+pub use refuse::{At, wire_time};
 pub use report::{vm_report, volume_report};
 pub use role::role;
 pub use stored::{DecodeError, decode_object, encode_object};

@@ -105,7 +105,7 @@ impl fmt::Display for At<'_> {
 }
 
 /// The wire's form of a time.
-pub(crate) fn wire_time(time: Timestamp) -> pbjson_types::Timestamp {
+pub fn wire_time(time: Timestamp) -> pbjson_types::Timestamp {
     let nanos = (time.0 % 1000) as i32 * 1_000_000;
     pbjson_types::Timestamp { seconds: (time.0 / 1000) as i64, nanos }
 }

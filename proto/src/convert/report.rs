@@ -20,6 +20,7 @@ impl From<&VmReport> for wire::VmReport {
                 event: wire::MigrationEvent::from(m.event).into(),
                 address: m.address.clone(),
                 error: m.error.clone(),
+                cost: m.cost.clone(),
             }),
         }
     }
@@ -45,6 +46,7 @@ pub fn vm_report(at: &At<'_>, report: &wire::VmReport) -> Result<VmReport, Rejec
             event: MigrationEvent::from_wire(m.event, &at.field("event"))?,
             address: m.address.clone(),
             error: m.error.clone(),
+            cost: m.cost.clone(),
         })
     });
     Ok(VmReport {

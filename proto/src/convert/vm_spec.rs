@@ -17,7 +17,7 @@ wire_enum!(v1::MigrationMethod, MigrationMethod, { Live, Shutdown });
 const VCPUS: RangeInclusive<u32> = 1..=512;
 const MEMORY_MIB: RangeInclusive<u64> = 16..=16_777_216;
 const MIGRATION_MAX_DOWNTIME_MS: RangeInclusive<u32> = 1..=60_000;
-const MIGRATION_MAX_DOWNTIME_MS_DEFAULT: u32 = 300;
+const MIGRATION_MAX_DOWNTIME_MS_DEFAULT: u32 = 100;
 const SHUTDOWN_GRACE_SECONDS_DEFAULT: u32 = 180;
 const MAX_RESTARTS_DEFAULT: u32 = 5;
 const TAGS_MAX: usize = 64;

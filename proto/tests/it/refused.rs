@@ -20,7 +20,7 @@ fn defaults_are_filled_in() {
     let nic = v1::Nic { bridge: "br0".into(), ..v1::Nic::default() };
     let spec = read(&v1::VmSpec { disks: vec![disk], nics: vec![nic], ..least() }).unwrap();
     assert_eq!(spec.migration_method, MigrationMethod::Live);
-    assert_eq!((spec.migration_max_downtime_ms, spec.shutdown_grace_seconds), (300, 180));
+    assert_eq!((spec.migration_max_downtime_ms, spec.shutdown_grace_seconds), (100, 180));
     assert_eq!((spec.max_restarts, spec.machine), (5, Machine::Pc));
     let disk = Disk {
         volume: "d".parse().unwrap(),

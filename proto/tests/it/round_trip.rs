@@ -64,6 +64,7 @@ fn reports_arrive_as_they_were_sent() {
             event: MigrationEvent::Arrived,
             address: "10.0.0.2".into(),
             error: "none".into(),
+            cost: "paused for 84 ms".into(),
         }),
     };
     assert_eq!(convert::vm_report(&at, &(&vm).into()), Ok(vm));

@@ -166,6 +166,20 @@ async fn leadership_is_handed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_voter_that_lost_its_disk_is_told_from_one_that_kept_it() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.settle().await;
+    let leader = cluster.leader().await.0;
+    let wiped = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
+    assert_eq!(leader.confirm(wiped).await, Ok(()));
+    cluster.crash(wiped).await;
+    cluster.disks.insert(wiped, Default::default());
+    cluster.start(wiped).await;
+    let told = leader.confirm(wiped).await;
+    assert!(matches!(told, Err(MembersError::LostData { .. })), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_state_is_rebuilt_from_a_peer() {
     let mut cluster = Cluster::with(3, Checkpoint { entries: 20, keep: 0, ..Checkpoint::default() }).await;
     for i in 0..100 {

@@ -130,3 +130,19 @@ fn api_tokens_have_limits() {
     c.ok(make(Role::Admin, 0, String::new()));
     assert_eq!(c.rule(make(Role::Admin, 0, String::new())), "name-taken");
 }
+
+#[test]
+fn a_vote_is_taken_away_for_good() {
+    let mut c = Cluster::of(&["hv1"]);
+    let role = |node: &str, role| SetNodeRole { node: name(node), role };
+    assert_eq!(c.rule(role("hv1", NodeRole::Hypervisor)), "last-coordinator");
+    c.join("hv2", "192.0.2.2:7371", NodeRole::Coordinator).expect("joins");
+    assert_eq!(c.ok(role("hv2", NodeRole::Coordinator)), 0, "it is one already");
+    assert_eq!(c.ok(role("hv2", NodeRole::Hypervisor)), 1);
+    let node = &c.world.nodes[&name("hv2")];
+    assert_eq!((node.spec.role, node.status.member_id), (NodeRole::Hypervisor, 0));
+    assert_eq!(c.ok(role("hv2", NodeRole::Hypervisor)), 0);
+    assert_eq!(c.rule(role("hv2", NodeRole::Coordinator)), "coordinator-by-joining");
+    c.join("hv3", "192.0.2.3:7371", NodeRole::Hypervisor).expect("joins");
+    assert_eq!(c.rule(role("hv3", NodeRole::Coordinator)), "coordinator-by-joining");
+}

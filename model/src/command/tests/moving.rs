@@ -28,6 +28,7 @@ fn away_and_home_again() {
     c.tells("hv1", "a", Arrived);
     assert_eq!(c.map(), "hv1: | hv2: a | hv3:");
     c.assert_task("a", Succeeded);
+    assert_eq!(c.task_of("a").message, "paused for 84 ms");
     assert_eq!(c.vm("a").migrated_from, Some(name("hv1")));
     assert_eq!(c.vm("a").placement.map(|p| p.epoch), Some(2));
 

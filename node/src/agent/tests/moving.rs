@@ -22,6 +22,7 @@ async fn live_there_and_back() {
     lab.ok(migrate("hv2"));
     lab.pass(8.0).await;
     lab.assert_task(TaskState::Succeeded);
+    assert!(lab.task().message.starts_with("paused for 80 ms"), "{}", lab.task().message);
     assert_eq!((lab.writer("a").as_str(), lab.boots("a"), lab.phase("a")), ("hv2", 1, VmPhase::Running));
     lab.ok(UnmigrateVm { name: name("a"), method: None });
     lab.pass(8.0).await;

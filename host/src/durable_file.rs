@@ -18,7 +18,7 @@ pub struct FileError {
 }
 
 impl FileError {
-    pub(crate) fn new(what: &'static str, path: &Path, source: io::Error) -> Self {
+    pub fn new(what: &'static str, path: &Path, source: io::Error) -> Self {
         Self { what, path: path.to_owned(), source }
     }
 
@@ -48,6 +48,17 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
         let _ = fs::remove_file(&beside);
     }
     done.map_err(fail)
+}
+
+/// Removes a file, durably. One that is not there is a success.
+pub fn remove(path: &Path) -> Result<(), FileError> {
+    let fail = |source| FileError::new("remove", path, source);
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.map_err(fail)?,
+    }
+    let directory = path.parent().ok_or_else(|| fail(io::ErrorKind::InvalidInput.into()))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(fail)
 }
 
 /// Reads a text file whole.

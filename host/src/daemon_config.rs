@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// Where `pvcd` looks for its configuration.
 pub const PATH: &str = "/etc/pvc/pvcd.toml";
+/// The one-time permission to found the cluster, a file in the identity's directory: written by
+/// `pvc-bootstrap init`, holds the cluster's id, removed by `pvcd` when the cluster stands.
+pub const FOUND_MARK: &str = "found-once";
 /// Port on which every `pvcd` listens.
 pub const PORT: u16 = 7741;
 
@@ -35,9 +38,23 @@ pub struct DaemonConfig {
     #[serde(default)]
     pub coordinators: Vec<Coordinator>,
     pub hypervisor: Hypervisor,
+    /// Where guests' serial logs are kept.
+    #[serde(default = "console_dir")]
+    pub console_dir: PathBuf,
+    /// Where libvirt and qemu look for the node's certificate.
+    #[serde(default = "pki_dir")]
+    pub pki_dir: PathBuf,
     /// Directories for volumes, by the name of their pool.
     #[serde(default)]
     pub storage: Vec<Storage>,
+}
+
+fn console_dir() -> PathBuf {
+    PathBuf::from("/var/log/pvc/guests")
+}
+
+fn pki_dir() -> PathBuf {
+    PathBuf::from(crate::libvirt_pki::PKI_DIR)
 }
 
 /// What a node is in the cluster.
@@ -46,6 +63,16 @@ pub struct DaemonConfig {
 pub enum Role {
     Coordinator,
     Hypervisor,
+}
+
+impl Role {
+    /// The role's name.
+    pub fn text(self) -> &'static str {
+        match self {
+            Role::Coordinator => "coordinator",
+            Role::Hypervisor => "hypervisor",
+        }
+    }
 }
 
 /// A coordinator's name and where it listens.

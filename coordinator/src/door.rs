@@ -1,0 +1,126 @@
+//! The door of a coordinator: every call passes here before a service sees it. Who calls is established and
+//! whether they may ([`authz`]); what only the leader answers goes on to the leader, once.
+//!
+//! What may never happen here: a call that reaches a service without an identified caller; a call that is
+//! forwarded a second time; a caller's secret that is sent on.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::{Router, http};
+use pvc_model::{Name, Timestamp};
+use pvc_proto::{Method, ServedBy};
+use tonic::Status;
+use tower::ServiceExt;
+
+use crate::peers::Peers;
+use crate::services::authz::{Credentials, FORWARDED_BY, Ground, ON_BEHALF_OF, admit};
+use crate::services::{Caller, Shared};
+use crate::status::{self, LEADER_HINT};
+
+/// Guards one coordinator's routes.
+#[derive(Clone)]
+pub struct Door(Arc<Inner>);
+
+struct Inner {
+    shared: Shared,
+    peers: Peers,
+}
+
+impl Door {
+    /// `peers` is the way to the leader.
+    pub fn new(shared: Shared, peers: Peers) -> Self {
+        Door(Arc::new(Inner { shared, peers }))
+    }
+
+    /// Puts everything in `router` behind the door.
+    pub fn guard(self, router: Router) -> Router {
+        router.layer(from_fn_with_state(self, pass))
+    }
+
+    fn admit(&self, request: &Request) -> Result<Caller, Status> {
+        let shared = &self.0.shared;
+        let world = shared.core.world();
+        let now = Timestamp(shared.core.environment().wall_now_ms());
+        let ground = Ground { world: &world, cluster_id: &shared.cluster_id, now };
+        admit(ground, request.uri().path(), &credentials(request))
+    }
+
+    /// Calls the leader in the caller's name.
+    async fn forward(&self, caller: &Caller, request: Request) -> Result<Response, Status> {
+        let shared = &self.0.shared;
+        let leader = shared.leader().filter(|(name, _)| *name != shared.node);
+        let (name, address) = leader.ok_or_else(|| status::not_leader(None))?;
+        let channel = self.0.peers.channel(Some(&name), &address);
+        let channel =
+            channel.map_err(|error| status::unreachable(&format!("node/{name}"), &error.to_string()))?;
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.clear();
+        parts.headers.remove(header::AUTHORIZATION);
+        let as_header = |text: &str| {
+            HeaderValue::from_str(text).map_err(|_| status::internal("an identity that is no header"))
+        };
+        parts.headers.insert(ON_BEHALF_OF, as_header(&caller.identity)?);
+        parts.headers.insert(FORWARDED_BY, as_header(shared.node.as_str())?);
+        let request = http::Request::from_parts(parts, tonic::body::Body::new(body));
+        let response = channel.oneshot(request).await.map_err(|error| {
+            let detail = format!("the leader, node {name} at {address}, does not answer: {error}");
+            status::unreachable("cluster", &detail)
+        })?;
+        Ok(response.map(Body::new))
+    }
+}
+
+/// What a request shows of its caller.
+pub fn credentials(request: &Request) -> Credentials<'_> {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+    Credentials {
+        peer: request.extensions().get::<pvc_client::Caller>().and_then(|caller| caller.peer.as_ref()),
+        authorization: text(header::AUTHORIZATION.as_str()),
+        on_behalf_of: text(ON_BEHALF_OF),
+    }
+}
+
+async fn pass(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let method = pvc_proto::method(request.uri().path());
+    let result = match door.admit(&request) {
+        Ok(caller) => enter(&door, method, caller, request, next).await,
+        Err(status) => Err(status),
+    };
+    let mut response = result.unwrap_or_else(Status::into_http);
+    if method.is_some_and(|method| method.served_by == ServedBy::Leader)
+        && let Some((_, address)) = door.0.shared.leader()
+        && let Ok(hint) = HeaderValue::try_from(address)
+    {
+        response.headers_mut().insert(LEADER_HINT, hint);
+    }
+    response
+}
+
+async fn enter(
+    door: &Door,
+    method: Option<&Method>,
+    caller: Caller,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Status> {
+    let shared = &door.0.shared;
+    let elsewhere =
+        method.is_some_and(|method| method.served_by == ServedBy::Leader) && shared.core.leading().is_none();
+    if elsewhere {
+        if request.headers().contains_key(FORWARDED_BY) {
+            return Err(status::not_leader(shared.leader().filter(not_me(&shared.node)).as_ref()));
+        }
+        return door.forward(&caller, request).await;
+    }
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+fn not_me(me: &Name) -> impl Fn(&(Name, String)) -> bool + '_ {
+    move |(name, _)| name != me
+}

@@ -1,0 +1,162 @@
+//! Raft's way to its peers: `raft-store`'s calls over gRPC. The peer's certificate must carry the name of
+//! the node whose member id is called, as soon as this node knows it; the payload names cluster and member
+//! again, and the called store checks both.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pvc_model::Name;
+use pvc_proto::internal::v1::raft_service_client::RaftServiceClient;
+use pvc_proto::internal::v1::{RaftCall, RaftReply, SnapshotChunk};
+use raft_store::{MAX_CALL_BYTES, Member, RpcKind, Transport, TransportError};
+use tokio::io::AsyncRead;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::ReaderStream;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::core::{Coordinator, member_name};
+use crate::peers::Peers;
+
+/// Bytes of a snapshot in one message.
+const CHUNK_BYTES: usize = 512 << 10;
+/// What a message holds besides its payload.
+pub const ENVELOPE_BYTES_MAX: usize = 64 << 10;
+
+/// Carries calls of one member.
+pub struct RaftTransport {
+    peers: Peers,
+    cluster_id: String,
+    me: u64,
+    /// Names by address, from the configuration: until the replica knows better.
+    configured: HashMap<String, Name>,
+    core: OnceLock<Coordinator>,
+}
+
+impl RaftTransport {
+    pub fn new(peers: Peers, cluster_id: &str, me: u64, configured: HashMap<String, Name>) -> Arc<Self> {
+        let core = OnceLock::new();
+        Arc::new(RaftTransport { peers, cluster_id: cluster_id.to_owned(), me, configured, core })
+    }
+
+    /// From now on the replica tells which node a member is.
+    pub fn know(&self, core: Coordinator) {
+        let _ = self.core.set(core);
+    }
+
+    fn client(&self, target: &Member) -> Result<RaftServiceClient<Channel>, TransportError> {
+        let known = self.core.get().and_then(|core| member_name(&core.world(), target.id));
+        let name = known.or_else(|| self.configured.get(&target.address).cloned());
+        let channel = self.peers.channel(name.as_ref(), &target.address);
+        let channel = channel.map_err(|error| TransportError::Unreachable(error.to_string()))?;
+        let most = MAX_CALL_BYTES + ENVELOPE_BYTES_MAX;
+        Ok(RaftServiceClient::new(channel).max_decoding_message_size(most).max_encoding_message_size(most))
+    }
+}
+
+#[async_trait]
+impl Transport for RaftTransport {
+    async fn call(
+        &self,
+        target: &Member,
+        kind: RpcKind,
+        payload: Bytes,
+        deadline: Duration,
+    ) -> Result<Bytes, TransportError> {
+        let call = RaftCall {
+            cluster_id: self.cluster_id.clone(),
+            target: target.id,
+            from: self.me,
+            kind: kind_number(kind),
+            payload: payload.into(),
+        };
+        let mut request = Request::new(call);
+        request.set_timeout(deadline);
+        answer(self.client(target)?.call(request).await)
+    }
+
+    async fn send_snapshot(
+        &self,
+        target: &Member,
+        header: Bytes,
+        reader: Pin<Box<dyn AsyncRead + Send>>,
+        deadline: Duration,
+    ) -> Result<Bytes, TransportError> {
+        let first = SnapshotChunk {
+            cluster_id: self.cluster_id.clone(),
+            target: target.id,
+            from: self.me,
+            header: header.into(),
+            data: Vec::new(),
+        };
+        let mut request = Request::new(pieces(first, reader));
+        request.set_timeout(deadline);
+        answer(self.client(target)?.send_snapshot(request).await)
+    }
+}
+
+/// The messages of one snapshot, read ahead of the sending by a few. A snapshot that can't be read on ends
+/// early: the receiver misses its trailer.
+fn pieces(first: SnapshotChunk, reader: Pin<Box<dyn AsyncRead + Send>>) -> ReceiverStream<SnapshotChunk> {
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        let mut next = Some(first);
+        let mut data = ReaderStream::with_capacity(reader, CHUNK_BYTES);
+        while let Some(chunk) = next {
+            if sender.send(chunk).await.is_err() {
+                return;
+            }
+            next = match data.next().await {
+                Some(Ok(data)) => Some(SnapshotChunk { data: data.into(), ..SnapshotChunk::default() }),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "a snapshot can't be read");
+                    None
+                }
+                None => None,
+            };
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+fn answer(result: Result<Response<RaftReply>, Status>) -> Result<Bytes, TransportError> {
+    match result {
+        Ok(reply) => Ok(reply.into_inner().payload.into()),
+        Err(status) => Err(match status.code() {
+            Code::Unavailable => TransportError::Unreachable(status.message().to_owned()),
+            Code::DeadlineExceeded | Code::Cancelled => TransportError::Timeout,
+            _ => TransportError::Remote(status.message().to_owned()),
+        }),
+    }
+}
+
+/// A kind's number on the wire: its place in the list, from 1.
+fn kind_number(kind: RpcKind) -> u32 {
+    RpcKind::ALL.iter().position(|other| *other == kind).map_or(0, |place| place as u32 + 1)
+}
+
+/// The kind of this number.
+pub fn kind_of(number: u32) -> Option<RpcKind> {
+    RpcKind::ALL.get((number as usize).checked_sub(1)?).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_keep_their_numbers() {
+        for kind in RpcKind::ALL {
+            assert_eq!(kind_of(kind_number(kind)), Some(kind));
+        }
+        assert_eq!((kind_number(RpcKind::Vote), kind_number(RpcKind::Pull)), (1, 7), "they are on the wire");
+        assert_eq!(kind_of(0), None);
+        assert_eq!(kind_of(8), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! `AgentService`: nodes' signs of life, what they are to do, and what they have done. A node speaks for
+//! itself only.
+
+use std::collections::BTreeSet;
+
+use pvc_model::{Name, Uid};
+use pvc_proto::convert::{At, node_facts, vm_report, volume_report};
+use pvc_proto::internal::v1::agent_service_server::AgentService;
+use pvc_proto::internal::v1::{
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportRequest, ReportResponse,
+    WatchAssignmentsRequest, WorkProgress,
+};
+use tonic::{Request, Response, Status};
+
+use super::caller::Caller;
+use super::shared::{Shared, name, refuse};
+use super::watching::{Answers, answers};
+use crate::core::{self, Heartbeat, Load, Progress};
+use crate::status;
+
+/// Guests that a node may name.
+const GUESTS_MAX: usize = 10_000;
+
+/// Serves nodes.
+pub struct Agents(pub Shared);
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatRequest>,
+    ) -> Result<Response<HeartbeatResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let node = name("node", "node", &request.node)?;
+        caller.must_be_node(&node)?;
+        let at = At::new("heartbeat");
+        let progress = request.progress.into_iter().enumerate().map(|(index, work)| {
+            let task = at.item("progress", index).field("task").name(&work.task).map_err(refuse)?;
+            let WorkProgress { percent, text, .. } = work;
+            Ok(Progress { task, percent: percent.min(100), text })
+        });
+        let beat = Heartbeat {
+            session: request.session,
+            sequence: request.sequence,
+            load: Load {
+                load: request.load,
+                memory_used_mib: request.memory_used_mib,
+                vms_running: request.vms_running,
+            },
+            progress: progress.collect::<Result<_, Status>>()?,
+        };
+        let ack = self.0.core.heartbeat(&node, beat);
+        let ack = ack.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        let core::HeartbeatAck { sequence, term, revision } = ack;
+        Ok(Response::new(HeartbeatResponse { sequence, term, revision }))
+    }
+
+    type WatchAssignmentsStream = Answers<Assignments>;
+
+    async fn watch_assignments(
+        &self,
+        request: Request<WatchAssignmentsRequest>,
+    ) -> Result<Response<Self::WatchAssignmentsStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let node = name("node", "node", &request.node)?;
+        caller.must_be_node(&node)?;
+        let at = At::new("request");
+        at.field("guests").at_most(request.guests.len(), GUESTS_MAX, "guests").map_err(refuse)?;
+        let guests = request.guests.iter().enumerate().map(|(i, uid)| at.item("guests", i).uid(uid));
+        let guests: BTreeSet<Uid> = guests.collect::<Result<_, _>>().map_err(refuse)?;
+        let stream = self.0.core.assignments(&node, guests).await;
+        let mut stream = stream.map_err(|error| status::assignments(&error))?;
+        Ok(Response::new(answers(&self.0, move |sink| async move {
+            loop {
+                let told = stream.next().await.map_err(status::watch)?;
+                sink.send(message(&told)).await?;
+            }
+        })))
+    }
+
+    async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let node: Name = name("node", "node", &request.node)?;
+        caller.must_be_node(&node)?;
+        let subject = format!("node/{node}");
+        let root = At::new(&subject);
+        let vms = request.vms.iter().enumerate().map(|(i, vm)| vm_report(&root.item("vms", i), vm));
+        let vms = vms.collect::<Result<_, _>>().map_err(refuse)?;
+        let volumes =
+            request.volumes.iter().enumerate().map(|(i, v)| volume_report(&root.item("volumes", i), v));
+        let volumes = volumes.collect::<Result<_, _>>().map_err(refuse)?;
+        let facts = request.node_report.and_then(|report| report.status);
+        let command = pvc_model::Command::Report {
+            node,
+            session: request.session,
+            vms,
+            volumes,
+            facts: facts.as_ref().map(node_facts),
+        };
+        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(ReportResponse { revision: committed.revision }))
+    }
+}
+
+fn message(told: &core::Assignments) -> Assignments {
+    let coordinator =
+        |(node, address): &(Name, String)| Coordinator { node: node.to_string(), address: address.clone() };
+    Assignments {
+        revision: told.revision,
+        full: told.full,
+        vms: told.vms.iter().map(|vm| (&**vm).into()).collect(),
+        vms_gone: told.vms_gone.iter().map(Uid::to_string).collect(),
+        volumes: told.volumes.iter().map(|volume| (&**volume).into()).collect(),
+        volumes_gone: told.volumes_gone.iter().map(Uid::to_string).collect(),
+        node: told.node.as_deref().map(Into::into),
+        coordinators: told.coordinators.iter().flatten().map(coordinator).collect(),
+    }
+}

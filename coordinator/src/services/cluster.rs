@@ -1,0 +1,114 @@
+//! `ClusterService`: the cluster itself, who votes and leads, faults, and who did what.
+
+use pvc_model::change::Collection;
+use pvc_model::{Command, Rejection, Timestamp};
+use pvc_proto::convert::wire_time;
+use pvc_proto::v1;
+use pvc_proto::v1::cluster_service_server::ClusterService;
+use tonic::{Request, Response, Status};
+
+use super::caller::Caller;
+use super::cluster_status::cluster_status;
+use super::shared::{Shared, name, optional_name, refuse, reply_name};
+use super::voters;
+
+/// Changes in a page of the audit at most, and where the request doesn't say.
+const AUDIT_PAGE_MAX: u32 = 1000;
+const AUDIT_PAGE_DEFAULT: u32 = 100;
+
+/// Serves the cluster as a whole.
+pub struct ClusterInfo(pub Shared);
+
+#[tonic::async_trait]
+impl ClusterService for ClusterInfo {
+    async fn get_cluster_status(
+        &self,
+        _: Request<v1::GetClusterStatusRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        Ok(Response::new(cluster_status(&self.0)))
+    }
+
+    async fn who_am_i(
+        &self,
+        request: Request<v1::WhoAmIRequest>,
+    ) -> Result<Response<v1::WhoAmIResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        Ok(Response::new(v1::WhoAmIResponse {
+            identity: caller.identity,
+            role: caller.role.map_or(v1::Role::Unspecified, v1::Role::from).into(),
+            answered_by: self.0.node.to_string(),
+        }))
+    }
+
+    async fn set_voter(
+        &self,
+        request: Request<v1::SetVoterRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let node = name("node", "node", &request.node)?;
+        if request.voter {
+            voters::add(&self.0, &node).await?;
+        } else {
+            voters::remove(&self.0, &caller, &node, &request.request_id).await?;
+        }
+        tracing::info!(who = %caller.identity, %node, voter = request.voter, "voters were changed");
+        Ok(Response::new(cluster_status(&self.0)))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let to = optional_name("node", "node", &request.into_inner().node)?;
+        voters::hand_over(&self.0, to.as_ref()).await?;
+        tracing::info!(who = %caller.identity, leader = ?self.0.core.leader(), "leadership was handed over");
+        Ok(Response::new(cluster_status(&self.0)))
+    }
+
+    async fn list_faults(
+        &self,
+        request: Request<v1::ListFaultsRequest>,
+    ) -> Result<Response<v1::ListFaultsResponse>, Status> {
+        let world = self.0.world(request.into_inner().consistency).await?;
+        let faults = world.faults.values().map(|fault| (&**fault).into()).collect();
+        Ok(Response::new(v1::ListFaultsResponse { faults, revision: world.revision }))
+    }
+
+    async fn ack_fault(&self, request: Request<v1::AckFaultRequest>) -> Result<Response<v1::Fault>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::AckFault { name: name("fault", "name", &request.name)? };
+        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        let name = reply_name(&committed, Collection::Faults)?;
+        let fault = committed.world.faults.get(name);
+        let fault = fault.ok_or_else(|| refuse(Rejection::not_found(format!("fault/{name}"))))?;
+        Ok(Response::new((&**fault).into()))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<v1::ListAuditRequest>,
+    ) -> Result<Response<v1::ListAuditResponse>, Status> {
+        let request = request.into_inner();
+        let most = match request.page_size {
+            0 => AUDIT_PAGE_DEFAULT,
+            size @ 1..=AUDIT_PAGE_MAX => size,
+            size => {
+                let detail = format!("page_size: 0 to {AUDIT_PAGE_MAX}, not {size}");
+                return Err(refuse(Rejection::invalid("out-of-range", "request", detail)));
+            }
+        };
+        // What was acknowledged anywhere before the call is in it.
+        self.0.world(v1::Consistency::Linearizable.into()).await?;
+        let audited = self.0.core.store().audit(request.before_revision, most as usize);
+        let entries = audited.into_iter().map(|audited| v1::AuditEntry {
+            revision: audited.revision,
+            time: Some(wire_time(Timestamp(audited.at_ms))),
+            actor: audited.actor.into(),
+            summary: audited.summary.into(),
+        });
+        Ok(Response::new(v1::ListAuditResponse { entries: entries.collect() }))
+    }
+}

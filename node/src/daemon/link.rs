@@ -1,0 +1,169 @@
+//! The agent's link to the coordinators, over gRPC. It also keeps the list of coordinators fresh: each
+//! stream of assignments tells them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pvc_client::Coordinators;
+use pvc_model::{Name, Node, Rejection, RejectionKind, Revision, Uid, Vm, Volume};
+use pvc_proto::internal::v1 as wire;
+use pvc_proto::internal::v1::agent_service_client::AgentServiceClient;
+use tonic::{Code, Request, Status, Streaming};
+use tonic_types::StatusExt;
+
+use super::host_door::KnownCoordinators;
+use crate::agent::link::{
+    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, Report,
+};
+
+/// A report is retried for so long; then the agent looks again at what there is to say.
+const REPORT_DEADLINE: Duration = Duration::from_secs(10);
+/// Assignments of a host with thousands of VMs.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+pub struct ClusterLink {
+    cluster: Coordinators,
+    known: KnownCoordinators,
+}
+
+impl ClusterLink {
+    pub fn new(cluster: Coordinators, known: KnownCoordinators) -> Self {
+        ClusterLink { cluster, known }
+    }
+
+    fn client(&self) -> AgentServiceClient<Coordinators> {
+        AgentServiceClient::new(self.cluster.clone()).max_decoding_message_size(ANSWER_BYTES_MAX)
+    }
+}
+
+#[async_trait]
+impl CoordinatorLink for ClusterLink {
+    async fn heartbeat(&self, heartbeat: Heartbeat, deadline: Duration) -> Result<HeartbeatAck, LinkError> {
+        let progress = heartbeat.progress.into_iter().map(|work| wire::WorkProgress {
+            task: work.task.to_string(),
+            percent: work.percent.into(),
+            text: work.text,
+        });
+        let mut request = Request::new(wire::HeartbeatRequest {
+            node: heartbeat.node.to_string(),
+            session: heartbeat.session,
+            sequence: heartbeat.sequence,
+            load: heartbeat.load,
+            memory_used_mib: heartbeat.memory_used_mib,
+            vms_running: heartbeat.vms_running,
+            progress: progress.collect(),
+        });
+        request.set_timeout(deadline);
+        let ack = self.client().heartbeat(request).await.map_err(|status| failure(&status))?.into_inner();
+        Ok(HeartbeatAck { sequence: ack.sequence, term: ack.term, revision: ack.revision })
+    }
+
+    async fn assignments(
+        &self,
+        node: &Name,
+        guests: Vec<Uid>,
+    ) -> Result<Box<dyn AssignmentStream>, LinkError> {
+        let guests = guests.iter().map(Uid::to_string).collect();
+        let request = wire::WatchAssignmentsRequest { node: node.to_string(), guests };
+        let stream = self.client().watch_assignments(request).await.map_err(|status| failure(&status))?;
+        let (cluster, known) = (self.cluster.clone(), self.known.clone());
+        Ok(Box::new(GrpcStream { stream: stream.into_inner(), cluster, known }))
+    }
+
+    async fn report(&self, report: Report) -> Result<Revision, LinkError> {
+        let mut request = Request::new(wire::ReportRequest {
+            node: report.node.to_string(),
+            session: report.session,
+            vms: report.vms.iter().map(Into::into).collect(),
+            volumes: report.volumes.iter().map(Into::into).collect(),
+            node_report: report.facts.as_ref().map(|facts| wire::NodeReport { status: Some(facts.into()) }),
+            request_id: report.request_id,
+        });
+        request.set_timeout(REPORT_DEADLINE);
+        let answer = self.client().report(request).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().revision)
+    }
+}
+
+struct GrpcStream {
+    stream: Streaming<wire::Assignments>,
+    cluster: Coordinators,
+    known: KnownCoordinators,
+}
+
+#[async_trait]
+impl AssignmentStream for GrpcStream {
+    async fn next(&mut self) -> Result<Assignments, LinkError> {
+        let told = self.stream.message().await.map_err(|status| failure(&status))?;
+        let told = told.ok_or_else(|| LinkError::Unavailable("the stream has ended".to_owned()))?;
+        if !told.coordinators.is_empty() {
+            let addresses: Vec<String> = told.coordinators.iter().map(|c| c.address.clone()).collect();
+            self.cluster.replace(&addresses);
+            self.known.replace(told.coordinators.iter().map(|c| c.node.clone()));
+        }
+        assignments(&told).map_err(|rejection| {
+            // A newer coordinator says what this version can't hold; what it did say before still stands.
+            LinkError::Unavailable(format!("the assignments can't be read: {rejection}"))
+        })
+    }
+}
+
+fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
+    let at = pvc_proto::convert::At::new("assignments");
+    let uids = |field: &'static str, texts: &[String]| {
+        texts.iter().enumerate().map(|(i, text)| at.item(field, i).uid(text)).collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Assignments {
+        revision: told.revision,
+        full: told.full,
+        vms: told.vms.iter().map(Vm::try_from).collect::<Result<_, _>>()?,
+        vms_gone: uids("vms_gone", &told.vms_gone)?,
+        volumes: told.volumes.iter().map(Volume::try_from).collect::<Result<_, _>>()?,
+        volumes_gone: uids("volumes_gone", &told.volumes_gone)?,
+        node: told.node.as_ref().map(Node::try_from).transpose()?,
+    })
+}
+
+/// A refusal by a rule is told apart from a coordinator that can't answer now.
+fn failure(status: &Status) -> LinkError {
+    let kind = match status.code() {
+        Code::NotFound => RejectionKind::NotFound,
+        Code::InvalidArgument => RejectionKind::Invalid,
+        Code::FailedPrecondition => RejectionKind::Precondition,
+        Code::PermissionDenied | Code::Unauthenticated => RejectionKind::Denied,
+        _ => return LinkError::Unavailable(status.message().to_owned()),
+    };
+    let details = status.get_error_details();
+    let Some(info) = details.error_info().filter(|info| info.domain == pvc_coordinator::status::DOMAIN)
+    else {
+        return LinkError::Unavailable(status.message().to_owned());
+    };
+    let text = |key: &str| info.metadata.get(key).cloned().unwrap_or_default();
+    let rule = match info.reason.as_str() {
+        // The agent acts on this one by its name.
+        "stale-session" => "stale-session",
+        _ => "refused",
+    };
+    let detail = format!("{} ({})", text("detail"), info.reason);
+    LinkError::Rejected(Rejection::new(kind, rule, text("subject"), detail).help(text("help")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart_from_silence() {
+        let stale = Rejection::precondition("stale-session", "node/hv1", "session 3 is over, 4 has begun");
+        match failure(&pvc_coordinator::status::rejected(&stale)) {
+            LinkError::Rejected(refusal) => assert_eq!(refusal.rule, "stale-session"),
+            other => panic!("{other:?}"),
+        }
+        let gone = Rejection::not_found("node/hv1");
+        assert!(matches!(failure(&pvc_coordinator::status::rejected(&gone)), LinkError::Rejected(_)));
+        let away = pvc_coordinator::status::not_leader(None);
+        assert!(matches!(failure(&away), LinkError::Unavailable(_)));
+        // Not ours: a proxy, or a server that knows no such method.
+        assert!(matches!(failure(&Status::not_found("nothing here")), LinkError::Unavailable(_)));
+    }
+}

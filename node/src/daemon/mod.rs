@@ -1,0 +1,174 @@
+//! The daemon put together: configuration, identity, store, core, server, agent; and taken apart again in
+//! the reverse order.
+//!
+//! What may never happen here: ending a guest because the daemon starts, stops or fails; founding a cluster
+//! or voting with a disk that was wiped.
+
+mod config;
+mod coordinator;
+mod host_door;
+mod host_service;
+mod link;
+pub mod logs;
+mod metrics;
+mod renewal;
+mod serial_log;
+mod serve;
+mod system;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use pvc_client::{Coordinators, KeepAlive, Options, Trust};
+use pvc_host::daemon_config::{DaemonConfig, Role};
+use pvc_identity::{ExpectedPeer, TlsStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::lease::Lease;
+use crate::agent::{Agent, AgentError, Parts, Settings};
+use crate::hypervisor::Hypervisor;
+use crate::hypervisor::libvirt::{Libvirt, LibvirtConfig};
+use coordinator::CoordinatorPart;
+use host_door::KnownCoordinators;
+use host_service::{AgentView, HostCalls};
+use link::ClusterLink;
+use logs::LogTail;
+
+/// An agent that has no business here any more is asked again after this long: an administrator may have
+/// put it right.
+const AGENT_AGAIN: Duration = Duration::from_secs(30);
+
+/// Runs the daemon until it is told to stop or can't go on. `tail` is its own log.
+pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
+    let config = config::read(config_path)?;
+    let tls = config::identity(&config)?;
+    tracing::info!(node = %config.node, cluster = %config.cluster_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    let stop = CancellationToken::new();
+    let closing = CancellationToken::new();
+
+    let hypervisor: Arc<dyn Hypervisor> = Arc::new(Libvirt::new(LibvirtConfig {
+        uri: config.hypervisor.uri.clone(),
+        // libvirt's built-in driver for tests runs no other type.
+        domain_type: config.hypervisor.uri.starts_with("test:").then(|| "test".to_owned()),
+        ..LibvirtConfig::default()
+    }));
+    let pools = config::pools(&config)?;
+    let settings = host_settings(&config)?;
+    let lease = Lease::default();
+    let known = KnownCoordinators::new(config.coordinators.iter().map(|c| c.node.as_str()));
+    let cluster = coordinators(&config, &tls);
+    let link = Arc::new(ClusterLink::new(cluster.clone(), known.clone()));
+    let agent_view = AgentView::default();
+    let host = HostCalls::new(hypervisor.clone(), pools.clone(), settings.clone(), tail, closing.clone());
+
+    let part = match config.role {
+        Role::Coordinator => Some(CoordinatorPart::open(&config, &tls, &closing).await?),
+        Role::Hypervisor => None,
+    };
+    let gauges = metrics::Gauges {
+        core: part.as_ref().map(|part| part.core().clone()),
+        lease: lease.clone(),
+        view: agent_view.clone(),
+    };
+    let router = match &part {
+        Some(part) => part.router(host, gauges),
+        None => serve::host_router(host, gauges, known, tls.cluster_id()),
+    };
+    let server = serve::start(config.listen, tls.clone(), router, stop.clone()).await?;
+    if let Some(part) = &part {
+        part.begin(&config, &cluster, &stop).await?;
+    }
+    let renewing = tokio::spawn(renewal::run(
+        config.clone(),
+        tls.clone(),
+        cluster.clone(),
+        part.as_ref().map(|part| part.peers().clone()),
+    ));
+    let agent = tokio::spawn(act(
+        move || Parts {
+            me: settings.node.clone(),
+            link: link.clone(),
+            hypervisor: hypervisor.clone(),
+            pools: pools.clone(),
+            load: Arc::new(system::ProcLoad),
+            lease: lease.clone(),
+            settings: settings.agent.clone(),
+            request_id: Arc::new(pvc_client::request_id),
+        },
+        agent_view,
+    ));
+    serve::ready();
+
+    let cause = tokio::select! {
+        signal = system::asked_to_stop() => Ok(signal),
+        failure = coordinator::failed(part.as_ref()) => Err(failure),
+    };
+    match &cause {
+        Ok(signal) => tracing::info!(signal, "stopping; guests go on"),
+        Err(failure) => tracing::error!(%failure, "can't go on; guests do"),
+    }
+    serve::stopping();
+    agent.abort();
+    renewing.abort();
+    if let Some(part) = &part {
+        part.hand_over().await;
+    }
+    closing.cancel();
+    stop.cancel();
+    server.finish().await;
+    if let Some(part) = part {
+        part.close().await;
+    }
+    tracing::info!("stopped");
+    cause.map(drop)
+}
+
+/// What the host calls and the agent both need to know.
+#[derive(Clone)]
+struct HostSettings {
+    node: pvc_model::Name,
+    agent: Settings,
+}
+
+fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
+    let console_dir = config.console_dir.clone();
+    std::fs::create_dir_all(&console_dir)
+        .with_context(|| format!("could not make {}", console_dir.display()))?;
+    Ok(HostSettings {
+        node: config.node.parse().context("node: is no name")?,
+        agent: Settings {
+            virt_type: config::virt_type(config),
+            console_dir,
+            migration_address: config.listen.ip().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: system::kernel(),
+        },
+    })
+}
+
+/// The way to the coordinators, over which the agent and the renewal of certificates call.
+fn coordinators(config: &DaemonConfig, tls: &Arc<TlsStore>) -> Coordinators {
+    let mut addresses: Vec<String> = config.coordinators.iter().map(|c| c.address.to_string()).collect();
+    if config.role == Role::Coordinator && !addresses.contains(&config.listen.to_string()) {
+        addresses.push(config.listen.to_string());
+    }
+    let trust = Trust::Mutual(tls.clone(), ExpectedPeer::AnyNode);
+    let options = Options { keep_alive: KeepAlive::NODE, ..Options::default() };
+    Coordinators::new(&addresses, trust, options)
+}
+
+/// Runs the agent. One that was refused is begun again after a while: guests are left as they are meanwhile.
+async fn act(parts: impl Fn() -> Parts, view: AgentView) {
+    loop {
+        let (agent, seen) = Agent::new(parts());
+        view.show(seen);
+        let error = agent.run().await;
+        match &error {
+            AgentError::Superseded { .. } => tracing::error!(%error, "acting for this node has ended"),
+            AgentError::Refused { .. } => tracing::error!(%error, "the node can't act"),
+        }
+        tokio::time::sleep(AGENT_AGAIN).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! The daemon's one port: TLS, HTTP/2, and whatever routes it is given. Ends in bounded time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::routing::get;
+use pvc_client::incoming;
+use pvc_identity::{Alpn, ClientAuth, ListenerOptions, TlsListener, TlsStore};
+use pvc_proto::internal::v1::host_service_server::HostServiceServer;
+use sd_notify::NotifyState;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use super::host_door::{self, KnownCoordinators};
+use super::host_service::HostCalls;
+use super::metrics::Gauges;
+
+/// A port that an earlier daemon still holds is waited for.
+const BIND_PATIENCE: Duration = Duration::from_secs(10);
+/// Calls under way may take so long to end when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(5);
+/// A caller that is silent for longer is taken for gone.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every node serves.
+pub fn common(host: HostCalls) -> Routes {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    // A daemon that answers serves; whether the cluster has a leader is the cluster's status to tell.
+    drop(reporter);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pvc_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let routes = Routes::new(health).add_service(HostServiceServer::new(host));
+    match reflection {
+        Ok(reflection) => routes.add_service(reflection),
+        Err(error) => {
+            tracing::error!(%error, "gRPC reflection is not served");
+            routes
+        }
+    }
+}
+
+/// Adds `/metrics`.
+pub fn with_metrics(routes: Routes, gauges: Gauges) -> Router {
+    routes.into_axum_router().route("/metrics", get(move || std::future::ready(gauges.text())))
+}
+
+/// All that a hypervisor serves, behind its door.
+pub fn host_router(host: HostCalls, gauges: Gauges, known: KnownCoordinators, cluster_id: String) -> Router {
+    host_door::guard(with_metrics(common(host), gauges), known, &cluster_id)
+}
+
+/// A running server.
+pub struct Serving {
+    task: JoinHandle<()>,
+}
+
+/// Listens and serves until `stop`.
+pub async fn start(
+    address: SocketAddr,
+    tls: Arc<TlsStore>,
+    router: Router,
+    stop: CancellationToken,
+) -> anyhow::Result<Serving> {
+    let options = ListenerOptions::new(ClientAuth::Optional, Alpn::H2OrHttp11);
+    let since = tokio::time::Instant::now();
+    let listener = loop {
+        match TlsListener::bind(address, tls.clone(), options.clone()).await {
+            Ok(listener) => break listener,
+            Err(error) if since.elapsed() > BIND_PATIENCE => {
+                return Err(error).with_context(|| format!("could not listen on {address}"));
+            }
+            Err(error) => {
+                tracing::warn!(%address, %error, "can't listen yet");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    };
+    tracing::info!(%address, "listening");
+    let server = Server::builder()
+        .accept_http1(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .add_routes(router.into())
+        .serve_with_incoming_shutdown(incoming(listener), stop.cancelled_owned());
+    let task = tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the server has ended");
+        }
+    });
+    Ok(Serving { task })
+}
+
+impl Serving {
+    /// Waits for calls under way, for a while.
+    pub async fn finish(mut self) {
+        if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
+            tracing::info!("some calls were cut off");
+            self.task.abort();
+        }
+    }
+}
+
+/// Tells the supervisor that the daemon serves.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+/// Tells the supervisor that the daemon ends on purpose.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping]);
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    // Without a supervisor there is nobody to tell, and that is no error.
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the supervisor was not told");
+    }
+}

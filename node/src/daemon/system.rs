@@ -1,0 +1,69 @@
+//! What the kernel tells of this host, and the signals that it brings.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::agent::heartbeat::LoadSource;
+
+/// Load by /proc; reading it does not block.
+pub struct ProcLoad;
+
+impl LoadSource for ProcLoad {
+    fn load(&self) -> (f64, u64) {
+        let load = std::fs::read_to_string("/proc/loadavg").ok();
+        let load = load.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        (load.unwrap_or(0.0), memory_used_mib(&memory))
+    }
+}
+
+/// MemTotal less MemAvailable, of proc(5)'s /proc/meminfo.
+fn memory_used_mib(meminfo: &str) -> u64 {
+    let kib = |name: &str| {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0)
+    };
+    kib("MemTotal").saturating_sub(kib("MemAvailable")) / 1024
+}
+
+/// The kernel's release.
+pub fn kernel() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+/// Resident memory of this process, bytes; 0: not known.
+pub fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+/// Resolves when somebody asks the daemon to stop.
+pub async fn asked_to_stop() -> &'static str {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals can't be received; only SIGKILL stops this daemon");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_is_used() {
+        let text = "MemTotal:       24689764 kB\nMemFree:         1000000 kB\nMemAvailable:   20495460 kB\n";
+        assert_eq!(memory_used_mib(text), 4096);
+        assert_eq!(memory_used_mib("nonsense"), 0);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_a_kernel() {
+        assert!(resident_bytes() > 1 << 20);
+        assert!(!kernel().is_empty());
+    }
+}
