@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-down deps test check fix guest dist-docs python test-python test-python-cluster clean
+.PHONY: help demo demo-down deps test check fix guest dist-docs python test-python test-python-cluster test-examples clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -21,6 +21,8 @@ help:
 	@echo "make test-python  the Python client's tests"
 	@echo "make test-python-cluster"
 	@echo "                  the same client against the cluster of PVC_CONNECTION, or of the default connection"
+	@echo "make test-examples"
+	@echo "                  the examples in other languages; needs Node.js, and fetches their packages"
 
 demo:
 	scripts/install-deps.sh build run
@@ -54,13 +56,17 @@ dist-docs: deps
 	$(CARGO) run -q -p xtask --features dist --locked -- dist
 
 python: deps
-	$(PYTHON) python/generate.py
+	$(AS_USER) $(PYTHON) python/generate.py
 
 test-python: python
-	cd python && $(PYTHON) -m unittest discover -t . -s tests
+	cd python && ../$(AS_USER) $(PYTHON) -m unittest discover -t . -s tests
 
 test-python-cluster: python
 	cd python && $(PYTHON) -m unittest -v tests.live_cluster
+
+test-examples: python
+	cd docs/examples/node && ../../../$(AS_USER) npm install --no-package-lock --no-audit --no-fund --ignore-scripts
+	cd python && ../$(AS_USER) $(PYTHON) -m unittest -v tests.example_node
 
 clean:
 	$(CARGO) clean
