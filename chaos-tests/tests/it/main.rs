@@ -6,6 +6,7 @@ use std::path::PathBuf;
 #[path = "../../../node/tests/it/daemons.rs"]
 mod daemons;
 mod doors;
+mod seeds;
 
 /// A program of the workspace, beside the tests' own folder.
 fn program(name: &str) -> PathBuf {

@@ -103,6 +103,7 @@ fn bearer(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> Resu
 fn open_paths(path: &str) -> Option<Role> {
     let known = path.starts_with("/grpc.health.v1.Health/")
         || path.starts_with("/grpc.reflection.v1.ServerReflection/")
+        || path.starts_with("/grpc.reflection.v1alpha.ServerReflection/")
         || path == "/metrics";
     known.then_some(Role::Viewer)
 }

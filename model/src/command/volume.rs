@@ -226,14 +226,17 @@ fn require_quiet(world: &World, volume: &Volume) -> Result<(), Rejection> {
     }
 }
 
-/// The node that is to do the volume's work: one that can, the same for as long as it can.
+/// The node that is to do the volume's work: one that can, the same for as long as it is heard.
 pub(super) fn give_worker(world: &World, volume: &mut Volume) {
+    // Who has begun keeps it for as long as it is heard, whatever else is wrong with it: only a silent
+    // node is certain to have stopped.
+    let heard = |name: &Name| world.nodes.get(name).is_some_and(|n| n.is_reachable());
     let able = |name: &Name| {
         world.nodes.get(name).is_some_and(|n| n.is_reachable() && n.status.facts.problem.is_empty())
     };
     if !volume.has_work() {
         volume.status.worker = None;
-    } else if !volume.status.worker.as_ref().is_some_and(able) {
+    } else if !volume.status.worker.as_ref().is_some_and(heard) {
         let names: Vec<&Name> = world.nodes.keys().filter(|name| able(name)).collect();
         // Spread: the volume's uid picks, so that no node does all the work.
         let pick = (volume.meta.uid.as_u128() % names.len().max(1) as u128) as usize;

@@ -59,7 +59,7 @@ impl Heartbeats {
             under_way.spawn(async move {
                 let sent_at = Instant::now();
                 match link.heartbeat(heartbeat, ANSWER_WITHIN).await {
-                    Ok(_) => lease.renew(sent_at),
+                    Ok(ack) => lease.renew(sent_at, ack.revision),
                     Err(error) => tracing::debug!(%error, "heartbeat not acknowledged"),
                 }
             });

@@ -2,32 +2,58 @@
 //! [`LEASE`]. The leader's grace is longer (3 s), and each side measures on its own monotonic clock: when
 //! the leader gives the node up, the node has known for a while that it may start nothing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pvc_model::Revision;
 use tokio::time::Instant;
 
 /// L of ARCHITECTURE.md section 4; shorter than the leader's grace G of 3 s.
 pub const LEASE: Duration = Duration::from_millis(2500);
+/// Acknowledgements that are remembered: those of a lease's length, at two heartbeats a second, and some.
+const KEPT: usize = 8;
 
 #[derive(Clone, Debug, Default)]
 pub struct Lease {
-    sent_at: Arc<Mutex<Option<Instant>>>,
+    /// When acknowledged heartbeats were sent, and the leader's revision when it answered; by the former.
+    acknowledged: Arc<Mutex<VecDeque<(Instant, Revision)>>>,
 }
 
 impl Lease {
-    /// A heartbeat that was sent at `sent_at` has been acknowledged.
-    pub fn renew(&self, sent_at: Instant) {
-        let mut last = self.sent_at.lock();
-        if last.is_none_or(|l| l < sent_at) {
-            *last = Some(sent_at);
+    /// A heartbeat that was sent at `sent_at` has been acknowledged by a leader at this revision.
+    pub fn renew(&self, sent_at: Instant, revision: Revision) {
+        let mut known = self.acknowledged.lock();
+        let place = known.partition_point(|(sent, _)| *sent <= sent_at);
+        known.insert(place, (sent_at, revision));
+        if known.len() > KEPT {
+            known.pop_front();
         }
     }
 
     /// Whether the node may act now.
     pub fn is_valid(&self) -> bool {
-        self.sent_at.lock().is_some_and(|sent| sent.elapsed() < LEASE)
+        self.covers(Revision::MAX)
+    }
+
+    /// Whether the node may act now on what a view of this revision shows: the view was the newest there
+    /// was when a heartbeat was sent that still counts. What the leader has decided since, it did not
+    /// decide because of a silence of this node.
+    pub fn covers(&self, view: Revision) -> bool {
+        let known = self.acknowledged.lock();
+        known.iter().any(|(sent, revision)| *revision <= view && sent.elapsed() < LEASE)
+    }
+
+    /// Waits until it is not valid.
+    pub async fn lapsed(&self) {
+        loop {
+            let newest = self.acknowledged.lock().back().map(|(sent, _)| *sent + LEASE);
+            match newest.filter(|end| *end > Instant::now()) {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => return,
+            }
+        }
     }
 }
 
@@ -41,13 +67,44 @@ mod tests {
         assert!(!lease.is_valid(), "none before the first heartbeat");
         let sent = Instant::now();
         tokio::time::advance(Duration::from_millis(2000)).await;
-        lease.renew(sent);
+        lease.renew(sent, 1);
         assert!(lease.is_valid());
         tokio::time::advance(Duration::from_millis(499)).await;
         assert!(lease.is_valid());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!lease.is_valid(), "2.5 s after it was sent, not after the answer");
-        lease.renew(sent);
+        lease.renew(sent, 1);
         assert!(!lease.is_valid(), "an old answer renews nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_covers_what_was_the_newest_view_when_the_heartbeat_was_sent() {
+        let lease = Lease::default();
+        assert!(!lease.covers(9));
+        lease.renew(Instant::now(), 7);
+        assert!(lease.covers(7) && lease.covers(8) && !lease.covers(6));
+        tokio::time::advance(Duration::from_millis(2000)).await;
+        lease.renew(Instant::now(), 9);
+        assert!(lease.covers(7), "the older heartbeat still counts");
+        tokio::time::advance(Duration::from_millis(600)).await;
+        assert!(!lease.covers(7) && lease.covers(9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn its_end_is_told() {
+        let lease = Lease::default();
+        lease.lapsed().await;
+        lease.renew(Instant::now(), 1);
+        let begun = Instant::now();
+        let renewing = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            lease.renew(Instant::now(), 1);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = lease.lapsed() => {}
+            () = renewing => {}
+        }
+        assert_eq!(begun.elapsed().as_millis(), 4500);
     }
 }

@@ -30,6 +30,7 @@ use pvc_model::{Name, Revision, Uid};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::hypervisor::{Ending, Hypervisor, VirtType};
 use heartbeat::{Heartbeats, LoadSource, Told};
@@ -342,7 +343,9 @@ impl Agent {
             .take(WORKS_MAX.saturating_sub(self.volumes_busy.len()))
             .cloned()
             .collect();
-        if due.is_empty() {
+        // Another node may have got the work: a silent node's is given away, and what this one hears late
+        // is old. Nothing is begun on a view that was not the newest within the lease.
+        if due.is_empty() || !self.parts.lease.covers(view.revision) {
             return;
         }
         let (view, pools) = (Arc::new(view.clone()), Arc::new(self.parts.pools.clone()));
@@ -350,12 +353,21 @@ impl Agent {
             let uid = volume.meta.uid;
             let task = volume.status.task.clone();
             let (view, pools, told) = (view.clone(), pools.clone(), self.told.clone());
-            let forget = self.told.clone();
+            let (forget, lease) = (self.told.clone(), self.parts.lease.clone());
             self.volumes_busy.insert(uid, ());
             self.works.spawn(async move {
                 let progress =
                     move |p: link::WorkProgress| drop(told.lock().progress.insert(p.task.clone(), p));
-                let report = volumes::work(volume, view, pools, progress).await;
+                let called_off = CancellationToken::new();
+                // What is under way ends with the lease: after it the work may be another node's.
+                let report = tokio::select! {
+                    biased;
+                    report = volumes::work(volume, view, pools, progress, called_off.clone()) => report,
+                    () = lease.lapsed() => {
+                        called_off.cancel();
+                        None
+                    }
+                };
                 if let Some(task) = task {
                     forget.lock().progress.remove(&task);
                 }

@@ -7,6 +7,8 @@ use pvc_model::Name;
 use pvc_model::command::VolumeReport;
 use pvc_model::volume::{Volume, VolumePhase, VolumeSnapshot, VolumeStatus};
 
+use tokio_util::sync::CancellationToken;
+
 use super::link::WorkProgress;
 use super::view::NodeView;
 use crate::storage::{Origin, StorageDriver, StorageError, Work};
@@ -62,6 +64,7 @@ pub async fn work(
     view: Arc<NodeView>,
     pools: Arc<Pools>,
     progress: impl Fn(WorkProgress) + Send + Sync + 'static,
+    called_off: CancellationToken,
 ) -> Option<VolumeReport> {
     let uid = volume.meta.uid;
     let step = next_step(&volume, &view)?;
@@ -76,7 +79,7 @@ pub async fn work(
                 progress(WorkProgress { task, percent, text: String::new() });
             }
         }),
-        ..Work::unattended()
+        cancel: called_off,
     };
     let mut status = volume.status.clone();
     let done: Result<(), StorageError> = match &step {

@@ -1,9 +1,11 @@
 //! A pool that is a directory which all hosts share: a volume is the sparse raw file `<uid>.raw`, a snapshot
 //! of it `<uid>@<name>.raw`.
 //!
-//! Everything appears by a rename of a file that is whole and on the disk, so a host may die at any moment.
-//! What was begun and not finished is named `.<uid>….part`, and is thrown away when the same work begins
-//! again. Nothing else in the directory is ever touched.
+//! Everything appears at once, whole and on the disk, so a host may die at any moment; and only where there
+//! is nothing of that name, so that a host that is late, and whose work another one has done meanwhile,
+//! replaces nothing that is in use. What was begun and not finished is named `.<uid>….part`, another name
+//! each time, and is thrown away when the same work is done or the volume is deleted. Nothing else in the
+//! directory is ever touched.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -40,9 +42,21 @@ impl DirectoryStorage {
         self.directory.join(format!("{volume}@{snapshot}.raw"))
     }
 
+    /// A name that nobody has used: two hosts at the same work must not write to one file.
     fn part_path(&self, finished: &Path) -> PathBuf {
         let name = finished.file_name().unwrap_or_default().to_string_lossy();
-        self.directory.join(format!(".{name}.part"))
+        self.directory.join(format!(".{name}.{}.part", uuid::Uuid::new_v4().simple()))
+    }
+
+    /// Throws away what was begun and whose name begins like this, as far as it goes.
+    fn remove_parts(&self, prefix: &str) {
+        let Ok(entries) = std::fs::read_dir(&*self.directory) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(prefix) && name.ends_with(".part") {
+                drop(std::fs::remove_file(entry.path()));
+            }
+        }
     }
 
     /// Runs blocking work on a thread that may block.
@@ -97,31 +111,35 @@ impl DirectoryStorage {
         }
     }
 
-    /// Makes a file whole under another name, then gives it its own.
+    /// Makes a file whole under another name, then gives it its own, unless another one has that by now.
+    /// Returns the size of what has it.
     fn make(
         &self,
         path: &Path,
         need_bytes: u64,
         fill: impl FnOnce(&mut File) -> Result<(), Stop>,
-    ) -> Result<(), StorageError> {
+    ) -> Result<u64, StorageError> {
         let part = self.part_path(path);
-        let action = format!("write {}", path.display());
         let made = (|| {
-            let mut file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&part)?;
+            let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&part)?;
             fill(&mut file)?;
             file.sync_all()?;
-            std::fs::rename(&part, path)?;
-            File::open(&*self.directory)?.sync_all()?;
-            Ok(())
-        })();
-        made.map_err(|stop: Stop| {
-            // Best effort: what is left is thrown away when the same work begins again.
-            drop(std::fs::remove_file(&part));
-            match stop {
-                Stop::Cancelled => StorageError::Cancelled,
-                Stop::Io(error) => self.failed(action, need_bytes)(error),
+            match std::fs::hard_link(&part, path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                linked => linked?,
             }
+            File::open(&*self.directory)?.sync_all()?;
+            Ok(std::fs::metadata(path)?.len())
+        })();
+        // Best effort, as all that follows: what is left is thrown away another time.
+        drop(std::fs::remove_file(&part));
+        if made.is_ok() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            self.remove_parts(&format!(".{name}."));
+        }
+        made.map_err(|stop: Stop| match stop {
+            Stop::Cancelled => StorageError::Cancelled,
+            Stop::Io(error) => self.failed(format!("write {}", path.display()), need_bytes)(error),
         })
     }
 
@@ -229,8 +247,7 @@ impl StorageDriver for DirectoryStorage {
             if let Some(size) = pool.size_of(&path)? {
                 return Ok(size);
             }
-            pool.make(&path, size_bytes, |file| Ok(file.set_len(size_bytes)?))?;
-            Ok(size_bytes)
+            pool.make(&path, size_bytes, |file| Ok(file.set_len(size_bytes)?))
         })
         .await
     }
@@ -263,8 +280,7 @@ impl StorageDriver for DirectoryStorage {
             let mut from =
                 File::open(&source).map_err(pool.failed(format!("open {}", source.display()), 0))?;
             let size = size_bytes.max(length);
-            pool.make(&path, size, |to| copy(&mut from, to, size, &work))?;
-            Ok(size)
+            pool.make(&path, size, |to| copy(&mut from, to, size, &work))
         })
         .await
     }
@@ -306,7 +322,7 @@ impl StorageDriver for DirectoryStorage {
             };
             let mut from =
                 File::open(&source).map_err(pool.failed(format!("open {}", source.display()), 0))?;
-            pool.make(&path, size_bytes, |to| copy(&mut from, to, size_bytes, &work))?;
+            let size_bytes = pool.make(&path, size_bytes, |to| copy(&mut from, to, size_bytes, &work))?;
             Ok(StoredSnapshot { name, size_bytes })
         })
         .await
@@ -319,6 +335,8 @@ impl StorageDriver for DirectoryStorage {
 
     async fn delete(&self, volume: Uid) -> Result<(), StorageError> {
         self.run(move |pool| {
+            // Who is still at it finds that its file has gone, and gives up.
+            pool.remove_parts(&format!(".{volume}"));
             let found = pool.volumes()?.into_iter().find(|v| v.uid == volume);
             for snapshot in found.map(|v| v.snapshots).unwrap_or_default() {
                 pool.remove(&pool.snapshot_path(volume, &snapshot.name))?;

@@ -86,6 +86,31 @@ async fn what_is_called_off_or_was_cut_short_leaves_nothing() {
     assert_eq!(names(directory.path()).len(), 2);
 }
 
+/// A host that was given up and works on: another one has made the volume meanwhile, or deleted it.
+#[tokio::test]
+async fn a_late_host_replaces_nothing_and_brings_nothing_back() {
+    let (directory, pool) = pool();
+    pool.create(uid(1), 8 * MIB).await.expect("made");
+    let origin = pool.volume_path(uid(1));
+    let late = |number, meanwhile: &dyn Fn(&Path)| {
+        let target = pool.volume_path(uid(number));
+        let made = pool.make(&target, MIB, |file| {
+            file.set_len(MIB)?;
+            meanwhile(&target);
+            Ok(())
+        });
+        (target, made)
+    };
+    let faster = |target: &Path| assert!(std::fs::copy(&origin, target).is_ok(), "made by another host");
+    let (target, made) = late(2, &faster);
+    assert_eq!(made.expect("it is there"), 8 * MIB);
+    assert_eq!(std::fs::metadata(target).expect("there").len(), 8 * MIB);
+    let gone = |_: &Path| pool.remove_parts(&format!(".{}", uid(3)));
+    let (target, made) = late(3, &gone);
+    assert!(made.is_err() && !target.exists(), "a deleted volume stays deleted");
+    assert_eq!(names(directory.path()).len(), 2);
+}
+
 #[tokio::test]
 async fn what_is_not_ours_is_left_alone() {
     let (directory, pool) = pool();

@@ -47,6 +47,25 @@ fn made_grown_and_deleted() {
 }
 
 #[test]
+fn a_worker_that_is_heard_keeps_its_work() {
+    let mut c = Cluster::of(&["hv1", "hv2"]);
+    c.ok(create("d", GIB));
+    let worker = |c: &Cluster| c.world.volumes[&name("d")].status.worker.clone().expect("it has one");
+    let first = worker(&c);
+    let mut facts = c.world.nodes[&first].status.facts.clone();
+    facts.problem = "the hypervisor does not answer".into();
+    let session = c.world.nodes[&first].status.session;
+    let report =
+        Report { node: first.clone(), session, vms: Vec::new(), volumes: Vec::new(), facts: Some(facts) };
+    c.ok(report);
+    c.ok(AssignVolumeWorker { name: name("d") });
+    assert_eq!(worker(&c), first, "it may be in the midst of it");
+    c.unreachable(first.as_str());
+    c.ok(AssignVolumeWorker { name: name("d") });
+    assert_ne!(worker(&c), first, "a silent node has stopped, as its lease has lapsed");
+}
+
+#[test]
 fn sizes_that_are_refused() {
     let mut c = Cluster::of(&["hv1"]);
     for size in [0, 511, (1 << 20) - 512, GIB + 1, (64 << 40) + 512, u64::MAX] {

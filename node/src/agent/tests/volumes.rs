@@ -103,3 +103,21 @@ async fn a_vm_waits_for_its_volumes() {
     assert!(lab.leader.world().vms.is_empty());
     assert!(lab.pool.list().await.expect("lists").is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_without_its_lease_works_on_no_volume() {
+    let lab = Lab::of(&["hv1"]).await;
+    lab.pool.faults(|f| f.copy = std::time::Duration::from_secs(20));
+    lab.ok(CreateVolume { name: name("d"), spec: blank(GIB) });
+    lab.pass(2.0).await;
+    lab.ok(CreateVolumeSnapshot { volume: name("d"), snapshot: name("s") });
+    lab.pass(2.0).await;
+    // In the midst of the copy the node is cut off: another one may get the work now.
+    lab.leader.cut("hv1");
+    lab.pass(60.0).await;
+    let kept = lab.pool.list().await.expect("lists");
+    assert!(kept[0].snapshots.is_empty(), "it was called off with the lease");
+    lab.leader.heal("hv1");
+    lab.pass(30.0).await;
+    lab.assert_task(TaskState::Succeeded);
+}
