@@ -62,9 +62,13 @@ impl Door {
         }
     }
 
-    /// Calls the leader in the caller's name.
+    /// Calls the leader in the caller's name. A leader that has died may take the call with it and say nothing: when
+    /// another leads, or nobody, the caller is told to ask again.
     async fn forward(&self, caller: &Caller, request: Request) -> Result<Response, Status> {
         let shared = &self.0.shared;
+        let mut raft = shared.core.store().status();
+        let leading = |status: &raft_store::Status| status.leader.as_ref().map(|leader| leader.id);
+        let then = leading(&raft.borrow());
         let leader = shared.leader().filter(|(name, _)| *name != shared.node);
         let (name, address) = leader.ok_or_else(|| status::not_leader(None))?;
         let channel = self.0.peers.channel(Some(&name), &address);
@@ -79,11 +83,18 @@ impl Door {
         parts.headers.insert(ON_BEHALF_OF, as_header(&caller.identity)?);
         parts.headers.insert(FORWARDED_BY, as_header(shared.node.as_str())?);
         let request = http::Request::from_parts(parts, tonic::body::Body::new(body));
-        let response = channel.oneshot(request).await.map_err(|error| {
-            let detail = format!("the leader, node {name} at {address}, does not answer: {error}");
-            status::unreachable("cluster", &detail)
-        })?;
-        Ok(response.map(Body::new))
+        tokio::select! {
+            response = channel.oneshot(request) => match response {
+                Ok(response) => Ok(response.map(Body::new)),
+                Err(error) => {
+                    let detail = format!("the leader, node {name} at {address}, does not answer: {error}");
+                    Err(status::unreachable("cluster", &detail))
+                }
+            },
+            _ = raft.wait_for(|now| leading(now) != then) => {
+                Err(status::unreachable("cluster", &format!("node {name} leads no more")))
+            }
+        }
     }
 }
 
