@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::node::{NodeRole, Reachability};
-use pvc_model::{Command, World};
+use pvc_model::{Command, Name, World};
 use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ const FOUNDED_WITHIN: Duration = Duration::from_secs(120);
 pub struct Shape {
     /// Hosts that vote: 1, 3 or 5.
     pub coordinators: u8,
+    /// Hosts that stand by, to vote when they are called.
+    pub spares: u8,
     /// Hosts that only run guests.
     pub hypervisors: u8,
     pub checkpoint: Checkpoint,
@@ -40,6 +42,7 @@ impl Default for Shape {
     fn default() -> Self {
         Shape {
             coordinators: 3,
+            spares: 0,
             hypervisors: 1,
             checkpoint: Checkpoint::default(),
             sync_max_ms: 4,
@@ -49,9 +52,11 @@ impl Default for Shape {
 }
 
 /// A host and the daemon that runs on it now.
-struct Machine {
-    host: Host,
-    daemon: Option<Daemon>,
+pub(crate) struct Machine {
+    pub(crate) host: Host,
+    pub(crate) daemon: Option<Daemon>,
+    /// It belongs to the cluster.
+    pub(crate) enrolled: bool,
     powered: bool,
     /// Its daemon is not to be started again by itself.
     held: bool,
@@ -68,11 +73,11 @@ pub struct Cluster {
 impl Cluster {
     /// Founds a cluster, and returns when all of its nodes are heard.
     pub async fn found(shape: &Shape, seed: u64, aloud: bool) -> Cluster {
-        let setting = Setting::new(seed, shape.coordinators, aloud);
+        let setting = Setting::new(seed, shape.coordinators + shape.spares, aloud);
         setting.trace.say(format!("{shape:?}"));
         let dice = Dice::new(seed, "cluster");
         let mut machines = Vec::new();
-        for number in 1..=shape.coordinators + shape.hypervisors {
+        for number in 1..=shape.coordinators + shape.spares + shape.hypervisors {
             let place = Place(number);
             setting.guests.add_host(&place.node(), &migration_address(place));
             let disk = MemoryDisk::new();
@@ -80,7 +85,15 @@ impl Cluster {
             let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
             let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0 };
-            machines.push(Machine { host, daemon: None, powered: true, held: false, restart_at: None });
+            let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
+            machines.push(Machine {
+                host,
+                daemon: None,
+                enrolled: !spare,
+                powered: true,
+                held: false,
+                restart_at: None,
+            });
         }
         let watch = GuestWatch::new(setting.guests.clone(), setting.pool.clone(), setting.witness.clone());
         let mut cluster = Cluster { setting, dice, machines, watch };
@@ -123,33 +136,18 @@ impl Cluster {
     }
 
     async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
-        let token = format!("join-{place}").parse().expect("a name");
-        let secret_hash = "00".repeat(32);
-        let make = Command::CreateJoinToken {
-            name: token,
-            lifetime_seconds: 0,
-            node: None,
-            secret_hash: secret_hash.clone(),
-        };
+        let [make, spend] = joining(place, votes);
         core.submit(make, "admin/founder", None).await.expect("a token");
-        let spend = Command::RedeemJoinToken {
-            token: format!("join-{place}").parse().expect("a name"),
-            secret_hash,
-            node: place.node(),
-            role: if votes { NodeRole::Coordinator } else { NodeRole::Hypervisor },
-            address: address(place),
-            key_hash: "11".repeat(32),
-        };
         let joined = core.submit(spend, "anonymous", None).await.expect("it joins");
         joined.world.nodes[&place.node()].status.member_id
     }
 
-    fn vote(&mut self, place: Place, member: MemberId) {
+    pub(crate) fn vote(&mut self, place: Place, member: MemberId) {
         self.setting.directory.enter(member, place);
         self.machine(place).host.member = Some(member);
     }
 
-    async fn wait_for_core(&self, place: Place) -> (Store, Coordinator) {
+    pub(crate) async fn wait_for_core(&self, place: Place) -> (Store, Coordinator) {
         loop {
             if let Some(core) = self.core(place) {
                 return core;
@@ -158,12 +156,20 @@ impl Cluster {
         }
     }
 
-    fn machine(&mut self, place: Place) -> &mut Machine {
+    pub(crate) fn machine(&mut self, place: Place) -> &mut Machine {
         &mut self.machines[usize::from(place.0) - 1]
     }
 
+    /// Hosts of the cluster.
     pub fn places(&self) -> Vec<Place> {
-        self.machines.iter().map(|machine| machine.host.place).collect()
+        let enrolled = self.machines.iter().filter(|machine| machine.enrolled);
+        enrolled.map(|machine| machine.host.place).collect()
+    }
+
+    /// Hosts that vote.
+    pub fn voters(&self) -> Vec<Place> {
+        let voting = self.machines.iter().filter(|machine| machine.host.member.is_some());
+        voting.map(|machine| machine.host.place).collect()
     }
 
     pub fn disk(&self, place: Place) -> MemoryDisk {
@@ -286,4 +292,25 @@ impl Cluster {
             self.pass(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// How a node joins: a token is made, and spent.
+pub(crate) fn joining(place: Place, votes: bool) -> [Command; 2] {
+    let token: Name = format!("join-{place}").parse().expect("a name");
+    let secret_hash = "00".repeat(32);
+    let make = Command::CreateJoinToken {
+        name: token.clone(),
+        lifetime_seconds: 0,
+        node: None,
+        secret_hash: secret_hash.clone(),
+    };
+    let spend = Command::RedeemJoinToken {
+        token,
+        secret_hash,
+        node: place.node(),
+        role: if votes { NodeRole::Coordinator } else { NodeRole::Hypervisor },
+        address: address(place),
+        key_hash: "11".repeat(32),
+    };
+    [make, spend]
 }

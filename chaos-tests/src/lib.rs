@@ -21,6 +21,7 @@ pub mod setting;
 pub mod stories;
 pub mod trace;
 pub mod transport;
+pub mod voters;
 pub mod watched;
 pub mod witness;
 pub mod workload;

@@ -13,8 +13,9 @@ use crate::net::Place;
 use crate::setting::Setting;
 use crate::witness::Rule;
 
-/// After this long a person gives up.
-const WITHIN: Duration = Duration::from_secs(15);
+/// After this long a person gives up; some are less patient.
+const WITHIN_MIN_MS: u64 = 3_000;
+const WITHIN_MAX_MS: u64 = 15_000;
 /// How long a silent coordinator is waited for before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -59,6 +60,7 @@ struct Book {
 pub struct People {
     setting: Setting,
     asking: Asking,
+    dice: Dice,
     book: Arc<Mutex<Book>>,
 }
 
@@ -75,8 +77,9 @@ pub fn mark(number: usize) -> String {
 impl People {
     pub fn new(setting: &Setting) -> People {
         let dice = Dice::new(setting.seed, "people");
-        let asking = Asking::new(setting.net.clone(), Place::PEOPLE, setting.coordinators.clone(), dice);
-        People { setting: setting.clone(), asking, book: Arc::default() }
+        let asking =
+            Asking::new(setting.net.clone(), Place::PEOPLE, setting.coordinators.clone(), dice.clone());
+        People { setting: setting.clone(), asking, dice, book: Arc::default() }
     }
 
     /// The number of the next deed.
@@ -121,7 +124,8 @@ impl People {
     async fn carry_out(&self, number: usize, command: Command) -> Told {
         self.setting.trace.say(format!("deed {number}: {command:?}"));
         let calls = Arc::new(Mutex::new(0));
-        let asked = self.asking.leader(WITHIN, PATIENCE, |there| {
+        let within = self.dice.millis(WITHIN_MIN_MS, WITHIN_MAX_MS);
+        let asked = self.asking.leader(within, PATIENCE, |there| {
             *calls.lock() += 1;
             let (command, actor, id) = (command.clone(), actor(number), format!("request-{number}"));
             async move { there.coordinator.submit(command, &actor, Some(id)).await }

@@ -23,8 +23,10 @@ use crate::workload::{self, VMS, name, spec};
 const HEALS_WITHIN: Duration = Duration::from_secs(240);
 /// A new leader is there within this time when the others are well.
 const ELECTED_WITHIN: Duration = Duration::from_secs(6);
-/// Nothing is committed during this time when nobody asks for anything.
-const IDLE: Duration = Duration::from_secs(6);
+/// A cluster is at rest when nothing was committed for so long. Some seeds wait for longer than any of the
+/// leader's timers.
+const REST: Duration = Duration::from_millis(1500);
+const LONG_REST: Duration = Duration::from_secs(7);
 
 /// How a run came out.
 #[derive(Clone, Debug)]
@@ -45,12 +47,13 @@ pub struct Outcome {
 pub async fn play(seed: u64, aloud: bool) -> Outcome {
     let dice = Dice::new(seed, "script");
     let mut stage = Stage::set(&shape(&dice), seed, aloud).await;
-    let guests = 1 + dice.roll(3) as usize;
+    let guests = 1 + dice.roll(4) as usize;
     stage.start_guests(guests).await;
-    for _ in 0..dice.roll(3) {
+    let elections = [0, 0, 1, 1, 2];
+    for _ in 0..*dice.pick(&elections).unwrap_or(&1) {
         stage.quiet_election(&dice).await;
     }
-    let steps = 10 + dice.roll(20);
+    let steps = 8 + dice.roll(16);
     stage.storm(&dice, steps).await;
     stage.end().await
 }
@@ -64,6 +67,7 @@ fn shape(dice: &Dice) -> Shape {
     let small = Checkpoint { entries: 20 + dice.roll(60), bytes: 1 << 20, keep: dice.roll(30) };
     Shape {
         coordinators,
+        spares: 0,
         hypervisors: dice.roll(3) as u8,
         checkpoint: if dice.per_mille(600) { small } else { Checkpoint::default() },
         sync_max_ms: dice.roll(10),
@@ -93,7 +97,7 @@ impl Stage {
         Stage { people, temper: Temper::of(seed), cluster }
     }
 
-    fn accuse(&self, rule: Rule, detail: String) {
+    pub fn accuse(&self, rule: Rule, detail: String) {
         self.cluster.setting.witness.accuse(rule, detail);
     }
 
@@ -196,6 +200,16 @@ impl Stage {
     pub async fn storm(&mut self, dice: &Dice, steps: u64) {
         self.cluster.setting.trace.say(format!("a storm of {:?}", self.temper.kinds()));
         for _ in 0..steps {
+            if dice.per_mille(500) && self.is_content() {
+                self.temper.strike(&mut self.cluster).await;
+            }
+            self.work(dice, 1).await;
+        }
+    }
+
+    /// People work.
+    pub async fn work(&mut self, dice: &Dice, steps: u64) {
+        for _ in 0..steps {
             if !self.is_content() {
                 return;
             }
@@ -205,10 +219,7 @@ impl Stage {
                     None => self.people.read(),
                 }
             }
-            if dice.per_mille(450) {
-                self.temper.strike(&mut self.cluster).await;
-            }
-            self.cluster.pass(dice.millis(50, 1200)).await;
+            self.cluster.pass(dice.millis(50, 1000)).await;
         }
     }
 
@@ -237,6 +248,7 @@ impl Stage {
     /// Waits until all is well and nothing has been committed for a while.
     pub async fn heal(&mut self) {
         let until = Instant::now() + HEALS_WITHIN;
+        let rest = if self.cluster.dice.per_mille(200) { LONG_REST } else { REST };
         let mut calm: Option<(Instant, View)> = None;
         while self.is_content() {
             let mut ailments = ailments(&self.cluster);
@@ -246,7 +258,7 @@ impl Stage {
             let view = self.cluster.leader().map(|(_, leader)| leader.store().view());
             let same = |before: &View| view.as_ref().is_some_and(|view| view.revision == before.revision);
             match calm.take().filter(|(_, before)| ailments.is_empty() && same(before)) {
-                Some((since, _)) if since.elapsed() >= IDLE => {
+                Some((since, _)) if since.elapsed() >= rest => {
                     return self.cluster.setting.trace.say("all is well");
                 }
                 still => calm = still.or_else(|| Some((Instant::now(), view?))),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pvc_model::command::SpecPatch;
-use pvc_model::vm::{Disk, DiskBus, MigrationMethod, VmSpec};
+use pvc_model::vm::{Disk, DiskBus, MigrationMethod, Power, VmSpec};
 use pvc_model::{Command, Name, World};
 
 use crate::dice::Dice;
@@ -33,47 +33,71 @@ pub fn spec(vm: &Name) -> VmSpec {
 
 /// The next command; `number` is the deed's. None: this time people only look.
 pub fn next(dice: &Dice, world: &World, number: usize) -> Option<Command> {
-    let vm = name(VMS[dice.roll(VMS.len() as u64) as usize]);
-    let nodes: Vec<Name> = world.nodes.keys().cloned().collect();
-    let node = dice.pick(&nodes).cloned()?;
-    if !world.vms.contains_key(&vm) {
-        return Some(Command::CreateVm { spec: spec(&vm), name: vm });
+    if dice.per_mille(120) {
+        return None;
     }
-    let method = match dice.roll(4) {
+    let vm = name(VMS[dice.roll(VMS.len() as u64) as usize]);
+    let Some(known) = world.vms.get(&vm) else {
+        return Some(Command::CreateVm { spec: spec(&vm), name: vm });
+    };
+    // What makes sense, mostly; people err.
+    let on = (known.desired == Power::On) != dice.per_mille(100);
+    match dice.roll(100) {
+        0..15 => Some(edit(world, vm, number)),
+        15..21 => volume_work(dice, world),
+        21..29 => cancel(dice, world),
+        _ if on => while_on(dice, world, vm),
+        _ => while_off(dice, world, vm),
+    }
+}
+
+fn any_node(dice: &Dice, world: &World) -> Option<Name> {
+    let nodes: Vec<&Name> = world.nodes.keys().collect();
+    dice.pick(&nodes).map(|node| Name::clone(node))
+}
+
+fn while_on(dice: &Dice, world: &World, vm: Name) -> Option<Command> {
+    let method = match dice.roll(6) {
         0 => Some(MigrationMethod::Shutdown),
         1 => None,
         _ => Some(MigrationMethod::Live),
     };
-    let command = match dice.roll(100) {
-        0..20 => Command::StartVm { name: vm, node: dice.per_mille(400).then_some(node) },
-        20..28 => Command::ShutdownVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
-        28..33 => Command::StopVm { name: vm },
-        33..41 => Command::RestartVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
-        41..55 => Command::MigrateVm { name: vm, node: dice.per_mille(700).then_some(node), method },
-        55..59 => Command::UnmigrateVm { name: vm, method },
-        59..66 => Command::MoveVm { name: vm, node, method },
-        66..78 => edit(world, vm, number),
-        78..82 => Command::DeleteVm { name: vm, delete_volumes: dice.per_mille(800), expected_revision: 0 },
-        82..84 => {
+    let away = world.vms.get(&vm).is_some_and(|vm| vm.migrated_from.is_some());
+    let node = any_node(dice, world)?;
+    Some(match dice.roll(100) {
+        0..35 if away && dice.per_mille(400) => Command::UnmigrateVm { name: vm, method },
+        0..35 => Command::MigrateVm { name: vm, node: dice.per_mille(700).then_some(node), method },
+        35..55 => Command::MoveVm { name: vm, node, method },
+        55..68 => Command::RestartVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
+        68..84 => Command::ShutdownVm { name: vm, grace_seconds: 1 + dice.roll(5) as u32 },
+        84..95 => Command::StopVm { name: vm },
+        _ => Command::DisableVm { name: vm, grace_seconds: 2, force: dice.per_mille(500) },
+    })
+}
+
+fn while_off(dice: &Dice, world: &World, vm: Name) -> Option<Command> {
+    let node = any_node(dice, world)?;
+    Some(match dice.roll(100) {
+        0..62 => Command::StartVm { name: vm, node: dice.per_mille(400).then_some(node) },
+        62..74 => Command::MoveVm { name: vm, node, method: None },
+        74..92 => Command::DeleteVm { name: vm, delete_volumes: dice.per_mille(800), expected_revision: 0 },
+        _ => {
             let new_name = name(VMS[dice.roll(VMS.len() as u64) as usize]);
             if new_name == vm {
                 return None;
             }
             Command::RenameVm { name: vm, new_name, expected_revision: 0 }
         }
-        84..86 => Command::DisableVm { name: vm, grace_seconds: 2, force: dice.per_mille(500) },
-        86..90 => {
-            let running: Vec<Name> = world.running_tasks().map(|task| task.meta.name.clone()).collect();
-            Command::CancelTask { name: dice.pick(&running).cloned()? }
-        }
-        90..93 => volume_work(dice, world)?,
-        _ => return None,
-    };
-    Some(command)
+    })
+}
+
+fn cancel(dice: &Dice, world: &World) -> Option<Command> {
+    let running: Vec<Name> = world.running_tasks().map(|task| task.meta.name.clone()).collect();
+    Some(Command::CancelTask { name: dice.pick(&running).cloned()? })
 }
 
 /// Leaves the deed's mark among the VM's notes.
-fn edit(world: &World, vm: Name, number: usize) -> Command {
+pub fn edit(world: &World, vm: Name, number: usize) -> Command {
     let full = world.vms.get(&vm).is_some_and(|vm| vm.spec.notes.len() >= MARKS_MAX);
     let mut patch = SpecPatch::default();
     if full {

@@ -15,8 +15,8 @@ pub fn ailments(cluster: &Cluster) -> Vec<String> {
         return vec!["nobody leads".to_owned()];
     };
     let world = leader.world();
-    for place in &cluster.setting.coordinators {
-        match cluster.core(*place) {
+    for place in cluster.voters() {
+        match cluster.core(place) {
             None => ailments.push(format!("the coordinator at {place} does not run")),
             Some((_, core)) if core.world().revision != world.revision => {
                 ailments.push(format!("{place} is behind {at}, which leads"));
