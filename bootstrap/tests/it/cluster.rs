@@ -93,7 +93,10 @@ async fn a_wiped_voter_does_not_vote(bench: &Bench) {
     wipe(bench, host).await;
     let told = async || log(bench, host).contains("does not become a voter").then_some(());
     eventually("the refusal of a voter without its data", SOON, told).await;
+    // nor does it make the others' daemons believe that they are strangers
+    tokio::time::sleep(Duration::from_secs(6)).await;
     assert!(leader(bench).await.is_some(), "the others go on");
+    assert!(bench.reachable().await >= 2, "{}", bench.status().await);
 }
 
 async fn a_wiped_founder_does_not_found(bench: &Bench) {
