@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-down deps test check fix guest dist-docs python test-python test-python-cluster clean
+.PHONY: help demo demo-down deps test chaos check fix guest dist-docs python test-python test-python-cluster clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -14,6 +14,7 @@ help:
 	@echo "make demo-down    clear that cluster away"
 	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
 	@echo "make check        the same without the tests; never writes"
+	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed)"
 	@echo "make fix          format"
 	@echo "make guest        build the little guest into target/guest"
 	@echo "make dist-docs    man pages and completions of all programs, into target/dist"
@@ -43,6 +44,10 @@ check: deps
 
 test: check test-python
 	$(CARGO) test --workspace --all-features --locked
+
+chaos: deps
+	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
+		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
 
 fix:
 	$(CARGO) fmt --all
