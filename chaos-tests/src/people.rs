@@ -30,10 +30,10 @@ pub enum Told {
         reply: Option<ObjectKey>,
         vm: Option<Uid>,
     },
-    /// `calls`: how often it was asked; a call that came late may still have been taken.
+    /// `sure`: no other call of it can have been taken, or be taken yet.
     Rejected {
         rejection: Rejection,
-        calls: u32,
+        sure: bool,
     },
     NotDone(String),
     Unknown(String),
@@ -131,11 +131,10 @@ impl People {
 
     async fn carry_out(&self, number: usize, command: Command) -> Told {
         self.setting.trace.say(format!("deed {number}: {command:?}"));
-        let calls = Arc::new(Mutex::new(0));
+        let asked_for = command.clone();
         let within = self.dice.millis(WITHIN_MIN_MS, WITHIN_MAX_MS);
-        let asked = self.asking.leader(within, PATIENCE, |there| {
-            *calls.lock() += 1;
-            let (command, actor, id) = (command.clone(), actor(number), format!("request-{number}"));
+        let asked = self.asking.leader(within, PATIENCE, move |there| {
+            let (command, actor, id) = (asked_for.clone(), actor(number), format!("request-{number}"));
             async move {
                 let done = there.coordinator.submit(command.clone(), &actor, Some(id)).await?;
                 let vm = vm_of(&command).and_then(|name| vm_at(&there, name, &done));
@@ -144,7 +143,7 @@ impl People {
         });
         let told = match asked.await {
             Ok((done, vm)) => Told::Done { revision: done.revision, reply: done.reply, vm },
-            Err(AskError::Rejected(rejection)) => Told::Rejected { rejection, calls: *calls.lock() },
+            Err(AskError::Rejected { rejection, sure }) => Told::Rejected { rejection, sure },
             Err(AskError::NotDone(why)) => Told::NotDone(why),
             Err(AskError::Unknown(why)) => Told::Unknown(why),
         };

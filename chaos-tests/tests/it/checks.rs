@@ -172,7 +172,7 @@ async fn what_was_lost_done_twice_or_done_though_refused_is_noticed() {
     let mut world = World::default();
     let done = Told::Done { revision: 5, reply: None, vm: None };
     assert_eq!(judge(&[deed(0, done)], &world), [Rule::NothingLost]);
-    let refused = || Told::Rejected { rejection: Rejection::invalid("rule", "vm/a", "no"), calls: 1 };
+    let refused = || Told::Rejected { rejection: Rejection::invalid("rule", "vm/a", "no"), sure: true };
     let undone = || Told::NotDone("nobody leads".to_owned());
     assert_eq!(judge(&[deed(0, refused()), deed(1, undone())], &world), []);
     world.put(task("t1", actor(0)));
@@ -180,7 +180,7 @@ async fn what_was_lost_done_twice_or_done_though_refused_is_noticed() {
     let both = [Rule::RefusedIsUndone, Rule::RefusedIsUndone];
     assert_eq!(judge(&[deed(0, refused()), deed(1, undone())], &world), both);
     // One of several calls may have come late, after the answer to another: that proves nothing.
-    let late = Told::Rejected { rejection: Rejection::invalid("rule", "vm/a", "no"), calls: 2 };
+    let late = Told::Rejected { rejection: Rejection::invalid("rule", "vm/a", "no"), sure: false };
     assert_eq!(judge(&[deed(0, late)], &world), []);
     world.put(task("t3", actor(0)));
     assert_eq!(judge(&[deed(0, Told::Unknown("lost".to_owned()))], &world), [Rule::NothingTwice]);
