@@ -14,7 +14,7 @@ help:
 	@echo "make demo-down    clear that cluster away"
 	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
 	@echo "make check        the same without the tests; never writes"
-	@echo "make chaos        simulate 20,000 clusters, or SEEDS=… of them"
+	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed)"
 	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
 	@echo "make guest        build the little guest into target/guest"
@@ -51,7 +51,8 @@ test: check test-python
 	$(CARGO) test --workspace --all-features --locked
 
 chaos: deps
-	$(CARGO) run --release --locked -p pvc-chaos-tests --bin pvc-sim -- seeds --count $(or $(SEEDS),20000)
+	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
+		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
 
 figures: demo-build
 	$(AS_ROOT) scripts/figures.sh

@@ -18,7 +18,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Why nobody did what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AskError {
-    Rejected(Rejection),
+    /// `sure`: nobody else who was asked can have taken it, or take it yet.
+    Rejected { rejection: Rejection, sure: bool },
     /// Certainly not done: nobody who was reached took it.
     NotDone(String),
     /// Done, or not, or yet to be done.
@@ -64,13 +65,13 @@ impl Asking {
         &self,
         within: Duration,
         patience: Duration,
-        serve: impl Fn(Endpoint) -> F,
+        serve: impl Fn(Endpoint) -> F + Send + Sync + 'static,
     ) -> Result<T, AskError>
     where
         F: Future<Output = Result<T, SubmitError>> + Send + 'static,
         T: Send + 'static,
     {
-        let until = Instant::now() + within;
+        let (until, serve) = (Instant::now() + within, Arc::new(serve));
         let mut taken = false;
         let mut last = "nobody was asked in time".to_owned();
         let mut pause = PAUSE_FIRST;
@@ -82,13 +83,17 @@ impl Asking {
                     return Err(given_up(taken, last));
                 }
                 tried.push(place);
-                let answer = self.net.call(self.here, place, patience.min(left), &serve).await;
+                let serve = Arc::clone(&serve);
+                let call = self.net.call(self.here, place, patience.min(left), move |there| serve(there));
+                let answer = call.await;
                 last = match answer {
                     Ok(Ok(done)) => {
                         *self.leader.lock() = Some(place);
                         return Ok(done);
                     }
-                    Ok(Err(SubmitError::Rejected(rejection))) => return Err(AskError::Rejected(rejection)),
+                    Ok(Err(SubmitError::Rejected(rejection))) => {
+                        return Err(AskError::Rejected { rejection, sure: !taken });
+                    }
                     Ok(Err(error)) => {
                         taken |= matches!(error, SubmitError::Unknown(_));
                         let hint = match &error {

@@ -58,6 +58,7 @@ pub(crate) struct Machine {
     /// It belongs to the cluster.
     pub(crate) enrolled: bool,
     powered: bool,
+    broken: bool,
     /// Its daemon is not to be started again by itself.
     held: bool,
     restart_at: Option<Instant>,
@@ -91,6 +92,7 @@ impl Cluster {
                 daemon: None,
                 enrolled: !spare,
                 powered: true,
+                broken: false,
                 held: false,
                 restart_at: None,
             });
@@ -201,7 +203,7 @@ impl Cluster {
         let setting = self.setting.clone();
         let machine = self.machine(place);
         machine.held = false;
-        if machine.daemon.is_none() && machine.powered {
+        if machine.daemon.is_none() && machine.powered && !machine.broken {
             machine.daemon = Some(Daemon::boot(&setting, &mut machine.host));
         }
     }
@@ -240,6 +242,12 @@ impl Cluster {
             self.setting.guests.power_on(&place.node());
         }
         self.boot(place);
+    }
+
+    /// For ever.
+    pub fn break_down(&mut self, place: Place) {
+        self.kill(place);
+        self.machine(place).broken = true;
     }
 
     /// Lets time pass, looks at it, and starts again what has ended by itself. Ends early when a rule is

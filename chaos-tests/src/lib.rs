@@ -16,6 +16,7 @@ pub mod link;
 pub mod net;
 pub mod people;
 pub mod run;
+pub mod sabotage;
 pub mod script;
 pub mod setting;
 pub mod stories;

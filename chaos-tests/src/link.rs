@@ -86,7 +86,7 @@ impl SimLink {
 
 fn link_error(error: AskError) -> LinkError {
     match error {
-        AskError::Rejected(rejection) => LinkError::Rejected(rejection),
+        AskError::Rejected { rejection, .. } => LinkError::Rejected(rejection),
         AskError::NotDone(why) | AskError::Unknown(why) => LinkError::Unavailable(why),
     }
 }

@@ -200,40 +200,41 @@ impl Net {
     }
 
     /// A call from one host to another. `serve` begins when it arrives, with whatever process answers there
-    /// then.
+    /// then, also when the caller has given up meanwhile.
     pub async fn call<T, F>(
         &self,
         from: Place,
         to: Place,
         within: Duration,
-        serve: impl FnOnce(Endpoint) -> F,
+        serve: impl FnOnce(Endpoint) -> F + Send + 'static,
     ) -> Result<T, CallError>
     where
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        let exchange = async {
-            self.pass(from, to).await;
-            let Some(endpoint) = self.endpoint(to) else {
-                self.pass(to, from).await;
-                return Err(CallError::Refused);
+        let net = self.clone();
+        let far_end = tokio::spawn(async move {
+            if !net.carry(from, to).await {
+                return None;
+            }
+            let answer = match net.endpoint(to) {
+                None => Err(CallError::Refused),
+                Some(endpoint) => {
+                    let gone = endpoint.gone.clone();
+                    let served = gone.run_until_cancelled_owned(serve(endpoint)).await;
+                    served.ok_or(CallError::Reset)
+                }
             };
-            let gone = endpoint.gone.clone();
-            let serving = tokio::spawn(gone.run_until_cancelled_owned(serve(endpoint)));
-            let served = serving.await;
-            self.pass(to, from).await;
-            match served {
-                Ok(Some(answer)) => Ok(answer),
-                Ok(None) | Err(_) => Err(CallError::Reset),
+            net.carry(to, from).await.then_some(answer)
+        });
+        let answer = async {
+            match far_end.await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => pending().await,
+                // It has panicked, which is noticed elsewhere.
+                Err(_) => Err(CallError::Reset),
             }
         };
-        tokio::time::timeout(within, exchange).await.unwrap_or(Err(CallError::Silent))
-    }
-
-    /// Carries a message, or never returns: whoever waits for it waits in vain.
-    async fn pass(&self, from: Place, to: Place) {
-        if !self.carry(from, to).await {
-            pending::<()>().await;
-        }
+        tokio::time::timeout(within, answer).await.unwrap_or(Err(CallError::Silent))
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use pvc_model::{Command, ObjectKey, Rejection, Uid};
+use pvc_coordinator::core::Committed;
+use pvc_model::{Command, Name, ObjectKey, Rejection, Uid};
+use raft_store::Key;
 
 use crate::asking::{AskError, Asking};
 use crate::dice::Dice;
-use crate::net::Place;
+use crate::net::{Endpoint, Place};
 use crate::setting::Setting;
 use crate::witness::Rule;
 
@@ -28,10 +30,10 @@ pub enum Told {
         reply: Option<ObjectKey>,
         vm: Option<Uid>,
     },
-    /// `calls`: how often it was asked; a call that came late may still have been taken.
+    /// `sure`: no other call of it can have been taken, or be taken yet.
     Rejected {
         rejection: Rejection,
-        calls: u32,
+        sure: bool,
     },
     NotDone(String),
     Unknown(String),
@@ -111,6 +113,12 @@ impl People {
         self.carry_out(self.resolve(&command), command).await
     }
 
+    /// Writes down that something was done that nobody was asked for: a lie, to test the checks.
+    pub fn pretend(&self, command: &Command, vm: Uid) {
+        let number = self.resolve(command);
+        self.book.lock().deeds[number].told = Told::Done { revision: 1, reply: None, vm: Some(vm) };
+    }
+
     /// Writes down what is to be asked for.
     fn resolve(&self, command: &Command) -> usize {
         let mut book = self.book.lock();
@@ -123,19 +131,19 @@ impl People {
 
     async fn carry_out(&self, number: usize, command: Command) -> Told {
         self.setting.trace.say(format!("deed {number}: {command:?}"));
-        let calls = Arc::new(Mutex::new(0));
+        let asked_for = command.clone();
         let within = self.dice.millis(WITHIN_MIN_MS, WITHIN_MAX_MS);
-        let asked = self.asking.leader(within, PATIENCE, |there| {
-            *calls.lock() += 1;
-            let (command, actor, id) = (command.clone(), actor(number), format!("request-{number}"));
-            async move { there.coordinator.submit(command, &actor, Some(id)).await }
+        let asked = self.asking.leader(within, PATIENCE, move |there| {
+            let (command, actor, id) = (asked_for.clone(), actor(number), format!("request-{number}"));
+            async move {
+                let done = there.coordinator.submit(command.clone(), &actor, Some(id)).await?;
+                let vm = vm_of(&command).and_then(|name| vm_at(&there, name, &done));
+                Ok((done, vm))
+            }
         });
         let told = match asked.await {
-            Ok(done) => {
-                let vm = vm_of(&command).and_then(|name| done.world.vms.get(name)).map(|vm| vm.uid());
-                Told::Done { revision: done.revision, reply: done.reply, vm }
-            }
-            Err(AskError::Rejected(rejection)) => Told::Rejected { rejection, calls: *calls.lock() },
+            Ok((done, vm)) => Told::Done { revision: done.revision, reply: done.reply, vm },
+            Err(AskError::Rejected { rejection, sure }) => Told::Rejected { rejection, sure },
             Err(AskError::NotDone(why)) => Told::NotDone(why),
             Err(AskError::Unknown(why)) => Told::Unknown(why),
         };
@@ -171,7 +179,7 @@ impl People {
 }
 
 /// The VM that a command is about, as it is called afterwards.
-pub fn vm_of(command: &Command) -> Option<&pvc_model::Name> {
+pub fn vm_of(command: &Command) -> Option<&Name> {
     match command {
         Command::CreateVm { name, .. }
         | Command::UpdateVm { name, .. }
@@ -187,6 +195,14 @@ pub fn vm_of(command: &Command) -> Option<&pvc_model::Name> {
         Command::RenameVm { new_name, .. } => Some(new_name),
         _ => None,
     }
+}
+
+/// The VM that had this name when the deed was done. None: another one may have it by now.
+fn vm_at(there: &Endpoint, name: &Name, done: &Committed) -> Option<Uid> {
+    let key = Key::new("vms", name.as_str()).ok()?;
+    let defined = there.store.view().get(&key)?.create_revision;
+    let vm = done.world.vms.get(name)?;
+    (defined <= done.revision).then(|| vm.uid())
 }
 
 fn in_short(told: &Told) -> String {

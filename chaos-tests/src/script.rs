@@ -169,7 +169,7 @@ impl Stage {
             move |stage: &Stage| stage.cluster.leader().is_some_and(|(_, leader)| leader.leading() > term);
         self.wait_for(ELECTED_WITHIN, "a new leader", elected).await;
         self.cluster.boot(place);
-        self.cluster.pass(dice.millis(2000, 5000)).await;
+        self.cluster.pass(dice.millis(2000, 4500)).await;
         if self.cluster.happenings() != happenings {
             self.accuse(Rule::ElectionsAreQuiet, "a guest began or ended".to_owned());
         }

@@ -25,7 +25,7 @@ pub fn check(deeds: &[Deed], end: &End<'_>, witness: &Witness) {
         }
         match &deed.told {
             Told::Done { .. } => acknowledged(number, deed, deeds, end, witness),
-            Told::NotDone(_) | Told::Rejected { calls: 1, .. } => {
+            Told::NotDone(_) | Told::Rejected { sure: true, .. } => {
                 if tasks > 0 || has_left_a_trace(number, deed, end) {
                     let detail = format!("deed {number} was not done, and is there: {deed:?}");
                     witness.accuse(Rule::RefusedIsUndone, detail);
@@ -78,7 +78,7 @@ fn may_be_deleted(uid: Uid, deeds: &[Deed]) -> bool {
     let mut names: Vec<&Name> =
         deeds.iter().filter(|deed| named(deed)).filter_map(|deed| vm_of(&deed.command)).collect();
     let renamed = deeds.iter().filter_map(|deed| match (&deed.command, &deed.told) {
-        (_, Told::Rejected { .. } | Told::NotDone(_)) => None,
+        (_, Told::Rejected { sure: true, .. } | Told::NotDone(_)) => None,
         (Command::RenameVm { name, new_name, .. }, _) => Some((name, new_name)),
         _ => None,
     });
@@ -90,7 +90,7 @@ fn may_be_deleted(uid: Uid, deeds: &[Deed]) -> bool {
         names.extend(further);
     }
     deeds.iter().any(|deed| {
-        let refused = matches!(deed.told, Told::Rejected { .. } | Told::NotDone(_));
+        let refused = matches!(deed.told, Told::Rejected { sure: true, .. } | Told::NotDone(_));
         matches!(&deed.command, Command::DeleteVm { name, .. } if names.contains(&name)) && !refused
     })
 }
@@ -112,7 +112,7 @@ fn power(deeds: &[Deed], end: &End<'_>, witness: &Witness) {
                     *known = (*revision, number, wanted);
                 }
             }
-            Told::Unknown(_) | Told::Waiting | Told::Rejected { calls: 2.., .. } => {
+            Told::Unknown(_) | Told::Waiting | Told::Rejected { sure: false, .. } => {
                 unclear.extend(vm_of(&deed.command));
             }
             Told::Done { .. } | Told::Rejected { .. } | Told::NotDone(_) => {}

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+mod checks;
 #[allow(dead_code, reason = "the daemon's own tests use the rest of it")]
 #[path = "../../../node/tests/it/daemons.rs"]
 mod daemons;
 mod doors;
+mod repeats;
 mod seeds;
+mod sim;
+mod stories;
 
 /// A program of the workspace, beside the tests' own folder.
 fn program(name: &str) -> PathBuf {
