@@ -71,7 +71,7 @@ fn shape(dice: &Dice) -> Shape {
         hypervisors: dice.roll(3) as u8,
         checkpoint: if dice.per_mille(600) { small } else { Checkpoint::default() },
         sync_max_ms: dice.roll(10),
-        clock_skew_max_ms: if dice.per_mille(300) { 120_000 } else { 2_000 },
+        clock_skew_max_ms: if dice.per_mille(300) { 3_600_000 } else { 2_000 },
     }
 }
 

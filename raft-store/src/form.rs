@@ -110,16 +110,21 @@ pub struct BatchForm {
     /// The term in which alone the batch may be applied.
     #[prost(uint64, tag = "1")]
     pub term: u64,
-    /// The proposing leader's wall clock, milliseconds since 1970. Ages request ids, nothing else.
+    /// The proposing leader's wall clock, milliseconds since 1970. For people only.
     #[prost(uint64, tag = "2")]
     pub now_ms: u64,
     #[prost(message, repeated, tag = "3")]
     pub transactions: Vec<TransactionForm>,
+    /// The proposing leader's monotonic clock, milliseconds. Ages request ids, nothing else; only what lies
+    /// between two batches of one term means anything.
+    #[prost(uint64, tag = "4")]
+    pub leader_ms: u64,
 }
 
 impl BatchForm {
-    pub(crate) fn new(term: u64, now_ms: u64, transactions: &[Transaction]) -> BatchForm {
-        BatchForm { term, now_ms, transactions: transactions.iter().map(TransactionForm::from).collect() }
+    pub(crate) fn new(term: u64, now_ms: u64, leader_ms: u64, transactions: &[Transaction]) -> BatchForm {
+        let transactions = transactions.iter().map(TransactionForm::from).collect();
+        BatchForm { term, now_ms, leader_ms, transactions }
     }
 
     pub(crate) fn transactions(self) -> Result<Vec<Transaction>, FormError> {
@@ -371,6 +376,21 @@ pub struct StateHeadForm {
     /// Every id that was ever a member's, in order: none of them is given again.
     #[prost(uint64, repeated, tag = "5")]
     pub known_members: Vec<u64>,
+    /// Absent: nothing has aged yet.
+    #[prost(message, optional, tag = "6")]
+    pub clock: Option<AgeClockForm>,
+}
+
+/// How the time is counted by which request ids age.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct AgeClockForm {
+    #[prost(uint64, tag = "1")]
+    pub age_ms: u64,
+    /// Of the last batch: its term, and its leader's clock.
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
+    #[prost(uint64, tag = "3")]
+    pub leader_ms: u64,
 }
 
 /// One stored object or one recorded request, in order of their keys.

@@ -50,7 +50,7 @@ fn batch() -> BatchForm {
         actor: "admin".into(),
         summary: "define vm a".into(),
     };
-    let form = BatchForm::new(3, 1_700_000_000_000, std::slice::from_ref(&transaction));
+    let form = BatchForm::new(3, 1_700_000_000_000, 0, std::slice::from_ref(&transaction));
     assert_eq!(form.clone().transactions().unwrap(), [transaction]);
     form
 }
@@ -91,6 +91,7 @@ fn state_head() -> StateHeadForm {
         applied: id(3, 41),
         membership: Some(MembershipForm { log_id: id(2, 9), ..membership() }),
         known_members: vec![1, 2, 3, 7],
+        clock: None,
     }
 }
 

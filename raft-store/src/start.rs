@@ -89,6 +89,7 @@ async fn start(
     let inner = Arc::new(Inner {
         raft,
         identity: opened.identity,
+        opened: Instant::now(),
         caller,
         shown,
         log,

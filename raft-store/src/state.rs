@@ -8,14 +8,14 @@ use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 
 use crate::audit::Audited;
-use crate::form::{BatchForm, FormError, ObjectForm, Record, RequestForm, StateHeadForm};
+use crate::form::{AgeClockForm, BatchForm, FormError, ObjectForm, Record, RequestForm, StateHeadForm};
 use crate::key::Key;
 use crate::member::MemberId;
 use crate::raft::{Applied, LogEntry, LogId, StoredMembership};
 use crate::transaction::{Entry, Expected, Outcome, Precondition, Revision, Transaction};
 use crate::watch::{Changes, Event};
 
-/// How long an outcome is remembered for its request id, by the clock that the entries carry.
+/// How long an outcome is remembered for its request id; see [`AgeClock`].
 pub const REQUEST_MEMORY_MS: u64 = 10 * 60 * 1000;
 
 /// More outcomes than this are not remembered: the oldest go first.
@@ -31,6 +31,40 @@ pub(crate) struct Recorded {
     pub reply: Bytes,
 }
 
+/// The time that has passed for the cluster: what passed on each leader's own monotonic clock within its
+/// term, added up. Clocks of two hosts are never compared: one that is wrong by an hour would make a new
+/// leader forget what the old one has done, and a request that is repeated would be done twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct AgeClock {
+    age_ms: u64,
+    term: u64,
+    leader_ms: u64,
+}
+
+impl AgeClock {
+    fn advance(&mut self, term: u64, leader_ms: u64) -> u64 {
+        if term == self.term {
+            let passed = leader_ms.saturating_sub(self.leader_ms);
+            self.age_ms = self.age_ms.saturating_add(passed);
+            self.leader_ms += passed;
+        } else {
+            (self.term, self.leader_ms) = (term, leader_ms);
+        }
+        self.age_ms
+    }
+
+    fn form(self) -> Option<AgeClockForm> {
+        let AgeClock { age_ms, term, leader_ms } = self;
+        (self != AgeClock::default()).then_some(AgeClockForm { age_ms, term, leader_ms })
+    }
+}
+
+impl From<AgeClockForm> for AgeClock {
+    fn from(AgeClockForm { age_ms, term, leader_ms }: AgeClockForm) -> Self {
+        AgeClock { age_ms, term, leader_ms }
+    }
+}
+
 /// Everything that is replicated. Cloning takes a few reference counts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
@@ -39,6 +73,7 @@ pub(crate) struct State {
     pub requests: OrdMap<Arc<str>, Recorded>,
     /// The requests by age.
     pub ages: OrdSet<(u64, Arc<str>)>,
+    pub clock: AgeClock,
     pub known_members: OrdSet<MemberId>,
     pub applied: Option<LogId>,
     pub membership: Arc<StoredMembership>,
@@ -94,13 +129,14 @@ impl State {
     fn apply_batch(&mut self, batch: BatchForm) -> Result<Step, FormError> {
         let revision = self.revision();
         let now_ms = batch.now_ms;
-        self.forget_requests(now_ms);
+        let age_ms = self.clock.advance(batch.term, batch.leader_ms);
+        self.forget_requests(age_ms);
         let mut touched = BTreeMap::new();
         let mut outcomes = Vec::with_capacity(batch.transactions.len());
         let mut audited = Vec::new();
         for transaction in batch.transactions()? {
             let told = Audited::of(revision, now_ms, &transaction);
-            let outcome = self.apply_transaction(transaction, revision, now_ms, &mut touched);
+            let outcome = self.apply_transaction(transaction, revision, age_ms, &mut touched);
             if matches!(outcome, Outcome::Applied { duplicate: false, .. }) {
                 audited.extend(told);
             }
@@ -121,7 +157,7 @@ impl State {
         &mut self,
         transaction: Transaction,
         revision: Revision,
-        now_ms: u64,
+        age_ms: u64,
         touched: &mut BTreeMap<Key, Option<Entry>>,
     ) -> Outcome {
         let known = transaction.request_id.as_deref().and_then(|id| self.requests.get(id));
@@ -148,7 +184,7 @@ impl State {
         }
         let reply = Bytes::copy_from_slice(&transaction.reply);
         if let Some(id) = transaction.request_id {
-            self.remember(id.into(), Recorded { revision, at_ms: now_ms, reply: reply.clone() });
+            self.remember(id.into(), Recorded { revision, at_ms: age_ms, reply: reply.clone() });
         }
         Outcome::Applied { revision, reply, duplicate: false }
     }
@@ -168,11 +204,11 @@ impl State {
         self.requests.insert(id, recorded);
     }
 
-    /// Drops what is older than the memory lasts, and what lies further ahead than that: a leader whose
-    /// clock once ran in the future must not fill the memory with records that never age.
-    fn forget_requests(&mut self, now_ms: u64) {
-        let oldest_kept = now_ms.saturating_sub(REQUEST_MEMORY_MS);
-        let newest_kept = now_ms.saturating_add(REQUEST_MEMORY_MS);
+    /// Drops what is older than the memory lasts, and what lies further ahead than that: before there was an
+    /// `AgeClock`, records carried wall time, and would never age.
+    fn forget_requests(&mut self, age_ms: u64) {
+        let oldest_kept = age_ms.saturating_sub(REQUEST_MEMORY_MS);
+        let newest_kept = age_ms.saturating_add(REQUEST_MEMORY_MS);
         while let Some((at_ms, id)) = self.ages.get_min().cloned() {
             if at_ms >= oldest_kept && self.ages.len() <= REQUEST_MEMORY_COUNT {
                 break;
@@ -200,6 +236,7 @@ impl State {
             applied: self.applied.as_ref().map(Into::into),
             membership: Some((&*self.membership).into()),
             known_members: self.known_members.iter().copied().collect(),
+            clock: self.clock.form(),
         }
     }
 
@@ -211,6 +248,7 @@ impl State {
         let membership = head.membership.as_ref().map(|m| m.stored()).transpose()?.unwrap_or_default();
         Ok(State {
             cluster_id: head.cluster_id.into(),
+            clock: head.clock.map(AgeClock::from).unwrap_or_default(),
             known_members: head.known_members.into_iter().collect(),
             applied: head.applied.map(LogId::from),
             membership: Arc::new(membership),
@@ -267,11 +305,20 @@ mod tests {
         Transaction { puts: vec![(key(name), Bytes::from(value.to_owned()))], ..Default::default() }
     }
 
-    fn apply(state: &mut State, now_ms: u64, batch: &[Transaction]) -> (Vec<Outcome>, Option<Changes>) {
+    fn apply(state: &mut State, leader_ms: u64, batch: &[Transaction]) -> (Vec<Outcome>, Option<Changes>) {
+        apply_in(state, 1, leader_ms, batch)
+    }
+
+    fn apply_in(
+        state: &mut State,
+        term: u64,
+        leader_ms: u64,
+        batch: &[Transaction],
+    ) -> (Vec<Outcome>, Option<Changes>) {
         let index = state.revision() + 1;
-        let bytes = BatchForm::new(1, now_ms, batch).encode_to_vec().into();
+        let bytes = BatchForm::new(term, 0, leader_ms, batch).encode_to_vec().into();
         let payload = openraft::EntryPayload::Normal(Command(bytes));
-        let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(1), index), payload };
+        let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(term), index), payload };
         match state.apply(&entry).unwrap() {
             Step { applied: Applied::Outcomes(outcomes), changes, .. } => (outcomes, changes),
             other => panic!("{other:?}"),
@@ -320,12 +367,30 @@ mod tests {
         assert_eq!(state.requests.len(), state.ages.len());
     }
 
+    /// A new leader's clock may show anything: what the old one has done is not forgotten sooner for it.
     #[test]
-    fn a_clock_that_once_ran_ahead_does_not_fill_the_memory() {
+    fn a_request_id_ages_within_terms_only() {
         let mut state = State::new("c");
-        let mut odd = put("a", "1");
-        odd.request_id = Some("from the future".into());
-        apply(&mut state, u64::MAX / 2, &[odd]);
+        let mut first = put("a", "1");
+        first.request_id = Some("r".into());
+        let half = REQUEST_MEMORY_MS / 2;
+        apply_in(&mut state, 1, 5_000, &[first.clone()]);
+        apply_in(&mut state, 1, 5_000 + half, &[put("b", "1")]);
+        for (term, leader_ms) in [(2, u64::MAX / 2), (3, 0), (3, half)] {
+            let (outcomes, _) = apply_in(&mut state, term, leader_ms, &[first.clone()]);
+            assert!(matches!(outcomes[0], Outcome::Applied { duplicate: true, .. }), "in term {term}");
+        }
+        let back = State::from_head(state.head()).unwrap();
+        assert_eq!(back.clock, state.clock, "it goes on where it was");
+        let (outcomes, _) = apply_in(&mut state, 3, half + 1, &[first]);
+        assert!(matches!(outcomes[0], Outcome::Applied { duplicate: false, .. }));
+    }
+
+    #[test]
+    fn records_of_wall_time_do_not_fill_the_memory() {
+        let mut state = State::new("c");
+        let (revision, at_ms, reply) = (1, 1_700_000_000_000, Bytes::new());
+        state.insert(Record::Request(RequestForm { id: "old".into(), revision, at_ms, reply })).unwrap();
         apply(&mut state, 1000, &[put("b", "1")]);
         assert!(state.requests.is_empty());
     }
@@ -345,7 +410,7 @@ mod tests {
     #[test]
     fn an_entry_of_another_term_is_not_applied() {
         let mut state = State::new("c");
-        let bytes = BatchForm::new(1, 0, &[put("a", "1")]).encode_to_vec().into();
+        let bytes = BatchForm::new(1, 0, 0, &[put("a", "1")]).encode_to_vec().into();
         let payload = openraft::EntryPayload::Normal(Command(bytes));
         let entry = LogEntry { log_id: LogId::new(CommittedLeader::new(2), 5), payload };
         assert_eq!(state.apply(&entry).unwrap().applied, Applied::StaleTerm);

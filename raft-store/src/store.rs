@@ -39,6 +39,7 @@ pub(crate) struct Inner {
     pub raft: Raft<TypeConfig, StateMachine>,
     pub options: Options,
     pub identity: IdentityForm,
+    pub opened: Instant,
     pub caller: Caller,
     pub shown: Arc<Shown>,
     pub log: LogStore,
@@ -157,7 +158,7 @@ impl Store {
 
     /// Proposes transactions as one entry of the log, to be applied only in `term`, which must be a term
     /// that `leadership` showed. They are applied in order, each whole or not at all, and share the
-    /// entry's revision. `now_ms` is the proposer's wall clock; it ages request ids.
+    /// entry's revision. `now_ms` is the proposer's wall clock; it is told in the audit.
     ///
     /// The outcomes come in the transactions' order, after `view` shows them. The future does not end
     /// while there is no quorum: give it a deadline, past which the outcome is unknown.
@@ -174,7 +175,8 @@ impl Store {
         }
         let limit = inner.options.limits.proposals;
         let _permit = inner.proposals.try_acquire().map_err(|_| LimitError::Busy { limit })?;
-        let command = Command(BatchForm::new(term, now_ms, &transactions).encode_to_vec().into());
+        let leader_ms = u64::try_from(inner.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let command = Command(BatchForm::new(term, now_ms, leader_ms, &transactions).encode_to_vec().into());
         let (responder, written) = openraft::impls::ProgressResponder::complete_only();
         let write = inner.raft.write(command).with_leader(CommittedLeader::new(term)).responder(responder);
         // Raft has not even taken it.
