@@ -12,9 +12,10 @@ use pvc_proto::internal::v1::{
 };
 use tonic::{Request, Response, Status};
 
+use super::answers::{Answers, answers};
 use super::caller::Caller;
 use super::shared::{Shared, name, refuse};
-use super::watching::{Answers, answers};
+
 use crate::core::{self, Heartbeat, Load, Progress};
 use crate::status;
 
@@ -72,7 +73,7 @@ impl AgentService for Agents {
         let guests: BTreeSet<Uid> = guests.collect::<Result<_, _>>().map_err(refuse)?;
         let stream = self.0.core.assignments(&node, guests).await;
         let mut stream = stream.map_err(|error| status::assignments(&error))?;
-        Ok(Response::new(answers(&self.0, move |sink| async move {
+        Ok(Response::new(answers(&self.0.closing, move |sink| async move {
             loop {
                 let told = stream.next().await.map_err(status::watch)?;
                 sink.send(message(&told)).await?;

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
+use super::answers::{Answers, answers};
 use super::shared::{Shared, refuse};
-use super::watching::{Answers, answers};
 use crate::status;
 
 /// How long a host may take to answer, or to open a stream.
@@ -46,7 +46,7 @@ pub(super) async fn in_time<T>(
 /// Hands a host's stream on, until either side or our own server ends.
 pub(super) fn relay<T: Send + 'static>(shared: &Shared, node: &Name, mut stream: Streaming<T>) -> Answers<T> {
     let node = node.clone();
-    answers(shared, move |sink| async move {
+    answers(&shared.closing, move |sink| async move {
         while let Some(message) = stream.message().await.map_err(|status| from_host(&node, &status))? {
             sink.send(message).await?;
         }

@@ -2,6 +2,7 @@
 //! caller may do is decided in `authz` before a service is reached.
 
 mod agent;
+mod answers;
 pub mod authz;
 mod caller;
 mod cluster;
@@ -21,6 +22,7 @@ mod voters;
 mod watching;
 
 pub use agent::Agents;
+pub use answers::{Answers, Sink, answers};
 pub use caller::Caller;
 pub use cluster::ClusterInfo;
 pub use join::Joins;

@@ -6,11 +6,12 @@ use pvc_proto::v1;
 use pvc_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
 
+use super::answers::Answers;
 use super::caller::Caller;
 use super::hosts::{in_time, log_lines, relay};
 use super::listing::{Page, name_filter};
 use super::shared::{Shared, name, refuse, reply_name};
-use super::watching::{Answers, Watch};
+use super::watching::Watch;
 use pvc_model::change::Collection;
 
 /// Serves nodes.

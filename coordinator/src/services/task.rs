@@ -8,10 +8,10 @@ use pvc_proto::v1;
 use pvc_proto::v1::task_service_server::TaskService;
 use tonic::{Request, Response, Status};
 
+use super::answers::{Answers, Sink, answers};
 use super::caller::Caller;
 use super::listing::Page;
 use super::shared::{Shared, name, refuse};
-use super::watching::{Answers, Sink, answers};
 use crate::status;
 
 /// Serves tasks.
@@ -61,7 +61,7 @@ impl TaskService for Tasks {
         let world = self.0.world(0).await?;
         world.task(&task).map_err(refuse)?;
         let shared = self.0.clone();
-        Ok(Response::new(answers(&self.0, move |sink| follow(shared, task, sink))))
+        Ok(Response::new(answers(&self.0.closing, move |sink| follow(shared, task, sink))))
     }
 
     async fn cancel_task(

@@ -14,11 +14,12 @@ use pvc_proto::v1::vm_service_server::VmService;
 use regex::Regex;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answers::Answers;
 use super::caller::Caller;
 use super::listing::{Page, name_filter};
 use super::shared::{Shared, name, optional_name, refuse, reply_name};
 use super::vm_host;
-use super::watching::{Answers, Watch};
+use super::watching::Watch;
 use crate::core::Change;
 
 /// Serves VMs.

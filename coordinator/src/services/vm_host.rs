@@ -13,9 +13,9 @@ use tokio_stream::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
+use super::answers::Answers;
 use super::hosts::{in_time, log_lines, relay};
 use super::shared::{Shared, name, refuse};
-use super::watching::Answers;
 use crate::status;
 
 /// How long a console's client may take to name its VM.

@@ -6,10 +6,11 @@ use pvc_proto::v1;
 use pvc_proto::v1::volume_service_server::VolumeService;
 use tonic::{Request, Response, Status};
 
+use super::answers::Answers;
 use super::caller::Caller;
 use super::listing::{Page, name_filter};
 use super::shared::{Shared, name, optional_name, refuse};
-use super::watching::{Answers, Watch};
+use super::watching::Watch;
 
 /// Serves volumes.
 pub struct Volumes(pub Shared);

@@ -1,60 +1,16 @@
 //! Watches: a list and then changes, or changes from a revision on, in one stream.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use imbl::OrdMap;
 use pvc_model::{Name, Node, Object, Vm, Volume, World};
 use pvc_proto::v1::ChangeKind;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::answers::{Answers, Sink, answers};
 use super::shared::Shared;
 use crate::core::{Change, Changed};
 use crate::status;
-
-/// A stream of answers.
-pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-/// Answers that may wait for a slow client, before its watch falls behind and is cut.
-const WAITING_ANSWERS_MAX: usize = 64;
-
-/// Runs `produce` beside the call, until it ends, the client goes, or the server drains.
-pub fn answers<T, P, F>(shared: &Shared, produce: P) -> Answers<T>
-where
-    T: Send + 'static,
-    P: FnOnce(Sink<T>) -> F,
-    F: Future<Output = Result<(), Status>> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(WAITING_ANSWERS_MAX);
-    let closing = shared.closing.clone();
-    let produced = produce(Sink { sender: sender.clone() });
-    tokio::spawn(async move {
-        let result = tokio::select! {
-            biased;
-            () = closing.cancelled() => Err(status::stopping()),
-            () = sender.closed() => return,
-            result = produced => result,
-        };
-        if let Err(status) = result {
-            let _ = sender.send(Err(status)).await;
-        }
-    });
-    Box::pin(ReceiverStream::new(receiver))
-}
-
-/// Where a stream's answers go. Waits for a client that is slow.
-pub struct Sink<T> {
-    sender: mpsc::Sender<Result<T, Status>>,
-}
-
-impl<T> Sink<T> {
-    pub async fn send(&self, answer: T) -> Result<(), Status> {
-        self.sender.send(Ok(answer)).await.map_err(|_| Status::cancelled("the client has gone"))
-    }
-}
 
 /// Objects that can be watched.
 pub trait Watched: Sized + Send + Sync + 'static {
@@ -102,7 +58,7 @@ impl<O: Watched, T: Send + 'static> Watch<O, T> {
     /// From a list (`start` is 0), or from the changes after `start`.
     pub fn run(self, shared: &Shared, start: u64) -> Answers<T> {
         let own = shared.clone();
-        answers(shared, move |sink| async move { self.produce(own, start, sink).await })
+        answers(&shared.closing, move |sink| async move { self.produce(own, start, sink).await })
     }
 
     async fn produce(self, shared: Shared, start: u64, sink: Sink<T>) -> Result<(), Status> {

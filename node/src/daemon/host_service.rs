@@ -1,10 +1,8 @@
 //! `HostService`: what only this host can tell: its log, its guests' consoles, serial logs and XML. Callers
 //! are coordinators; the door has made sure. Nothing here starts, ends or changes a guest.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures::Stream;
 use parking_lot::Mutex;
 use pvc_model::{Uid, Vm, Volume};
 use pvc_proto::convert::At;
@@ -12,8 +10,6 @@ use pvc_proto::internal::v1::host_service_server::HostService;
 use pvc_proto::internal::v1::{HostDumpVmRequest, HostVmLogRequest};
 use pvc_proto::v1::{ConsoleInput, ConsoleOutput, DumpVmResponse, LogChunk, TailNodeLogRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -23,16 +19,13 @@ use super::serial_log::SerialLog;
 use crate::agent::SharedView;
 use crate::agent::volumes::Pools;
 use crate::hypervisor::{GuestSpec, Hypervisor, HypervisorError, ResolvedDisk, Stamp};
+use pvc_coordinator::services::{Answers, answers};
 use pvc_coordinator::status;
 
-/// Pieces that may wait for a slow reader.
-const WAITING_MAX: usize = 16;
 /// Bytes of a console's output in one message.
 const CONSOLE_BYTES: usize = 4096;
 /// Lines of a log to begin with.
 const LINES_MAX: u32 = 10_000;
-
-type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the agent that runs now shows; None before the first.
 #[derive(Clone, Default)]
@@ -70,30 +63,6 @@ impl HostCalls {
         closing: CancellationToken,
     ) -> Self {
         HostCalls(Arc::new(Inner { hypervisor, pools, settings, tail, closing }))
-    }
-
-    /// Runs `produce` beside the call, until it ends, the caller goes, or the daemon stops.
-    fn stream<T, P, F>(&self, produce: P) -> Response<Pieces<T>>
-    where
-        T: Send + 'static,
-        P: FnOnce(mpsc::Sender<Result<T, Status>>) -> F,
-        F: Future<Output = Result<(), Status>> + Send + 'static,
-    {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        let closing = self.0.closing.clone();
-        let produced = produce(sender.clone());
-        tokio::spawn(async move {
-            let result = tokio::select! {
-                biased;
-                () = closing.cancelled() => Err(status::stopping()),
-                () = sender.closed() => return,
-                result = produced => result,
-            };
-            if let Err(status) = result {
-                let _ = sender.send(Err(status)).await;
-            }
-        });
-        Response::new(Box::pin(ReceiverStream::new(receiver)))
     }
 
     /// The XML with which this host would start the VM.
@@ -168,13 +137,9 @@ fn unreadable(error: &std::io::Error) -> Status {
     status::unreachable("log", &format!("it can't be read: {error}"))
 }
 
-fn gone<T>(_: mpsc::error::SendError<T>) -> Status {
-    Status::cancelled("the caller has gone")
-}
-
 #[tonic::async_trait]
 impl HostService for HostCalls {
-    type TailVmLogStream = Pieces<LogChunk>;
+    type TailVmLogStream = Answers<LogChunk>;
 
     async fn tail_vm_log(
         &self,
@@ -184,19 +149,19 @@ impl HostService for HostCalls {
         let path = self.0.settings.agent.console_log(uid(&request.uid)?);
         let lines = request.lines.min(LINES_MAX) as usize;
         let mut log = SerialLog::open(path, lines).await.map_err(|error| unreadable(&error))?;
-        Ok(self.stream(move |sender| async move {
+        Ok(Response::new(answers(&self.0.closing, move |sink| async move {
             loop {
                 let data = if request.follow { log.follow().await } else { log.read().await };
                 let data = data.map_err(|error| unreadable(&error))?;
                 if data.is_empty() {
                     return Ok(());
                 }
-                sender.send(Ok(LogChunk { data })).await.map_err(gone)?;
+                sink.send(LogChunk { data }).await?;
             }
-        }))
+        })))
     }
 
-    type TailNodeLogStream = Pieces<LogChunk>;
+    type TailNodeLogStream = Answers<LogChunk>;
 
     async fn tail_node_log(
         &self,
@@ -204,21 +169,21 @@ impl HostService for HostCalls {
     ) -> Result<Response<Self::TailNodeLogStream>, Status> {
         let request = request.into_inner();
         let tail = self.0.tail.clone();
-        Ok(self.stream(move |sender| async move {
+        Ok(Response::new(answers(&self.0.closing, move |sink| async move {
             let (mut data, mut after) = tail.last(request.lines.min(LINES_MAX) as usize);
             loop {
                 if !data.is_empty() {
-                    sender.send(Ok(LogChunk { data })).await.map_err(gone)?;
+                    sink.send(LogChunk { data }).await?;
                 }
                 if !request.follow {
                     return Ok(());
                 }
                 (data, after) = tail.next(after).await;
             }
-        }))
+        })))
     }
 
-    type ConsoleStream = Pieces<ConsoleOutput>;
+    type ConsoleStream = Answers<ConsoleOutput>;
 
     async fn console(
         &self,
@@ -230,7 +195,7 @@ impl HostService for HostCalls {
         let guest = uid(&first.vm)?;
         // Whoever asks last has it: a session that was left open somewhere must not lock the console.
         let console = self.0.hypervisor.console(guest, true).await.map_err(|error| failed(&error))?;
-        Ok(self.stream(move |sender| async move {
+        Ok(Response::new(answers(&self.0.closing, move |sink| async move {
             let (mut output, mut input) = tokio::io::split(console);
             let typing = async move {
                 let mut data = first.data;
@@ -254,7 +219,7 @@ impl HostService for HostCalls {
                         Ok(0) | Err(_) => return Ok(()),
                         Ok(length) => {
                             let piece = ConsoleOutput { data: data[..length].to_vec() };
-                            sender.send(Ok(piece)).await.map_err(gone)?;
+                            sink.send(piece).await?;
                         }
                     }
                 }
@@ -263,7 +228,7 @@ impl HostService for HostCalls {
                 result = showing => result,
                 () = typing => Ok(()),
             }
-        }))
+        })))
     }
 
     async fn dump_vm(&self, request: Request<HostDumpVmRequest>) -> Result<Response<DumpVmResponse>, Status> {
