@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-down deps test chaos check fix guest dist-docs python test-python test-python-cluster clean
+.PHONY: help demo demo-build demo-down deps test check chaos figures fix guest dist-docs python test-python test-python-cluster test-examples clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -15,6 +15,7 @@ help:
 	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
 	@echo "make check        the same without the tests; never writes"
 	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed)"
+	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
 	@echo "make guest        build the little guest into target/guest"
 	@echo "make dist-docs    man pages and completions of all programs, into target/dist"
@@ -22,10 +23,14 @@ help:
 	@echo "make test-python  the Python client's tests"
 	@echo "make test-python-cluster"
 	@echo "                  the same client against the cluster of PVC_CONNECTION, or of the default connection"
+	@echo "make test-examples"
+	@echo "                  the examples in other languages; needs Node.js, and fetches their packages"
 
-demo:
+demo-build:
 	scripts/install-deps.sh build run
 	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-cli -p pvc-bootstrap -p pvc-gateway
+
+demo: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
 	$(AS_ROOT) $(TARGET)/release/pvc-bootstrap local demo --guest $(TARGET)/guest
 
@@ -49,6 +54,9 @@ chaos: deps
 	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
 
+figures: demo-build
+	$(AS_ROOT) scripts/figures.sh
+
 fix:
 	$(CARGO) fmt --all
 
@@ -59,13 +67,17 @@ dist-docs: deps
 	$(CARGO) run -q -p xtask --features dist --locked -- dist
 
 python: deps
-	$(PYTHON) python/generate.py
+	$(AS_USER) $(PYTHON) python/generate.py
 
 test-python: python
-	cd python && $(PYTHON) -m unittest discover -t . -s tests
+	cd python && ../$(AS_USER) $(PYTHON) -m unittest discover -t . -s tests
 
 test-python-cluster: python
 	cd python && $(PYTHON) -m unittest -v tests.live_cluster
+
+test-examples: python
+	cd docs/examples/node && ../../../$(AS_USER) npm install --no-package-lock --no-audit --no-fund --ignore-scripts
+	cd python && ../$(AS_USER) $(PYTHON) -m unittest -v tests.example_node
 
 clean:
 	$(CARGO) clean

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// An election takes about two seconds: longer pauses would be noticed after it.
+const BACK_OFF_MAX: Duration = Duration::from_millis(400);
 /// An attempt that is not answered gets this part of what is left of the deadline …
 const ATTEMPT_PART: u32 = 4;
 /// … but no less than this.

@@ -2,7 +2,8 @@
 //! whether they may ([`authz`]); what only the leader answers goes on to the leader, once.
 //!
 //! What may never happen here: a call that reaches a service without an identified caller; a call that is
-//! forwarded a second time; a caller's secret that is sent on.
+//! forwarded a second time; a caller's secret that is sent on; a caller sent away for good by a replica that
+//! may have missed that it was let in.
 
 use std::sync::Arc;
 
@@ -12,13 +13,14 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Router, http};
-use pvc_model::{Name, Timestamp};
+use pvc_identity::PeerIdentity;
+use pvc_model::{Name, Timestamp, World};
 use pvc_proto::{Method, ServedBy};
 use tonic::Status;
 use tower::ServiceExt;
 
 use crate::peers::Peers;
-use crate::services::authz::{Credentials, FORWARDED_BY, Ground, ON_BEHALF_OF, admit};
+use crate::services::authz::{Credentials, FORWARDED_BY, Ground, ON_BEHALF_OF, admit, depends_on_world};
 use crate::services::{Caller, Shared};
 use crate::status::{self, LEADER_HINT};
 
@@ -42,17 +44,31 @@ impl Door {
         router.layer(from_fn_with_state(self, pass))
     }
 
-    fn admit(&self, request: &Request) -> Result<Caller, Status> {
+    fn admit(&self, world: &World, path: &str, credentials: &Credentials<'_>) -> Result<Caller, Status> {
         let shared = &self.0.shared;
-        let world = shared.core.world();
         let now = Timestamp(shared.core.environment().wall_now_ms());
-        let ground = Ground { world: &world, cluster_id: &shared.cluster_id, now };
-        admit(ground, request.uri().path(), &credentials(request))
+        admit(Ground { world, cluster_id: &shared.cluster_id, now }, path, credentials)
     }
 
-    /// Calls the leader in the caller's name.
+    /// Looks again at a caller whom this replica does not know. One that lags, or was wiped, does not know who is there:
+    /// it must not send a node of the cluster away for good, only on to the next coordinator.
+    async fn admit_by_newest(&self, shown: Shown) -> Result<Caller, Status> {
+        match self.0.shared.core.linearizable_world().await {
+            Ok(world) => self.admit(&world, &shown.path, &shown.credentials()),
+            Err(error) => {
+                let detail = format!("this coordinator can't tell who calls: {error}");
+                Err(status::unreachable("cluster", &detail))
+            }
+        }
+    }
+
+    /// Calls the leader in the caller's name. A leader that has died may take the call with it and say nothing: when
+    /// another leads, or nobody, the caller is told to ask again.
     async fn forward(&self, caller: &Caller, request: Request) -> Result<Response, Status> {
         let shared = &self.0.shared;
+        let mut raft = shared.core.store().status();
+        let leading = |status: &raft_store::Status| status.leader.as_ref().map(|leader| leader.id);
+        let then = leading(&raft.borrow());
         let leader = shared.leader().filter(|(name, _)| *name != shared.node);
         let (name, address) = leader.ok_or_else(|| status::not_leader(None))?;
         let channel = self.0.peers.channel(Some(&name), &address);
@@ -67,11 +83,46 @@ impl Door {
         parts.headers.insert(ON_BEHALF_OF, as_header(&caller.identity)?);
         parts.headers.insert(FORWARDED_BY, as_header(shared.node.as_str())?);
         let request = http::Request::from_parts(parts, tonic::body::Body::new(body));
-        let response = channel.oneshot(request).await.map_err(|error| {
-            let detail = format!("the leader, node {name} at {address}, does not answer: {error}");
-            status::unreachable("cluster", &detail)
-        })?;
-        Ok(response.map(Body::new))
+        tokio::select! {
+            response = channel.oneshot(request) => match response {
+                Ok(response) => Ok(response.map(Body::new)),
+                Err(error) => {
+                    let detail = format!("the leader, node {name} at {address}, does not answer: {error}");
+                    Err(status::unreachable("cluster", &detail))
+                }
+            },
+            _ = raft.wait_for(|now| leading(now) != then) => {
+                Err(status::unreachable("cluster", &format!("node {name} leads no more")))
+            }
+        }
+    }
+}
+
+/// What a request shows of its caller, kept while the request waits.
+struct Shown {
+    path: String,
+    peer: Option<PeerIdentity>,
+    authorization: Option<String>,
+    on_behalf_of: Option<String>,
+}
+
+impl Shown {
+    fn of(request: &Request) -> Self {
+        let shown = credentials(request);
+        Shown {
+            path: request.uri().path().to_owned(),
+            peer: shown.peer.cloned(),
+            authorization: shown.authorization.map(str::to_owned),
+            on_behalf_of: shown.on_behalf_of.map(str::to_owned),
+        }
+    }
+
+    fn credentials(&self) -> Credentials<'_> {
+        Credentials {
+            peer: self.peer.as_ref(),
+            authorization: self.authorization.as_deref(),
+            on_behalf_of: self.on_behalf_of.as_deref(),
+        }
     }
 }
 
@@ -87,7 +138,15 @@ pub fn credentials(request: &Request) -> Credentials<'_> {
 
 async fn pass(State(door): State<Door>, request: Request, next: Next) -> Response {
     let method = pvc_proto::method(request.uri().path());
-    let result = match door.admit(&request) {
+    let world = door.0.shared.core.world();
+    let admitted = match door.admit(&world, request.uri().path(), &credentials(&request)) {
+        Err(refusal) if depends_on_world(&refusal) => {
+            let shown = Shown::of(&request);
+            door.admit_by_newest(shown).await
+        }
+        at_once => at_once,
+    };
+    let result = match admitted {
         Ok(caller) => enter(&door, method, caller, request, next).await,
         Err(status) => Err(status),
     };

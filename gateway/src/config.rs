@@ -26,7 +26,7 @@ pub enum ConfigError {
     },
     #[error("{0} is missing: give it by flag, environment or file (see pvc-api --help)")]
     Missing(&'static str),
-    #[error("\"{0}\" is not an address: host:port is expected, such as 10.0.0.11:7371")]
+    #[error("\"{0}\" is not an address: host:port is expected, such as 10.0.0.11:7741")]
     Address(String),
     #[error("--tls-cert and --tls-key go together")]
     HalfPair,
@@ -160,18 +160,18 @@ mod tests {
 
     #[test]
     fn flags() {
-        let config = load("--coordinators a:7371,b:7371 --credentials /etc/pvc/api").unwrap();
-        assert_eq!(config.coordinators, ["a:7371", "b:7371"]);
+        let config = load("--coordinators a:7741,b:7741 --credentials /etc/pvc/api").unwrap();
+        assert_eq!(config.coordinators, ["a:7741", "b:7741"]);
         assert_eq!(config.listen.to_string(), LISTEN_DEFAULT);
         assert_eq!(config.front, Front::Cluster);
     }
 
     #[test]
     fn refuses_what_makes_no_sense() {
-        let base = "--coordinators a:7371 --credentials /c";
+        let base = "--coordinators a:7741 --credentials /c";
         for (flags, part) in [
             ("--credentials /c".to_owned(), "--coordinators is missing"),
-            ("--coordinators a:7371".to_owned(), "--credentials is missing"),
+            ("--coordinators a:7741".to_owned(), "--credentials is missing"),
             ("--coordinators a --credentials /c".to_owned(), "is not an address"),
             (format!("{base} --tls-cert /x"), "go together"),
             (format!("{base} --metrics-listen 10.0.0.1:80"), "loopback"),

@@ -79,6 +79,21 @@ class LiveCluster(unittest.TestCase):
         self.addCleanup(self.remove)
         self.assertEqual(made[0].meta.uid, made[1].meta.uid)
 
+    def test_a_token_alone_is_enough_and_good_for_its_role(self):
+        made = self.client.create_api_token(self.name, role="ROLE_VIEWER", lifetime_seconds=600)
+        self.addCleanup(self.client.revoke_token, self.name)
+        connection = pvc.load()
+        with pvc.Client(pvc.Connection(connection.coordinators, connection.ca, token=made.secret)) as client:
+            self.assertEqual(client.who_am_i().identity, f"token/{self.name}")
+            self.assertTrue(client.list_nodes().nodes)
+            with self.assertRaises(pvc.PermissionDenied):
+                client.create_vm(self.name, spec={"vcpus": 1, "memory_mib": 64})
+
+    def test_a_daemons_log_is_read(self):
+        node = next(self.client.iterate(self.client.list_nodes)).meta.name
+        with self.client.tail_node_log(node, lines=5) as log:
+            self.assertTrue(b"".join(chunk.data for chunk in log))
+
     @unittest.skipUnless(os.environ.get("PVC_TEST_START"), "PVC_TEST_START is not set")
     def test_a_vm_is_started_and_stopped(self):
         self.define()

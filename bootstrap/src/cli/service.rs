@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use crate::found::{Places, ServiceCertificate};
 use anyhow::Context as _;
 use clap::Args;
-use crate::found::{Places, ServiceCertificate};
 
 #[derive(Debug, Args)]
 pub struct ServiceArgs {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use pvc_client::{CallError, Client, request_id};
-use pvc_proto::v1::UpdateVmRequest;
+use pvc_proto::v1::{GetNodeRequest, UpdateVmRequest};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
@@ -56,6 +56,7 @@ pub async fn replace(
     let same = if home == old.to_string() { ", where the VM runs" } else { "" };
     tell.line(&format!("{old} leads{same}; its pvcd is process {}", daemon.pid));
     tell.command(&format!("pvc-bootstrap local{} kill leader --hold", name_option(state)));
+    let sessions = session(client, &old.to_string()).await?;
     // kept dead until another leads: started again at once it might win the election itself
     power::hold(&init, "pvcd")?;
     let killed = Instant::now();
@@ -73,8 +74,11 @@ pub async fn replace(
     tell.command(&format!("pvc-bootstrap local{} start {old}", name_option(state)));
     let released = Instant::now();
     power::release(&init)?;
-    // the cluster may not have missed it yet
-    while processes::service(&init, "pvcd").is_none() {
+    // the cluster may not have missed it yet: it is back when it speaks as a daemon that was started again
+    while session(client, &old.to_string()).await? <= sessions {
+        if released.elapsed() >= BACK_LIMIT {
+            bail!("{old}'s pvcd does not come back; `pvc-bootstrap local status` shows how it is");
+        }
         sleep(Duration::from_millis(50)).await;
     }
     let mut quiet = |_: &str| ();
@@ -84,6 +88,13 @@ pub async fn replace(
     tell.line(&format!("{old}'s pvcd is started again and does its part after {}", seconds(back)));
     tell.line(&format!("the guest did not notice: {}", pings_in_words(&pings)));
     Ok(Replaced { old: old.to_string(), new: new.to_string(), next_write, back, pings })
+}
+
+/// How often the node's daemon has been started.
+async fn session(client: &Client, node: &str) -> Result<u64, CallError> {
+    let request = GetNodeRequest { name: node.to_owned(), ..GetNodeRequest::default() };
+    let node = client.nodes().get_node(request).await?.into_inner();
+    Ok(node.status.map_or(0, |status| status.session))
 }
 
 /// One write, sent until it is acknowledged; its request id makes it happen once.

@@ -99,7 +99,7 @@ async fn kill_leader(
 async fn lay_out_guest(dir: &ClusterDir, built: Option<&Path>, tell: &Teller) -> anyhow::Result<()> {
     let shared = dir.shared().join(vm::BOOT_DIR);
     let built = built.unwrap_or(&shared);
-    let guest = guest::build(built).await.context("the little guest could not be built")?;
+    let guest = guest::build_if_missing(built).await.context("the little guest could not be built")?;
     if guest.built {
         tell.line("its kernel and busybox come from Debian's packages, unpacked and not installed");
     }

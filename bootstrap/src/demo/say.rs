@@ -38,11 +38,14 @@ impl Teller {
     }
 
     pub fn chapter(&self, title: &str) {
-        let at = seconds(self.elapsed());
+        let at = match self.elapsed() {
+            short if short < Duration::from_secs(1) => String::new(),
+            long => format!("  ({} after the start)", seconds(long)),
+        };
         if self.terminal {
-            println!("\n\x1b[1m{title}\x1b[0m  \x1b[2m({at} after the start)\x1b[0m");
+            println!("\n\x1b[1m{title}\x1b[0m\x1b[2m{at}\x1b[0m");
         } else {
-            println!("\n{title}  ({at} after the start)");
+            println!("\n{title}{at}");
         }
     }
 

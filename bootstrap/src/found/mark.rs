@@ -88,10 +88,11 @@ fn judge(past: Past, setup: &HostSetup, store: &Path) -> anyhow::Result<Finding>
         Past { .. } => {
             bail!(
                 "this host has founded cluster {} before, and its data is gone from {store}. It is never founded a second time. \
-                 While other coordinators live, this host joins them anew: there run `pvc node remove {}` and `pvc token join`; \
-                 here empty {etc} and run `pvc-bootstrap join`. When there are none, restore {store} from a backup",
+                 While other coordinators live, this host joins them anew: there run `pvc cluster voter remove {node}`, \
+                 `pvc node remove {node}` and `pvc token join`; here empty {etc} and run `pvc-bootstrap join`. \
+                 When there are none, restore {store} from a backup",
                 setup.cluster_id()?,
-                setup.node
+                node = setup.node
             )
         }
     }

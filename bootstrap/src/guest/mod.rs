@@ -77,6 +77,7 @@ pub enum GuestError {
 pub struct Guest {
     pub kernel: PathBuf,
     pub initramfs: PathBuf,
+    out: PathBuf,
     /// False: a finished build with the same inputs was there.
     pub built: bool,
 }
@@ -94,31 +95,47 @@ struct Manifest {
 /// Builds the guest into `out`, or takes the build that is there if it has the same inputs. Without apt's lists a build
 /// with this program's scripts is taken whatever its packages' versions are.
 pub async fn build(out: &Path) -> Result<Guest, GuestError> {
-    durable_file::make_directory(out, 0o755)?;
-    let out = fs::canonicalize(out).map_err(|source| GuestError::Read { path: out.to_owned(), source })?;
-    let mut guest = Guest { kernel: out.join(KERNEL), initramfs: out.join(INITRAMFS), built: false };
-    let have = finished(&out, &guest)?;
+    let mut guest = at(out)?;
+    let have = finished(&guest)?;
     let wanted = match wanted().await {
         Ok(wanted) => wanted,
-        Err(error) => match have {
-            Some(have) if have.builder == BUILDER && have.scripts == scripts_hash() => {
-                return Ok(guest);
-            }
-            _ => return Err(error),
-        },
+        Err(_) if have.as_ref().is_some_and(Manifest::has_these_scripts) => return Ok(guest),
+        Err(error) => return Err(error),
     };
     if have.as_ref() == Some(&wanted) {
         return Ok(guest);
     }
-    make(&out, &guest, &wanted).await?;
+    make(&guest, &wanted).await?;
     guest.built = true;
     Ok(guest)
 }
 
-fn finished(out: &Path, guest: &Guest) -> Result<Option<Manifest>, GuestError> {
-    let text = durable_file::read_text_if_there(&out.join(MANIFEST))?;
+/// Builds the guest into `out` unless there is one with this program's scripts, whatever its packages' versions are.
+pub async fn build_if_missing(out: &Path) -> Result<Guest, GuestError> {
+    let guest = at(out)?;
+    match finished(&guest)? {
+        Some(have) if have.has_these_scripts() => Ok(guest),
+        _ => build(out).await,
+    }
+}
+
+/// A guest in this folder, which is made if need be; as yet it may not be there.
+fn at(out: &Path) -> Result<Guest, GuestError> {
+    durable_file::make_directory(out, 0o755)?;
+    let out = fs::canonicalize(out).map_err(|source| GuestError::Read { path: out.to_owned(), source })?;
+    Ok(Guest { kernel: out.join(KERNEL), initramfs: out.join(INITRAMFS), out, built: false })
+}
+
+fn finished(guest: &Guest) -> Result<Option<Manifest>, GuestError> {
+    let text = durable_file::read_text_if_there(&guest.out.join(MANIFEST))?;
     let whole = guest.kernel.exists() && guest.initramfs.exists();
     Ok(text.filter(|_| whole).and_then(|text| toml::from_str(&text).ok()))
+}
+
+impl Manifest {
+    fn has_these_scripts(&self) -> bool {
+        self.builder == BUILDER && self.scripts == scripts_hash()
+    }
 }
 
 fn scripts_hash() -> String {
@@ -159,7 +176,8 @@ async fn versioned(name: &str, package: &'static str) -> Result<String, GuestErr
         .ok_or(GuestError::UnknownPackage { package })
 }
 
-async fn make(out: &Path, guest: &Guest, manifest: &Manifest) -> Result<(), GuestError> {
+async fn make(guest: &Guest, manifest: &Manifest) -> Result<(), GuestError> {
+    let out = &guest.out;
     let _ = fs::remove_file(out.join(MANIFEST));
     let work = out.join(format!(".build-{}", std::process::id()));
     durable_file::make_directory(&work, 0o755)?;
@@ -253,8 +271,7 @@ mod tests {
     #[test]
     fn a_build_counts_as_finished_only_when_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let guest =
-            Guest { kernel: dir.path().join(KERNEL), initramfs: dir.path().join(INITRAMFS), built: false };
+        let guest = at(dir.path()).unwrap();
         let manifest = Manifest {
             builder: BUILDER,
             scripts: scripts_hash(),
@@ -264,11 +281,11 @@ mod tests {
         let text = toml::to_string(&manifest).unwrap();
         fs::write(dir.path().join(MANIFEST), text).unwrap();
         fs::write(&guest.kernel, "k").unwrap();
-        assert_eq!(finished(dir.path(), &guest).unwrap(), None);
+        assert_eq!(finished(&guest).unwrap(), None);
         fs::write(&guest.initramfs, "i").unwrap();
-        assert_eq!(finished(dir.path(), &guest).unwrap(), Some(manifest));
+        assert_eq!(finished(&guest).unwrap(), Some(manifest));
         fs::write(dir.path().join(MANIFEST), "half").unwrap();
-        assert_eq!(finished(dir.path(), &guest).unwrap(), None);
+        assert_eq!(finished(&guest).unwrap(), None);
     }
 
     #[test]

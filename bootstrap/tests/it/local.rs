@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use pvc_identity::{Alpn, Credentials, ExpectedPeer, Identity, TlsStore};
 use pvc_process::Cmd;
 
-use crate::bench::{Bench, answers_ping, eventually, guest};
+use crate::bench::{Bench, answers_ping, eventually, guest, nothing_is_left};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const LOCAL: &str = "qemu:///system";
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn two_hosts_from_nothing_to_nothing() {
-    let bench = Bench::new();
+    let bench = Bench::new("h");
     let (kernel, initramfs) = guest().await;
     bench.local(&["up", "--hosts", "2", "--no-pvcd"]).await;
     bench.local(&["up", "--hosts", "2", "--no-pvcd"]).await;
@@ -180,25 +180,4 @@ async fn power_takes_all_but_the_disk(bench: &Bench, hv1: &str) {
         bench.try_local(&virsh).await.ok().filter(|state| state.trim() == "shut off")
     };
     eventually("the guest's definition after power-on", SOON, defined).await;
-}
-
-fn nothing_is_left(bench: &Bench) {
-    let prefix = format!("pvc-{}-", bench.name);
-    for folder in ["/run/netns", "/sys/class/net"] {
-        let left: Vec<_> = fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.starts_with(&prefix))
-            .collect();
-        assert!(left.is_empty(), "{folder} still has {left:?}");
-    }
-    let state = bench.state().to_str().unwrap();
-    assert!(!fs::read_to_string("/proc/mounts").unwrap().contains(state));
-    assert_eq!(fs::read_dir(bench.state()).unwrap().count(), 0, "the state's folder is empty");
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let cmdline = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let cmdline = String::from_utf8_lossy(&cmdline).replace('\0', " ");
-        let ours = cmdline.contains(&format!("__init --name {} ", bench.name));
-        assert!(!ours, "{:?} still runs: {cmdline}", entry.file_name());
-    }
 }

@@ -1,5 +1,6 @@
 //! What a user of `pvc-bootstrap` would notice, tried with real namespaces, libvirt and qemu. Needs root.
 
 mod bench;
+mod cluster;
 mod join;
 mod local;

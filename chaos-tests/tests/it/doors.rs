@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pvc_client::{Connection, Connections};
-use pvc_identity::Identity;
+use pvc_identity::{Identity, LeafSpec};
 use pvc_process::{Cmd, Daemon, DaemonLogs, Output};
 use pvc_proto::v1;
 use tokio::time::{Instant, sleep};
@@ -27,7 +27,7 @@ impl Home {
         let credentials = folder.join("admin");
         std::fs::create_dir_all(&credentials).expect("made");
         let admin = Identity::admin("root").expect("an admin");
-        issue(&cluster.ca, admin).save(&credentials).expect("saved");
+        issue(&cluster.ca, LeafSpec::new(admin)).save(&credentials).expect("saved");
         let connection = Connection {
             coordinators: cluster.hosts.iter().map(|host| host.address()).collect(),
             cluster_id: cluster.cluster_id.clone(),
@@ -72,7 +72,7 @@ impl Gateway {
         let folder = cluster.folder.path().join("api");
         std::fs::create_dir_all(&folder).expect("made");
         let service = Identity::service("api").expect("a service");
-        issue(&cluster.ca, service).save(&folder).expect("saved");
+        issue(&cluster.ca, LeafSpec::new(service)).save(&folder).expect("saved");
         let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
         let coordinators: Vec<String> = cluster.hosts.iter().map(|host| host.address()).collect();
         let log = folder.join("pvc-api.log");
@@ -102,7 +102,8 @@ impl Gateway {
         if let Some(token) = token {
             cmd = cmd.arg("--header").secret_arg(format!("Authorization: Bearer {token}"));
         }
-        let output = cmd.arg(format!("http://{}{path}", self.address)).accept_codes(0..=92).run(DEADLINE).await;
+        let output =
+            cmd.arg(format!("http://{}{path}", self.address)).accept_codes(0..=92).run(DEADLINE).await;
         let text = String::from_utf8_lossy(&output.expect("curl ran").stdout).into_owned();
         let (body, code) = text.rsplit_once('\n').unwrap_or(("", &text));
         (code.parse().unwrap_or(0), body.to_owned())
@@ -136,8 +137,8 @@ async fn the_command_line_on_a_real_cluster() {
     // Refusals: exit code, rule, object, help.
     for (args, code, says) in [
         (&["vm", "info", "nobody"][..], 3, "nobody"),
-        (&["vm", "define", "vm00", "--memory", "32M"], 9, "pvc vm list"),
-        (&["vm", "define", "big", "--memory", "100000G"], 2, "memory"),
+        (&["vm", "define", "vm00", "--vcpus", "1", "--memory", "32M"], 9, "name-taken"),
+        (&["vm", "define", "big", "--vcpus", "1", "--memory", "900G"], 4, "fits-a-node"),
         (&["vm", "start", "vm01", "-t", "hv9"], 3, "hv9"),
         (&["vm", "undefine", "vm00", "-y"], 4, "pvc vm stop"),
     ] {
@@ -175,7 +176,11 @@ async fn http_on_a_real_cluster() {
     let (code, body) = gateway.curl("/api/v1/cluster/voters", Some(&token), &["--data", "{}"]).await;
     assert!(code == 403 && body.contains("role-needed"), "{code} {body}");
     let (_, events) = gateway
-        .curl("/api/v1/vms:watch", Some(&token), &["--header", "Accept: text/event-stream", "--max-time", "3"])
+        .curl(
+            "/api/v1/vms:watch",
+            Some(&token),
+            &["--header", "Accept: text/event-stream", "--max-time", "3"],
+        )
         .await;
     assert!(events.contains("web1") && events.contains("id:"), "{events}");
 

@@ -10,6 +10,7 @@ use pvc_model::token::TokenKind;
 use pvc_model::{Name, Node, Role, Timestamp, World};
 use pvc_proto::Method;
 use tonic::Status;
+use tonic_types::StatusExt;
 
 use super::caller::Caller;
 use crate::status;
@@ -84,6 +85,12 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
     }
 }
 
+/// Whether a refusal of [`admit`] is the world's word: a newer world may say otherwise.
+pub fn depends_on_world(refusal: &Status) -> bool {
+    let rule = refusal.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    matches!(rule.as_str(), "node-enrolled" | "coordinator-needed" | "on-behalf-of" | "token-valid")
+}
+
 /// A caller without a certificate: a program that knows the cluster by its CA and shows an API token.
 fn bearer(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> Result<Caller, Status> {
     match (credentials.authorization, credentials.on_behalf_of) {
@@ -103,6 +110,7 @@ fn bearer(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> Resu
 fn open_paths(path: &str) -> Option<Role> {
     let known = path.starts_with("/grpc.health.v1.Health/")
         || path.starts_with("/grpc.reflection.v1.ServerReflection/")
+        || path.starts_with("/grpc.reflection.v1alpha.ServerReflection/")
         || path == "/metrics";
     known.then_some(Role::Viewer)
 }

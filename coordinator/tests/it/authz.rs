@@ -302,6 +302,7 @@ fn health_reflection_and_figures_are_for_viewers() {
     for path in [
         "/grpc.health.v1.Health/Check",
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         "/metrics",
     ] {
         for kind in kinds(&bench) {

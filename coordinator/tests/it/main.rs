@@ -5,6 +5,7 @@ mod authz;
 mod cluster;
 mod cluster_info;
 mod desk;
+mod door;
 mod hosts;
 mod lane;
 mod liveness;

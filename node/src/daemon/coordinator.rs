@@ -27,7 +27,7 @@ use pvc_identity::{Ca, TlsStore};
 use pvc_model::{Command, Name};
 use pvc_proto::internal::v1::BecomeMemberRequest;
 use pvc_proto::internal::v1::join_service_client::JoinServiceClient;
-use raft_store::{Engine, FoundError, Member, Options, Store};
+use raft_store::{Engine, FoundError, Member, OpenError, Options, Store};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -64,11 +64,9 @@ impl CoordinatorPart {
         let empty = std::fs::read_dir(&dir).map_or(true, |mut entries| entries.next().is_none());
         if empty && mark.is_none() && config.member_id == FOUNDER {
             bail!(
-                "the store in {} is empty, and this coordinator has founded its cluster already: its data was lost. \
-                 A coordinator without its data must not vote again. If others are there: \
-                 `pvc cluster voter remove {node}`, `pvc node remove {node}`, then join this host anew; \
-                 else restore a backup",
-                dir.display()
+                "the store in {} is empty, and this coordinator has founded its cluster already: its data was lost. {}",
+                dir.display(),
+                lost_voter(&node)
             );
         }
         std::fs::create_dir_all(&dir).with_context(|| format!("could not make {}", dir.display()))?;
@@ -81,7 +79,13 @@ impl CoordinatorPart {
         let transport = RaftTransport::new(peers.clone(), &config.cluster_id, config.member_id, names);
         let me = Member::new(config.member_id, config.listen.to_string());
         let options = Options::new(Engine::Disk { dir }, me, &config.cluster_id);
-        let store = Store::open(options, transport.clone()).await.context("the store does not open")?;
+        let store = match Store::open(options, transport.clone()).await {
+            Ok(store) => store,
+            Err(error @ (OpenError::LogMissing { .. } | OpenError::LogDamaged { .. })) => {
+                return Err(error).with_context(|| lost_voter(&node));
+            }
+            Err(error) => return Err(error).context("the store does not open"),
+        };
         let core = Coordinator::start(store, Arc::new(SystemEnvironment), CoordinatorOptions::default());
         transport.know(core.clone());
         let shared = Shared {
@@ -178,6 +182,14 @@ impl CoordinatorPart {
         self.shared.core.stop().await;
         self.shared.core.store().shutdown().await;
     }
+}
+
+/// What to do about a coordinator whose data can't be used.
+fn lost_voter(node: &Name) -> String {
+    format!(
+        "a coordinator without its data must not vote again. If the others are well: \
+         `pvc cluster voter remove {node}`, `pvc node remove {node}`, then join this host anew; else restore a backup"
+    )
 }
 
 /// The mark that allows to found, if it is there and of this cluster.

@@ -33,14 +33,16 @@ pub fn common(host: HostCalls) -> Routes {
     let (reporter, health) = tonic_health::server::health_reporter();
     // A daemon that answers serves; whether the cluster has a leader is the cluster's status to tell.
     drop(reporter);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(pvc_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pvc_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let routes = Routes::new(health).add_service(HostServiceServer::new(host));
-    match reflection {
-        Ok(reflection) => routes.add_service(reflection),
-        Err(error) => {
+    // Many tools know the older protocol only, grpcio's own among them.
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha),
+        (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "gRPC reflection is not served");
             routes
         }

@@ -98,10 +98,10 @@ fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound")
 }
 
-pub fn issue(ca: &Ca, identity: Identity) -> Credentials {
+pub fn issue(ca: &Ca, leaf: LeafSpec) -> Credentials {
     let key = KeyPair::generate().expect("a key");
     let csr = key.csr_pem().expect("a request");
-    let chain = ca.sign(&csr, &LeafSpec::new(identity), Timestamp::now()).expect("signed");
+    let chain = ca.sign(&csr, &leaf, Timestamp::now()).expect("signed");
     Credentials::new(chain, key.pem(), ca.cert_pem()).expect("they fit")
 }
 
@@ -114,7 +114,7 @@ impl Cluster {
         let mut cluster = Cluster { folder, cluster_id, ca, hosts: Vec::new() };
         let mut host = cluster.host("hv1", Role::Coordinator, 1);
         let etc = host.config.identity_dir.clone();
-        issue(&cluster.ca, Identity::node("hv1").expect("a node")).save(&etc).expect("saved");
+        issue(&cluster.ca, LeafSpec::node("hv1", []).expect("a node")).save(&etc).expect("saved");
         cluster.save_ca(&etc.join("ca"));
         std::fs::write(etc.join(FOUND_MARK), &cluster.cluster_id).expect("written");
         host.start();
@@ -168,14 +168,14 @@ impl Cluster {
 
     /// An administrator's client, which knows every coordinator.
     pub fn admin(&self) -> Client {
-        let credentials = issue(&self.ca, Identity::admin("root").expect("an admin"));
+        let credentials = issue(&self.ca, LeafSpec::new(Identity::admin("root").expect("an admin")));
         let store = TlsStore::new(credentials, Timestamp::now()).expect("TLS");
         self.client(Trust::Mutual(store, ExpectedPeer::AnyNode), None)
     }
 
     /// A program's client: a service certificate, and an API token where it has one.
     pub fn service(&self, token: Option<String>) -> Client {
-        let credentials = issue(&self.ca, Identity::service("test").expect("a service"));
+        let credentials = issue(&self.ca, LeafSpec::new(Identity::service("test").expect("a service")));
         let store = TlsStore::new(credentials, Timestamp::now()).expect("TLS");
         self.client(Trust::Mutual(store, ExpectedPeer::AnyNode), token)
     }
