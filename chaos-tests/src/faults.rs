@@ -159,6 +159,7 @@ impl Temper {
                 faults.fail = self.dice.roll(3) as u32;
                 faults.lie = self.dice.per_mille(500);
                 faults.delay = self.dice.millis(0, 500);
+                faults.copy = self.dice.millis(0, 6000);
                 faults.unusable = self.dice.per_mille(300).then(|| "it is not mounted".to_owned());
             }),
         }

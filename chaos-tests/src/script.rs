@@ -49,11 +49,11 @@ pub async fn play(seed: u64, aloud: bool) -> Outcome {
     let mut stage = Stage::set(&shape(&dice), seed, aloud).await;
     let guests = 1 + dice.roll(4) as usize;
     stage.start_guests(guests).await;
-    let elections = [0, 0, 1, 1, 2];
+    let elections = [0, 0, 0, 1, 1, 2];
     for _ in 0..*dice.pick(&elections).unwrap_or(&1) {
         stage.quiet_election(&dice).await;
     }
-    let steps = 8 + dice.roll(16);
+    let steps = 6 + dice.roll(14);
     stage.storm(&dice, steps).await;
     stage.end().await
 }
@@ -248,7 +248,7 @@ impl Stage {
     /// Waits until all is well and nothing has been committed for a while.
     pub async fn heal(&mut self) {
         let until = Instant::now() + HEALS_WITHIN;
-        let rest = if self.cluster.dice.per_mille(200) { LONG_REST } else { REST };
+        let rest = if self.cluster.dice.per_mille(100) { LONG_REST } else { REST };
         let mut calm: Option<(Instant, View)> = None;
         while self.is_content() {
             let mut ailments = ailments(&self.cluster);

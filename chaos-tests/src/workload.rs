@@ -1,10 +1,12 @@
 //! What people do with a cluster all day, drawn by chance from what they see of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pvc_model::command::SpecPatch;
 use pvc_model::vm::{Disk, DiskBus, MigrationMethod, Power, VmSpec};
-use pvc_model::{Command, Name, World};
+use pvc_model::volume::{CloneSource, VolumeSpec};
+use pvc_model::{Command, Name, Vm, Volume, World};
 
 use crate::dice::Dice;
 use crate::people::mark;
@@ -44,8 +46,9 @@ pub fn next(dice: &Dice, world: &World, number: usize) -> Option<Command> {
     let on = (known.desired == Power::On) != dice.per_mille(100);
     match dice.roll(100) {
         0..15 => Some(edit(world, vm, number)),
-        15..21 => volume_work(dice, world),
-        21..29 => cancel(dice, world),
+        15..27 => volume_work(dice, world),
+        27..33 => cancel(dice, world),
+        33..35 => node_work(dice, world),
         _ if on => while_on(dice, world, vm),
         _ => while_off(dice, world, vm),
     }
@@ -108,18 +111,47 @@ pub fn edit(world: &World, vm: Name, number: usize) -> Command {
     Command::UpdateVm { name: vm, patch: Box::new(patch), expected_revision: 0 }
 }
 
+/// Volumes that belong to no VM from the start: to be made, copied, attached and detached.
+const VOLUMES: [&str; 2] = ["v1", "v2"];
+
 fn volume_work(dice: &Dice, world: &World) -> Option<Command> {
-    let volumes: Vec<_> = world.volumes.values().collect();
+    let volumes: Vec<&Arc<Volume>> = world.volumes.values().collect();
     let volume = dice.pick(&volumes)?;
-    let name = volume.meta.name.clone();
-    Some(match dice.roll(4) {
-        0 => Command::ResizeVolume {
-            name,
-            size_bytes: volume.spec.size_bytes + (1 << 20),
-            expected_revision: 0,
-        },
-        1 => Command::CreateVolumeSnapshot { volume: name, snapshot: "snap".parse().ok()? },
-        2 => Command::DeleteVolumeSnapshot { volume: name, snapshot: "snap".parse().ok()? },
-        _ => Command::DeleteVolume { name, expected_revision: 0 },
+    let (name, snapshot) = (volume.meta.name.clone(), name("snap"));
+    let size_bytes = volume.spec.size_bytes;
+    Some(match dice.roll(8) {
+        0 => Command::ResizeVolume { name, size_bytes: size_bytes + (1 << 20), expected_revision: 0 },
+        1 => Command::CreateVolumeSnapshot { volume: name, snapshot },
+        2 => Command::DeleteVolumeSnapshot { volume: name, snapshot },
+        3 => Command::DeleteVolume { name, expected_revision: 0 },
+        4 => attach(dice, world)?,
+        _ => {
+            let source = CloneSource { volume: name, snapshot: dice.per_mille(500).then_some(snapshot) };
+            let clone_of = dice.per_mille(700).then_some(source);
+            let spec = VolumeSpec { pool: self::name(POOL), size_bytes: 1 << 20, clone_of };
+            Command::CreateVolume { name: self::name(dice.pick(&VOLUMES)?), spec }
+        }
     })
+}
+
+/// Gives a VM the first of the free volumes as a second disk, or takes it away.
+fn attach(dice: &Dice, world: &World) -> Option<Command> {
+    let vms: Vec<&Arc<Vm>> = world.vms.values().collect();
+    let vm = dice.pick(&vms)?;
+    let mut spec = vm.spec.clone();
+    let volume = name(dice.pick(&VOLUMES)?);
+    match spec.disks.iter().position(|disk| disk.volume == volume) {
+        Some(there) => drop(spec.disks.remove(there)),
+        None => {
+            let (bus, pool) = (DiskBus::Virtio, name(POOL));
+            spec.disks.push(Disk { volume, bus, read_only: false, create_bytes: 0, pool });
+        }
+    }
+    let patch = Box::new(SpecPatch { spec: Some(spec), ..SpecPatch::default() });
+    Some(Command::UpdateVm { name: vm.meta.name.clone(), patch, expected_revision: vm.meta.revision })
+}
+
+fn node_work(dice: &Dice, world: &World) -> Option<Command> {
+    let (name, schedulable) = (any_node(dice, world)?, Some(dice.per_mille(700)));
+    Some(Command::UpdateNode { name, schedulable, expected_revision: 0 })
 }
