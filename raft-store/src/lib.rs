@@ -23,6 +23,7 @@ mod network;
 mod open;
 mod pull;
 mod raft;
+mod reads;
 mod rpc;
 mod serve;
 mod snapshot;
