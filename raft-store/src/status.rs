@@ -217,8 +217,10 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut closing: watch::Receiver<bool>
             inner.shown.hub.close(WatchEnd::Stopped);
             return;
         }
-        // A new leader waits for the first entry of its term to be applied, and others wait for that.
-        let settled = now.state != ServerState::Leader || leadership.is_some();
+        // A new leader waits for the first entry of its term to be applied, and others wait for that. And the
+        // two kinds of metrics are not told at the same moment.
+        let known = server.borrow_watched().state == now.state;
+        let settled = known && (now.state != ServerState::Leader || leadership.is_some());
         let figures = async {
             if settled {
                 tokio::time::sleep(FIGURES_EVERY).await;
