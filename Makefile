@@ -59,7 +59,7 @@ chaos: deps
 # BENCH: more arguments, e.g. BENCH='--parts load --rounds 1'
 bench:
 	scripts/install-deps.sh build run test bench
-	$(AS_USER) $(CARGO) build --release --locked -p pvc-bare -p pvc-benches
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-bare -p pvc-node -p pvc-benches
 	$(AS_ROOT) $(TARGET)/release/pvc-bench --out $(TARGET)/bench.jsonl $(BENCH)
 
 bench-micro: deps
