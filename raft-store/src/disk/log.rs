@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::engine::{IoFigures, LogDone, LogEngine, LogWrite};
 use crate::form::{IdentityForm, LogHeadForm, decode};
 use crate::member::MemberId;
-use crate::open::OpenError;
+use crate::open::{Checkpoint, OpenError};
 
 /// raft-engine keeps many logs; ours is this one.
 const GROUP: u64 = 1;
@@ -68,7 +68,14 @@ pub(super) struct Log {
     member: MemberId,
 }
 
-pub(super) fn open(dir: &Path, member: MemberId) -> Result<Log, OpenError> {
+/// The largest that one file of the log gets, and all of them before old ones are dropped.
+const FILE_BYTES: u64 = 8 << 20;
+const ALL_BYTES: u64 = 64 << 20;
+
+pub(super) fn open(dir: &Path, member: MemberId, checkpoint: &Checkpoint) -> Result<Log, OpenError> {
+    // Log that is checkpointed early is dropped early, in smaller files.
+    let all = checkpoint.bytes.clamp(ALL_BYTES / 128, ALL_BYTES);
+    let file = (all / 8).min(FILE_BYTES);
     let config = Config {
         dir: dir.to_string_lossy().into_owned(),
         recovery_mode: RecoveryMode::TolerateTailCorruption,
@@ -76,9 +83,9 @@ pub(super) fn open(dir: &Path, member: MemberId) -> Result<Log, OpenError> {
         // Zeroed segments, made ahead and used again: a sync of a file that grows costs far more.
         enable_log_recycle: true,
         prefill_for_recycle: true,
-        target_file_size: ReadableSize::mb(8),
-        purge_threshold: ReadableSize::mb(64),
-        prefill_limit: Some(ReadableSize::mb(16)),
+        target_file_size: ReadableSize(file),
+        purge_threshold: ReadableSize(all),
+        prefill_limit: Some(ReadableSize(file * 2)),
         ..Config::default()
     };
     let damaged = |detail: String| OpenError::LogDamaged { path: dir.to_owned(), member, detail };

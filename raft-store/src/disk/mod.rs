@@ -21,7 +21,7 @@ use crate::backup::IDENTITY_VERSION;
 use crate::engine::{IoFigures, Opened};
 use crate::form::{IdentityForm, LogHeadForm, decode};
 use crate::member::MemberId;
-use crate::open::{OpenError, check_identity};
+use crate::open::{Checkpoint, OpenError, Options, check_identity};
 use crate::state::State;
 
 const IDENTITY: &str = "IDENTITY";
@@ -29,9 +29,10 @@ const IDENTITY_MAGIC: &[u8; 8] = b"PVCMEMB\0";
 const LOG: &str = "log";
 
 /// Opens what is there, or makes it.
-pub(crate) async fn open(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opened, OpenError> {
-    let (dir, cluster_id) = (dir.to_owned(), cluster_id.to_owned());
-    let opening = tokio::task::spawn_blocking(move || open_blocking(&dir, &cluster_id, member));
+pub(crate) async fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let (dir, cluster_id) = (dir.to_owned(), options.cluster_id.clone());
+    let (member, checkpoint) = (options.me.id, options.checkpoint.clone());
+    let opening = tokio::task::spawn_blocking(move || open_blocking(&dir, &cluster_id, member, &checkpoint));
     opening.await.unwrap_or_else(|panic| Err(OpenError::Raft(panic.to_string())))
 }
 
@@ -51,7 +52,12 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
     |source| OpenError::Io { path: path.to_owned(), source }
 }
 
-fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opened, OpenError> {
+fn open_blocking(
+    dir: &Path,
+    cluster_id: &str,
+    member: MemberId,
+    checkpoint: &Checkpoint,
+) -> Result<Opened, OpenError> {
     durable::create_dir(dir).map_err(at(dir))?;
     let log_dir = dir.join(LOG);
     let known = read_identity(dir)?;
@@ -63,7 +69,7 @@ fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opene
     if !has_log && (known.is_some() || has_state) {
         return Err(OpenError::LogMissing { path: log_dir, member });
     }
-    let mut log = log::open(&log_dir, member)?;
+    let mut log = log::open(&log_dir, member, checkpoint)?;
     let identity = match (log.identity()?, known) {
         (Some(witness), Some(identity)) if witness != identity => {
             check_identity(&witness, cluster_id, member)?;
@@ -117,7 +123,7 @@ fn seed_blocking(
     // The state first: a directory that has a state and no log does not start.
     drop(state::replace(dir, None, state).map_err(at(dir))?);
     let log_dir = dir.join(LOG);
-    let mut log = log::open(&log_dir, identity.member)?;
+    let mut log = log::open(&log_dir, identity.member, &Checkpoint::default())?;
     log.witness(identity, head).map_err(at(&log_dir))?;
     durable::sync_dir(dir).map_err(at(dir))?;
     write_identity(dir, identity)

@@ -11,7 +11,7 @@ use raft_store::{Alarm, Checkpoint, Engine, OpenError, Options, Store, Transacti
 use crate::network::{CLUSTER, Network, key, member, put};
 
 /// Set in the environment of a child: the directory that it is to write in.
-const CHILD_DIR: &str = "RAFT_STORE_CHILD_DIR";
+pub const CHILD_DIR: &str = "RAFT_STORE_CHILD_DIR";
 
 fn options(dir: &Path) -> Options {
     let mut options = Options::new(Engine::Disk { dir: dir.to_owned() }, member(1), CLUSTER);
@@ -72,11 +72,12 @@ fn write_for_ever(dir: &Path) -> ! {
     std::process::exit(3)
 }
 
+/// Runs a test of this binary in a process of its own, with `variable` set to `value`.
 #[expect(clippy::disallowed_methods, reason = "the test kills a process of its own, which is this binary")]
-pub fn spawn_child(dir: &Path, environment: &[(&str, String)]) -> Child {
+pub fn spawn(test: &str, variable: &str, value: &Path, environment: &[(&str, String)]) -> Child {
     std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["disk::child", "--exact", "--nocapture", "--test-threads", "1"])
-        .env(CHILD_DIR, dir)
+        .args([test, "--exact", "--nocapture", "--test-threads", "1"])
+        .env(variable, value)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -112,7 +113,7 @@ fn a_hundred_kills_lose_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut total = 0;
     for round in 0..100_usize {
-        let acknowledged = collect_and_kill(spawn_child(dir.path(), &[]), 1 + round * 7 % 150);
+        let acknowledged = collect_and_kill(spawn("disk::child", CHILD_DIR, dir.path(), &[]), 1 + round * 7 % 150);
         assert!(!acknowledged.is_empty(), "round {round}: the child wrote nothing");
         total += acknowledged.len();
         // Opening takes as long as a child's start: every tenth kill is looked at, by what all
