@@ -2,6 +2,7 @@
 //! makes it durable by one fdatasync. After an error it writes nothing more: what comes behind a hole
 //! must not be called durable.
 
+use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -22,10 +23,14 @@ use crate::form::{IdentityForm, LogHeadForm, decode};
 use crate::member::MemberId;
 use crate::open::{Checkpoint, OpenError};
 
+use super::seal::{self, Seal};
+
 /// raft-engine keeps many logs; ours is this one.
 const GROUP: u64 = 1;
 const HEAD: &[u8] = b"head";
 const WITNESS: &[u8] = b"identity";
+/// The number of the last change; each batch carries it.
+const CHANGE: &[u8] = b"change";
 /// One batch carries at most about this much.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -89,10 +94,24 @@ pub(super) fn open(dir: &Path, member: MemberId, checkpoint: &Checkpoint) -> Res
         ..Config::default()
     };
     let damaged = |detail: String| OpenError::LogDamaged { path: dir.to_owned(), member, detail };
+    let io = |source| OpenError::Io { path: dir.to_owned(), source };
+    if let Ok(lock) = File::open(dir.join("LOCK")) {
+        // What another process is writing would look torn.
+        if lock.try_lock().is_err() {
+            return Err(OpenError::InUse { path: dir.to_owned() });
+        }
+        if let Some(detail) = super::scan::newest(dir).map_err(io)? {
+            return Err(damaged(detail));
+        }
+        super::scan::settle(dir).map_err(io)?;
+    }
     // raft-engine panics on some damage.
     match catch_unwind(AssertUnwindSafe(|| Engine::open(config))) {
         Ok(Ok(engine)) => Ok(Log { engine: Arc::new(engine), dir: dir.to_owned(), member }),
-        Ok(Err(raft_engine::Error::Io(source))) => Err(OpenError::Io { path: dir.to_owned(), source }),
+        Ok(Err(raft_engine::Error::Io(source))) => match super::scan::older(dir) {
+            Ok(Some(detail)) => Err(damaged(detail)),
+            _ => Err(io(io::Error::new(source.kind(), plain(&source)))),
+        },
         Ok(Err(error)) if error.to_string().contains("lock") => {
             Err(OpenError::InUse { path: dir.to_owned() })
         }
@@ -119,6 +138,40 @@ impl Log {
         batch.put(GROUP, HEAD.to_vec(), head.encode_to_vec()).map_err(io::Error::other)?;
         self.engine.write(&mut batch, true).map_err(io::Error::other)?;
         super::durable::sync_tree(&self.dir)
+    }
+
+    /// Whether anything was ever written to it.
+    pub fn is_new(&self) -> bool {
+        self.engine.get(GROUP, HEAD).is_none()
+    }
+
+    /// The number of the last change. 0 = none was numbered.
+    fn change(&self) -> u64 {
+        let bytes = self.engine.get(GROUP, CHANGE).unwrap_or_default();
+        bytes.first_chunk().map_or(0, |number| u64::from_be_bytes(*number))
+    }
+
+    /// Checks the log against the note of what was once durable, and takes that up.
+    pub fn unseal(&mut self, dir: &Path, incarnation: u64) -> Result<Seal, OpenError> {
+        let io = |source| OpenError::Io { path: dir.join(seal::NAME), source };
+        let change = self.change();
+        match seal::read(dir).map_err(io)? {
+            Some(sealed) if sealed.incarnation != incarnation => {
+                return Err(self.damaged("it is another one's: it was replaced".into()));
+            }
+            Some(sealed) if sealed.change > change => {
+                let lost = sealed.change - change;
+                return Err(self.damaged(format!(
+                    "its last {lost} changes are gone, entries or votes that this member had acknowledged"
+                )));
+            }
+            None if change > 0 => tracing::warn!(
+                "{} could not be read and was made anew; what the log may have lost at its end was not checked",
+                dir.join(seal::NAME).display()
+            ),
+            _ => {}
+        }
+        Seal::open(dir, change, incarnation).map_err(io)
     }
 
     /// Reads the log and checks that it has no hole.
@@ -150,6 +203,18 @@ fn read(engine: &Engine, from: u64, to: u64) -> io::Result<Vec<Bytes>> {
     Ok(entries.into_iter().map(|entry| Bytes::from(entry.value).slice(8..)).collect())
 }
 
+/// What an error of the log means. raft-engine names the system call alone.
+fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("no space left on the disk ({error})")
+        }
+        io::ErrorKind::ReadOnlyFilesystem => format!("the file system is read-only ({error})"),
+        _ if error.to_string() == "nospace" => "no space left on the disk".into(),
+        _ => error.to_string(),
+    }
+}
+
 enum Job {
     Write(LogWrite),
     Close(oneshot::Sender<()>),
@@ -164,11 +229,18 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn start(log: Log, figures: Arc<IoFigures>) -> io::Result<Arc<Writer>> {
+    pub fn start(log: Log, seal: Seal, figures: Arc<IoFigures>) -> io::Result<Arc<Writer>> {
         let (jobs, queue) = mpsc::channel();
         let written = Arc::new(AtomicU64::new(0));
-        let thread =
-            Thread { engine: log.engine.clone(), queue, figures, written: written.clone(), failed: None };
+        let thread = Thread {
+            engine: log.engine.clone(),
+            change: log.change(),
+            seal,
+            queue,
+            figures,
+            written: written.clone(),
+            failed: None,
+        };
         std::thread::Builder::new().name("raft-log".into()).spawn(move || thread.run())?;
         Ok(Arc::new(Writer { engine: Mutex::new(Some(log.engine)), jobs: Mutex::new(jobs), written }))
     }
@@ -201,6 +273,9 @@ impl LogEngine for Writer {
 
 struct Thread {
     engine: Arc<Engine>,
+    /// Number of the last change that is durable.
+    change: u64,
+    seal: Seal,
     queue: mpsc::Receiver<Job>,
     figures: Arc<IoFigures>,
     written: Arc<AtomicU64>,
@@ -209,7 +284,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
+        while let Some(first) = self.next() {
             let mut writes = Vec::new();
             let mut bytes = 0;
             let mut next = Some(first);
@@ -227,12 +302,44 @@ impl Thread {
                 }
             }
             self.write(writes, bytes);
+            self.note(closed.is_some());
             if let Some(done) = closed {
+                if self.failed.is_some() {
+                    // To close it would sync it, and panic, on a disk that failed.
+                    std::mem::forget(self.engine.clone());
+                }
                 drop(self);
                 let _ = done.send(());
                 return;
             }
         }
+    }
+
+    /// The next job. While there is none, what is durable is noted.
+    fn next(&mut self) -> Option<Job> {
+        if let Some(rest) = self.seal.due(self.change)
+            && self.failed.is_none()
+        {
+            match self.queue.recv_timeout(rest) {
+                Ok(job) => return Some(job),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.note(true),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        self.queue.recv().ok()
+    }
+
+    fn note(&mut self, rests: bool) {
+        if self.failed.is_none()
+            && let Err(error) = self.seal.note(self.change, rests)
+        {
+            self.fail(&format!("noting how much of it is durable failed: {error}"));
+        }
+    }
+
+    fn fail(&mut self, reason: &str) {
+        self.failed = Some(reason.to_owned());
+        self.figures.failed(format!("writing the log failed: {reason}"));
     }
 
     fn write(&mut self, writes: Vec<LogWrite>, bytes: usize) {
@@ -243,8 +350,7 @@ impl Thread {
             None => self.write_batch(&writes, &last.head, bytes as u64),
         };
         if let (Err(error), None) = (&result, &self.failed) {
-            self.failed = Some(error.to_string());
-            self.figures.failed(format!("writing the log failed: {error}"));
+            self.fail(&plain(error));
         }
         if result.is_ok() {
             self.written.fetch_add(writes.len() as u64, Ordering::Release);
@@ -261,7 +367,7 @@ impl Thread {
         }
     }
 
-    fn write_batch(&self, writes: &[LogWrite], head: &LogHeadForm, bytes: u64) -> io::Result<()> {
+    fn write_batch(&mut self, writes: &[LogWrite], head: &LogHeadForm, bytes: u64) -> io::Result<()> {
         let mut batch = LogBatch::default();
         for write in writes {
             let entries: Vec<BytesValue> = write.entries.iter().map(|(i, e)| raw(*i, e)).collect();
@@ -271,6 +377,8 @@ impl Thread {
             }
         }
         batch.put(GROUP, HEAD.to_vec(), head.encode_to_vec()).map_err(io::Error::other)?;
+        let change = (self.change + 1).to_be_bytes().to_vec();
+        batch.put(GROUP, CHANGE.to_vec(), change).map_err(io::Error::other)?;
         let start = Instant::now();
         // raft-engine panics when the disk refuses a sync.
         let written = catch_unwind(AssertUnwindSafe(|| self.engine.write(&mut batch, true)));
@@ -280,6 +388,7 @@ impl Thread {
             Ok(Err(error)) => return Err(io::Error::other(error)),
             Err(_) => return Err(io::Error::other("the disk refused to make the log durable")),
         }
+        self.change += 1;
         let us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.figures.synced(writes.len() as u64, bytes, us);
         Ok(())

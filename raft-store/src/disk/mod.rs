@@ -3,12 +3,15 @@
 //!
 //! ```text
 //! DIR/IDENTITY     whose data this is
+//! DIR/SEAL         how much of the log was durable, to know it again
 //! DIR/log/         the log and the vote (raft-engine)
 //! DIR/state-N/     the checkpoint (sled); the highest N counts
 //! ```
 
 mod durable;
 mod log;
+mod scan;
+mod seal;
 mod state;
 
 use std::io;
@@ -66,7 +69,8 @@ fn open_blocking(
     }
     let has_log = log::exists(&log_dir).map_err(at(&log_dir))?;
     let has_state = state::exists(dir).map_err(at(dir))?;
-    if !has_log && (known.is_some() || has_state) {
+    let has_seal = seal::read(dir).map_err(at(dir))?.is_some();
+    if !has_log && (known.is_some() || has_state || has_seal) {
         return Err(OpenError::LogMissing { path: log_dir, member });
     }
     let mut log = log::open(&log_dir, member, checkpoint)?;
@@ -85,6 +89,10 @@ fn open_blocking(
         }
         // The identity is written after the log has its witness: with an identity the log was emptied.
         (None, Some(_)) => return Err(OpenError::LogMissing { path: log_dir, member }),
+        (None, None) if !log.is_new() => {
+            let detail = "it does not say whose it is".to_owned();
+            return Err(OpenError::LogDamaged { path: log_dir, member, detail });
+        }
         (None, None) => {
             let incarnation = rand::random::<u64>().max(1);
             let cluster_id = cluster_id.to_owned();
@@ -96,6 +104,7 @@ fn open_blocking(
         }
     };
     let (head, entries) = log.load()?;
+    let seal = log.unseal(dir, identity.incarnation)?;
     let figures = Arc::new(IoFigures::default());
     let (database, checkpoint, set_aside) = state::open(dir, &identity.cluster_id).map_err(at(dir))?;
     Ok(Opened {
@@ -104,7 +113,7 @@ fn open_blocking(
         entries,
         checkpoint: checkpoint.clone(),
         set_aside,
-        log: log::Writer::start(log, figures.clone()).map_err(at(&log_dir))?,
+        log: log::Writer::start(log, seal, figures.clone()).map_err(at(&log_dir))?,
         state: state::Writer::start(dir, database, checkpoint, figures.clone()).map_err(at(dir))?,
         figures,
     })

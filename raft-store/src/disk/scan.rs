@@ -9,7 +9,8 @@
 //! ```
 //! All of it big-endian but for the checksums.
 
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -81,43 +82,55 @@ pub(super) fn tail(bytes: &[u8], signature: u32) -> Tail {
 }
 
 /// The files of one kind, by number.
-fn files(dir: &Path, extension: &str) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
+fn files(dir: &Path, extension: &str) -> io::Result<BTreeMap<u64, PathBuf>> {
+    let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
         if let (Some(number), true) = (number, path.extension().is_some_and(|e| e == extension)) {
-            found.push((number, path));
+            found.insert(number, path);
         }
     }
-    found.sort();
     Ok(found)
 }
 
-/// What is wrong with the log in this directory, if anything, that raft-engine would not tell.
-pub(super) fn check(dir: &Path) -> io::Result<Option<String>> {
-    for extension in ["raftlog", "rewrite"] {
-        let files = files(dir, extension)?;
-        if let Some(pair) = files.windows(2).find(|pair| pair[0].0 + 1 != pair[1].0) {
-            return Ok(Some(format!("between {} and {} a file is missing", pair[0].1.display(), pair[1].1.display())));
+/// What is wrong with the newest file of the log, if anything, that raft-engine would cut off.
+pub(super) fn newest(dir: &Path) -> io::Result<Option<String>> {
+    let Some((number, path)) = files(dir, "raftlog")?.pop_last() else { return Ok(None) };
+    Ok(match tail(&std::fs::read(&path)?, number as u32) {
+        Tail::Ends { .. } => None,
+        Tail::Damaged { at, behind } => {
+            let name = path.display();
+            Some(format!(
+                "{name}: the record at {at} is damaged, though the one at {behind} was written after it"
+            ))
         }
-        let Some((number, newest)) = files.last() else { continue };
-        if let Tail::Damaged { at, behind } = tail(&std::fs::read(newest)?, *number as u32) {
-            let name = newest.display();
-            return Ok(Some(format!("{name}: the record at {at} is damaged, and one at {behind} is whole")));
+    })
+}
+
+/// What is wrong with the other files, which were full and have no tail. raft-engine does not open them then, and
+/// may say no more than that it could not cut them off.
+pub(super) fn older(dir: &Path) -> io::Result<Option<String>> {
+    let mut files = files(dir, "raftlog")?;
+    files.pop_last();
+    for (number, path) in files {
+        let bytes = std::fs::read(&path)?;
+        let (Tail::Ends { at } | Tail::Damaged { at, .. }) = tail(&bytes, number as u32);
+        if at != bytes.len() {
+            return Ok(Some(format!("{}: the record at {at} is damaged", path.display())));
         }
     }
     Ok(None)
 }
 
-/// Makes the newest file durable as it is read. A process before this one may have written what it could not
-/// sync: that lies in the kernel's cache, reads like the rest, and after an error no sync would write it.
+/// Makes the newest files durable as they are read. A process before this one may have written what it could
+/// not sync: that lies in the kernel's cache, reads like the rest, and after an error no sync would write it.
 pub(super) fn settle(dir: &Path) -> io::Result<()> {
     for extension in ["raftlog", "rewrite"] {
-        let Some((number, newest)) = files(dir, extension)?.pop() else { continue };
-        let bytes = std::fs::read(&newest)?;
+        let Some((number, path)) = files(dir, extension)?.pop_last() else { continue };
+        let bytes = std::fs::read(&path)?;
         let Tail::Ends { at } = tail(&bytes, number as u32) else { continue };
-        let file: File = OpenOptions::new().write(true).open(&newest)?;
+        let file = OpenOptions::new().write(true).open(&path)?;
         file.write_all_at(&bytes[..at.min(bytes.len())], 0)?;
         file.sync_all()?;
     }

@@ -151,7 +151,9 @@ impl Members {
                     if let Some((_, leader, _)) = self.leader() {
                         let _ = timeout(Duration::from_secs(5), leader.remove(new)).await;
                         if !leader.status().borrow().members.iter().any(|m| m.member.id == new)
-                            && timeout(Duration::from_secs(2), leader.linearizable()).await.is_ok_and(|r| r.is_ok())
+                            && timeout(Duration::from_secs(2), leader.linearizable())
+                                .await
+                                .is_ok_and(|r| r.is_ok())
                         {
                             break;
                         }
@@ -353,7 +355,9 @@ fn missing(leader: &Store, acknowledged: &[(u64, u64)]) -> Vec<String> {
 async fn agree(stores: &[Store]) -> Result<Store, String> {
     loop {
         sleep(Duration::from_millis(50)).await;
-        let Some(leader) = stores.iter().find(|store| store.leadership().borrow().is_some()) else { continue };
+        let Some(leader) = stores.iter().find(|store| store.leadership().borrow().is_some()) else {
+            continue;
+        };
         let Ok(view) = leader.linearizable().await else { continue };
         let voters: Vec<_> =
             leader.status().borrow().members.iter().filter(|m| m.voter).map(|m| m.member.id).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use raft_store::Store;
 
 use crate::disk::{CHILD_DIR, collect_and_kill, open, spawn};
-use model::{Chance, Disk};
+pub use model::{Chance, Disk};
 use trace::{Event, parse, watched};
 
 /// Runs a child under the shim until it has acknowledged `enough` writes; what it did to the disk.
