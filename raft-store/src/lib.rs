@@ -35,6 +35,7 @@ mod suite;
 mod timing;
 mod transaction;
 mod view;
+mod vigil;
 mod watch;
 
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};

@@ -108,6 +108,7 @@ async fn start(
     });
     tokio::spawn(crate::status::follow(inner.clone(), inner.closing.subscribe()));
     tokio::spawn(crate::status::guard(inner.clone(), inner.closing.subscribe()));
+    tokio::spawn(crate::vigil::keep(inner.clone(), inner.closing.subscribe()));
     Ok(Store { inner })
 }
 

@@ -12,4 +12,5 @@ mod members;
 mod network;
 mod power;
 mod supervised;
+mod vigil;
 mod watching;
