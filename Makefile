@@ -56,9 +56,7 @@ test: check test-python
 chaos: deps
 	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
-	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test --workspace --all-features --locked --test it \
-		power_cuts_of_a_whole_cluster -- --nocapture
-	$(CARGO) test -p raft-store --all-features --locked --profile validate
+	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test -p raft-store --all-features --locked --profile validate
 
 # BENCH: more arguments, e.g. BENCH='--parts load --rounds 1'
 bench:

@@ -126,8 +126,10 @@ async fn stand_or_yield(inner: &Inner, leader: &Leader) {
         .collect();
     let found: Vec<(MemberId, Option<LogIdForm>)> = asked.filter_map(std::future::ready).collect().await;
     let agree: BTreeSet<MemberId> = found.iter().map(|(id, _)| *id).chain([me]).collect();
-    let is_quorum =
-        membership.get_joint_config().iter().all(|voters| voters.intersection(&agree).count() > voters.len() / 2);
+    let is_quorum = membership
+        .get_joint_config()
+        .iter()
+        .all(|voters| voters.intersection(&agree).count() > voters.len() / 2);
     if !is_quorum {
         return;
     }

@@ -13,6 +13,7 @@ mod log;
 mod scan;
 mod seal;
 mod state;
+mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,7 +114,7 @@ fn open_blocking(
         entries,
         checkpoint: checkpoint.clone(),
         set_aside,
-        log: log::Writer::start(log, seal, figures.clone()).map_err(at(&log_dir))?,
+        log: writer::Writer::start(log, seal, figures.clone()).map_err(at(&log_dir))?,
         state: state::Writer::start(dir, database, checkpoint, figures.clone()).map_err(at(dir))?,
         figures,
     })
