@@ -64,8 +64,8 @@ pub(super) fn tail(bytes: &[u8], signature: u32) -> Tail {
     while let Some(length) = record(bytes, at, signature) {
         at += length;
     }
-    // Where a record could be told to end, none is looked for in it.
-    let mut behind = at + record_head(bytes, at).map_or(1, |(length, _)| length);
+    // Its length may be what is damaged: nothing is skipped.
+    let mut behind = at + 1;
     while behind + RECORD_HEAD < bytes.len() {
         // Most of what is there are zeros.
         match bytes[behind..].iter().position(|byte| *byte != 0) {

@@ -69,9 +69,10 @@ async fn tell_leaders(running: Running) {
     loop {
         let leads = |store: &Store| Some((store.options().me.id, (*store.leadership().borrow())?.term));
         let newest = running.lock().iter().filter_map(leads).max_by_key(|(_, term)| *term);
-        if newest.is_some() && newest != last {
+        if let Some((id, term)) = newest
+            && newest != last
+        {
             last = newest;
-            let (id, term) = newest.unwrap();
             say(&format!("lead {id} {term}"));
         }
         sleep(Duration::from_millis(10)).await;
