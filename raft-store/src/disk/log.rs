@@ -187,7 +187,12 @@ pub(super) fn read(engine: &Engine, from: u64, to: u64) -> io::Result<Vec<Bytes>
         Some(Err(error)) => return Err(io::Error::other(error)),
         None => return Err(io::Error::other("raft-engine gave up on them")),
     }
-    Ok(entries.into_iter().map(|entry| Bytes::from(entry.value).slice(8..)).collect())
+    // The record's head, which no checksum covers, says how its entries are packed.
+    let right = |(index, entry): (u64, BytesValue)| match entry.value.first_chunk() {
+        Some(own) if u64::from_be_bytes(*own) == index => Ok(Bytes::from(entry.value).slice(8..)),
+        _ => Err(io::Error::other(format!("in place of entry {index} there is something else"))),
+    };
+    (from..to).zip(entries).map(right).collect()
 }
 
 /// What an error of the log means. raft-engine names the system call alone.
