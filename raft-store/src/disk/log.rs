@@ -94,6 +94,8 @@ pub(super) fn open(dir: &Path, member: MemberId, checkpoint: &Checkpoint) -> Res
             return Err(damaged(detail));
         }
         super::scan::settle(dir).map_err(io)?;
+        // Said aloud: a process that is being forked just now has this file too, for a moment.
+        lock.unlock().map_err(io)?;
     }
     // raft-engine panics on some damage.
     match guarded_with_threads(|| Engine::open(config)) {
