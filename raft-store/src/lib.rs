@@ -13,6 +13,7 @@ mod engine;
 mod form;
 #[cfg(test)]
 mod golden;
+mod guard;
 mod key;
 mod limits;
 mod log;
@@ -43,6 +44,7 @@ mod watch;
 pub use allocator::give_freed_memory_back;
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};
 pub use engine::FsyncFigures;
+pub use guard::abort_on_panic;
 pub use key::{Key, MAX_NAME};
 pub use limits::{LimitError, Limits};
 pub use member::{Member, MemberId};

@@ -37,7 +37,7 @@ impl Store {
         }
         let mut opened = match &options.engine {
             Engine::Memory(disk) => disk.open(&options.cluster_id, options.me.id)?,
-            Engine::Disk { dir } => crate::disk::open(dir, &options.cluster_id, options.me.id).await?,
+            Engine::Disk { dir } => crate::disk::open(dir, &options).await?,
         };
         let caller = Caller {
             transport,

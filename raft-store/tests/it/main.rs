@@ -2,12 +2,15 @@
 //! processes on real files.
 
 mod audit;
+mod bad_disks;
 mod cluster;
+mod damage;
 mod disk;
 mod failover;
 mod history;
 mod members;
 mod network;
 mod power;
+mod supervised;
 mod vigil;
 mod watching;
