@@ -1,0 +1,23 @@
+//! Many seeds of the store alone. `PVC_STORE_SEEDS` says how many; `PVC_STORE_SEED` plays one, and tells what
+//! happens.
+
+use std::env;
+
+use super::sim::{must_pass, sim};
+
+#[tokio::test]
+async fn store_seeds() {
+    if let Ok(seed) = env::var("PVC_STORE_SEED") {
+        return must_pass(["store-seed", &seed, "--aloud"]).await;
+    }
+    let count = env::var("PVC_STORE_SEEDS").unwrap_or_else(|_| "500".to_owned());
+    must_pass(["store-seeds", "--count", &count]).await;
+}
+
+#[tokio::test]
+async fn a_store_seed_does_the_same_again() {
+    for seed in ["1", "3", "7"] {
+        let (first, second) = (sim(["store-seed", seed]).await, sim(["store-seed", seed]).await);
+        assert_eq!(first.stdout_text(), second.stdout_text());
+    }
+}
