@@ -1,1 +1,5 @@
-//! Who measures: criterion benches, one file for each thing measured, in `benches/`. `cargo bench -p pvc-benches`.
+//! Who measures. `compare` puts the store beside ZooKeeper and etcd, on one disk, in one run; `benches/` holds
+//! the criterion benches of its parts. What is measured is never asserted here but against goals that are
+//! ratios: these are not the only programs on the machine.
+
+pub mod compare;

@@ -53,6 +53,9 @@ pub enum TransportError {
     /// Not sent, or the connection broke: the peer is tried again after a while.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// The peer's host answered that nobody listens at the address: its process does not run.
+    #[error("nobody listens there")]
+    Refused,
     /// The peer answered with an error.
     #[error("the peer refused: {0}")]
     Remote(String),
