@@ -9,6 +9,7 @@ use futures::StreamExt;
 use pvc_process::Cmd;
 
 use crate::members;
+use crate::members::calm::stay_calm;
 use crate::run::{count_panics, run};
 use crate::script::{self, Outcome};
 use crate::stories;
@@ -59,6 +60,17 @@ enum What {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Lets the store live on busy machines, where nobody may be elected.
+    StoreCalm {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Of virtual time.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+        /// How long a member stands still at most, in place of what is usual, in milliseconds.
+        #[arg(long)]
+        stall_ms: Option<u64>,
+    },
     /// Plays a story.
     Story {
         name: String,
@@ -74,7 +86,10 @@ enum What {
 impl Sim {
     pub fn seed(&self) -> Option<u64> {
         match &self.what {
-            What::Seed { seed, .. } | What::StoreSeed { seed, .. } | What::Story { seed, .. } => Some(*seed),
+            What::Seed { seed, .. }
+            | What::StoreSeed { seed, .. }
+            | What::StoreCalm { seed, .. }
+            | What::Story { seed, .. } => Some(*seed),
             What::Seeds { .. } | What::StoreSeeds { .. } | What::Stories => None,
         }
     }
@@ -91,6 +106,13 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             count_panics();
             let again = format!("cargo run -p pvc-chaos-tests -- store-seed {seed} --aloud");
             report(&format!("store, seed {seed}"), &run(members::script::play(*seed, *aloud)), &again)
+        }
+        What::StoreCalm { seed, seconds, stall_ms } => {
+            count_panics();
+            let calm = stay_calm(*seed, Duration::from_secs(*seconds), *stall_ms);
+            let again =
+                format!("cargo run -p pvc-chaos-tests -- store-calm --seed {seed} --seconds {seconds}");
+            report(&format!("calm store, seed {seed}"), &run(calm), &again)
         }
         What::Story { name, seed, aloud } => {
             count_panics();

@@ -3,7 +3,6 @@
 //! One recorder, one lock, one count: an operation that had ended before another one was called has the smaller
 //! numbers, whatever the clocks show.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_store::{Entry, Key, Precondition, Revision, Transaction, View};
 use tokio::time::Instant;
+
+use super::watches::Objects;
 
 /// Keys of one group.
 pub const KEYS: usize = 4;
@@ -204,8 +205,11 @@ pub fn contents(view: &View, group: Group) -> Contents {
 }
 
 /// A group as a list of objects shows it.
-pub fn contents_of(objects: &BTreeMap<Key, Entry>, group: Group) -> Contents {
-    std::array::from_fn(|number| objects.get(&key(group, number)).and_then(seen))
+pub fn contents_of(objects: &Objects, group: Group) -> Contents {
+    std::array::from_fn(|number| {
+        let stored = objects.get(&key(group, number))?;
+        Some(Seen { value: stored.value?, revision: stored.revision })
+    })
 }
 
 /// The transaction by which a write is asked for.

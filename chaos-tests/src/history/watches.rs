@@ -7,13 +7,49 @@ use raft_store::{Entry, Event, Key, Revision};
 
 use super::record::{Answer, Group, History, OpId, What, contents_of, key, place_of, value_of};
 
+/// A key's content, as far as a watch tells of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Whose value it is; None: nobody's that is known.
+    pub value: Option<OpId>,
+    pub revision: Revision,
+}
+
+impl From<&Entry> for Stored {
+    fn from(entry: &Entry) -> Stored {
+        Stored { value: value_of(entry), revision: entry.revision }
+    }
+}
+
+pub type Objects = BTreeMap<Key, Stored>;
+
+/// One key's change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub key: Key,
+    /// What it was before; None: this watch does not tell that.
+    pub old: Option<Option<Stored>>,
+    pub new: Option<Stored>,
+}
+
+impl From<&Event> for Change {
+    fn from(event: &Event) -> Change {
+        let Event { key, old, new } = event;
+        Change {
+            key: key.clone(),
+            old: Some(old.as_ref().map(Into::into)),
+            new: new.as_ref().map(Into::into),
+        }
+    }
+}
+
 /// What one watcher was told, in its order.
 #[derive(Clone, Debug)]
 pub enum Told {
     /// All objects, by a linearizable read.
     Listed {
         revision: Revision,
-        objects: BTreeMap<Key, Entry>,
+        objects: Objects,
     },
     /// A watch was begun from here.
     Resumed {
@@ -21,7 +57,7 @@ pub enum Told {
     },
     Changes {
         revision: Revision,
-        events: Vec<Event>,
+        events: Vec<Change>,
     },
     Bookmark {
         revision: Revision,
@@ -39,7 +75,7 @@ pub struct WatchLog {
 /// What the store has in the end.
 #[derive(Clone, Debug, Default)]
 pub struct Final {
-    pub objects: BTreeMap<Key, Entry>,
+    pub objects: Objects,
     pub revision: Revision,
 }
 
@@ -72,7 +108,7 @@ struct All {
     /// Groups as they were shown at a revision.
     looks: BTreeMap<Revision, Vec<(Group, super::record::Contents)>>,
     /// The changes of each revision, and who told of them first.
-    changes: BTreeMap<Revision, (u32, Vec<Event>)>,
+    changes: BTreeMap<Revision, (u32, Vec<Change>)>,
     stretches: Vec<Stretch>,
 }
 
@@ -154,7 +190,7 @@ impl All {
 #[derive(Default)]
 struct Replay {
     watcher: u32,
-    held: BTreeMap<Key, Entry>,
+    held: Objects,
     seen: Option<Revision>,
     must_list: bool,
     open: Option<Stretch>,
@@ -230,36 +266,38 @@ impl Replay {
         shown.into_iter().for_each(|revision| self.look(revision, all));
     }
 
-    fn apply(&mut self, revision: Revision, events: &[Event]) {
+    fn apply(&mut self, revision: Revision, events: &[Change]) {
         if events.is_empty() || events.windows(2).any(|pair| pair[0].key >= pair[1].key) {
             self.complain(format!("revision {revision} has no events, or not in the order of their keys"));
         }
-        for Event { key, old, new } in events {
-            if self.held.get(key) != old.as_ref() {
-                let held = self.held.get(key);
+        for Change { key, old, new } in events {
+            let held = self.held.get(key).copied();
+            if let Some(old) = old
+                && *old != held
+            {
                 self.complain(format!(
                     "{key} at revision {revision} was {old:?}, where {held:?} was seen last"
                 ));
             }
             match new {
-                Some(entry) => {
-                    // It may have been deleted and made anew within one revision.
-                    let kept = old.as_ref().map_or(revision, |old| old.create_revision);
-                    if entry.revision != revision || ![kept, revision].contains(&entry.create_revision) {
-                        self.complain(format!("{key} at revision {revision} is {entry:?}"));
-                    }
-                    self.held.insert(key.clone(), entry.clone());
+                Some(stored) if stored.revision != revision => {
+                    self.complain(format!("{key} at revision {revision} is {stored:?}"));
                 }
-                None if old.is_none() => {
+                Some(stored) => {
+                    self.held.insert(key.clone(), *stored);
+                }
+                None if held.is_none() => {
                     self.complain(format!("{key} at revision {revision} is deleted, and was not there"));
                 }
-                None => drop(self.held.remove(key)),
+                None => {
+                    self.held.remove(key);
+                }
             }
         }
     }
 
     /// All of what was acknowledged at this revision, and nothing of somebody else's.
-    fn whole(&mut self, revision: Revision, events: &[Event], all: &mut All) {
+    fn whole(&mut self, revision: Revision, events: &[Change], all: &mut All) {
         let (by, first) = all.changes.entry(revision).or_insert_with(|| (self.watcher, events.to_vec()));
         if first != events {
             let line = format!("revision {revision} is {events:?}, and watcher {by} was told {first:?}");
@@ -269,7 +307,7 @@ impl Replay {
             return self.strangers(revision, events, &BTreeMap::new(), all);
         };
         for (key, allowed) in keys {
-            let value = self.held.get(key).and_then(value_of);
+            let value = self.held.get(key).and_then(|stored| stored.value);
             if !allowed.contains(&value) && !all.is_unclear(key, value) {
                 self.complain(format!(
                     "revision {revision} is torn: {key} is {value:?}, not one of {allowed:?}"
@@ -283,12 +321,12 @@ impl Replay {
     fn strangers(
         &mut self,
         revision: Revision,
-        events: &[Event],
+        events: &[Change],
         acknowledged: &BTreeMap<Key, BTreeSet<Option<OpId>>>,
         all: &All,
     ) {
         for event in events {
-            let value = event.new.as_ref().and_then(value_of);
+            let value = event.new.and_then(|stored| stored.value);
             if !acknowledged.contains_key(&event.key) && !all.is_unclear(&event.key, value) {
                 self.complain(format!(
                     "{} changes at revision {revision} without anybody's doing",
@@ -318,7 +356,7 @@ impl Replay {
         let keys: BTreeSet<&Key> = self.held.keys().chain(last.objects.keys()).collect();
         let other = keys.into_iter().find(|key| self.held.get(key) != last.objects.get(key));
         if let Some(key) = other.filter(|key| place_of(key).is_some()) {
-            let (held, kept) = (self.held.get(key).cloned(), last.objects.get(key));
+            let (held, kept) = (self.held.get(key), last.objects.get(key));
             self.complain(format!("{key} is {kept:?} in the end, and the watch had told {held:?}"));
         }
     }

@@ -298,6 +298,13 @@ impl Members {
         }
     }
 
+    /// It stands still for so long; not worth a word.
+    pub async fn stall(&self, place: Place, time: Duration) {
+        self.with_pause(place, Pause::stop);
+        tokio::time::sleep(time).await;
+        self.with_pause(place, Pause::resume);
+    }
+
     /// Starts again what has failed for good, as a supervisor does.
     pub fn supervise(&self) {
         for (place, served) in self.net.endpoints() {

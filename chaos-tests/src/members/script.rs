@@ -30,8 +30,8 @@ const WATCHERS: u32 = 3;
 /// Plays the script of one seed.
 pub async fn play(seed: u64, aloud: bool) -> Outcome {
     let dice = Dice::new(seed, "script");
-    let clients = 4 + dice.roll(6) as u32;
-    let stage = Stage::set(shape(&dice), seed, aloud, clients, Saboteur::default()).await;
+    let crowd = Crowd { clients: 4 + dice.roll(6) as u32, rest_max_ms: 250 };
+    let stage = Stage::set(shape(&dice), seed, aloud, crowd, Saboteur::default()).await;
     let mut temper = Temper::of(seed, stage.desks.clone());
     stage.members.trace.say(format!("a storm of {:?}", temper.kinds()));
     for _ in 0..4 + dice.roll(10) {
@@ -49,7 +49,14 @@ pub async fn play(seed: u64, aloud: bool) -> Outcome {
 pub async fn sabotaged(seed: u64, saboteur: Saboteur) -> Outcome {
     let shape =
         Shape { limits: Limits::default(), checkpoint: Checkpoint::default(), ..shape(&Dice::new(1, "")) };
-    let stage = Stage::set(Shape { members: 3, spares: 0, ..shape }, seed, false, 6, saboteur).await;
+    let stage = Stage::set(
+        Shape { members: 3, spares: 0, ..shape },
+        seed,
+        false,
+        Crowd { clients: 6, rest_max_ms: 250 },
+        saboteur,
+    )
+    .await;
     stage.members.pass(Duration::from_secs(8)).await;
     stage.end().await
 }
@@ -69,11 +76,18 @@ fn shape(dice: &Dice) -> Shape {
     Shape {
         members,
         spares: 2,
-        timing: Timing::default(),
+        // A snapshot that is lost on its way is sent again sooner than after a minute.
+        timing: Timing { snapshot: Duration::from_secs(5), ..Timing::default() },
         checkpoint: if dice.per_mille(700) { small } else { Checkpoint::default() },
         limits: if dice.per_mille(700) { few } else { Limits::default() },
         sync_max_ms: dice.roll(8),
     }
+}
+
+/// How many work, and how long each rests between two operations at most.
+pub struct Crowd {
+    pub clients: u32,
+    pub rest_max_ms: u64,
 }
 
 /// Members with their clients and watchers.
@@ -88,7 +102,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub async fn set(shape: Shape, seed: u64, aloud: bool, clients: u32, saboteur: Saboteur) -> Stage {
+    pub async fn set(shape: Shape, seed: u64, aloud: bool, crowd: Crowd, saboteur: Saboteur) -> Stage {
         let begun = Instant::now();
         let members = Members::found(shape, seed, aloud).await;
         let desks: Vec<Place> = (0..DESKS).map(|number| Place(Place::DESKS + number)).collect();
@@ -103,6 +117,7 @@ impl Stage {
                 dice: Dice::new(seed, &format!("watcher {number}")),
                 // The others tell the truth.
                 saboteur: if number == 0 { saboteur.clone() } else { Saboteur::default() },
+                work: work.clone(),
                 log: Arc::clone(&log),
                 seen: Arc::clone(&seen),
             };
@@ -110,7 +125,7 @@ impl Stage {
             (log, seen)
         });
         let watchers = watchers.collect();
-        let clients = (0..clients).map(|number| {
+        let clients = (0..crowd.clients).map(|number| {
             let client = Client {
                 number,
                 here: desk(number),
@@ -119,7 +134,7 @@ impl Stage {
                 dice: Dice::new(seed, &format!("client {number}")),
                 work: work.clone(),
                 saboteur: saboteur.clone(),
-                rest_max_ms: 250,
+                rest_max_ms: crowd.rest_max_ms,
                 hint: None,
                 known: Default::default(),
             };
@@ -167,7 +182,7 @@ impl Stage {
                     let view = leader.view();
                     let ailments = self.ailments(place, view.revision, &view.members());
                     if ailments.is_empty() && self.members.changing.try_lock().is_ok() {
-                        let objects = view.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+                        let objects = view.iter().map(|(key, entry)| (key.clone(), entry.into())).collect();
                         return Some(Final { objects, revision: view.revision });
                     }
                     ailments

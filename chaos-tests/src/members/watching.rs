@@ -9,6 +9,7 @@ use raft_store::{Revision, WatchError, WatchEvent, Watcher};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::clients::Work;
 use super::cluster::{Members, Served};
 use super::sabotage::Saboteur;
 use crate::dice::Dice;
@@ -27,6 +28,7 @@ pub struct Watching {
     pub members: Members,
     pub dice: Dice,
     pub saboteur: Saboteur,
+    pub work: Work,
     pub log: Arc<Mutex<WatchLog>>,
     /// How far it has seen.
     pub seen: Arc<Mutex<Option<Revision>>>,
@@ -62,7 +64,7 @@ impl Watching {
     async fn list(&self, place: Place) {
         let asked = self.members.net.call(self.here, place, ASK_WITHIN, |there| async move {
             let view = there.store.linearizable().await.ok()?;
-            let objects = view.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
+            let objects = view.iter().map(|(key, entry)| (key.clone(), entry.into())).collect();
             Some(Told::Listed { revision: view.revision, objects })
         });
         if let Ok(Some(listed)) = asked.await {
@@ -91,12 +93,12 @@ impl Watching {
             let event = tokio::select! {
                 biased;
                 event = tokio::time::timeout(QUIET_MAX, events.recv()) => event,
-                () = &mut moves_on => return,
+                () = &mut moves_on, if !self.work.is_over() => return,
             };
             let Ok(Some(event)) = event else { return };
             let told = match event {
                 WatchEvent::Changes { revision, events } => {
-                    Told::Changes { revision, events: events.to_vec() }
+                    Told::Changes { revision, events: events.iter().map(Into::into).collect() }
                 }
                 WatchEvent::Bookmark { revision } => Told::Bookmark { revision },
             };

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use pvc_chaos_tests::history::record::{
     Answer, Contents, Expect, History, KEYS, Look, Operation, Recorder, Seen, What, Write, key,
 };
-use pvc_chaos_tests::history::watches::{Final, Told, WatchLog};
+use pvc_chaos_tests::history::watches::{Change, Final, Stored, Told, WatchLog};
 use pvc_chaos_tests::history::{linear, numbers, watches};
 use pvc_chaos_tests::members::sabotage::{Lie, Saboteur};
 use pvc_chaos_tests::members::script::sabotaged;
 use pvc_chaos_tests::run::run;
 use pvc_chaos_tests::witness::Rule;
-use raft_store::{Entry, Event};
 
 /// A history by hand: calls and answers in the order in which they are made here.
 struct Hand(Recorder);
@@ -162,12 +161,12 @@ fn a_refusal_without_a_reason_is_found() {
     assert!(!hand.is_linearizable());
 }
 
-fn entry(value: u64, create_revision: u64, revision: u64) -> Entry {
-    Entry { value: value.to_string().into(), create_revision, revision }
+fn stored(value: u64, revision: u64) -> Stored {
+    Stored { value: Some(value), revision }
 }
 
-fn event(number: usize, old: Option<Entry>, new: Option<Entry>) -> Event {
-    Event { key: key(0, number), old, new }
+fn event(number: usize, old: Option<Stored>, new: Option<Stored>) -> Change {
+    Change { key: key(0, number), old: Some(old), new }
 }
 
 /// Three writes: op 0 puts key 0 at revision 5, op 1 puts keys 0 and 1 at 7, op 2 deletes key 1 at 8.
@@ -183,19 +182,19 @@ fn three_writes() -> (History, Vec<Told>, Final) {
     let told = vec![
         Told::Listed { revision: 4, objects: BTreeMap::new() },
         Told::Resumed { from: 4 },
-        Told::Changes { revision: 5, events: vec![event(0, None, Some(entry(0, 5, 5)))] },
+        Told::Changes { revision: 5, events: vec![event(0, None, Some(stored(0, 5)))] },
         Told::Bookmark { revision: 6 },
         Told::Resumed { from: 6 },
         Told::Changes {
             revision: 7,
             events: vec![
-                event(0, Some(entry(0, 5, 5)), Some(entry(1, 5, 7))),
-                event(1, None, Some(entry(1, 7, 7))),
+                event(0, Some(stored(0, 5)), Some(stored(1, 7))),
+                event(1, None, Some(stored(1, 7))),
             ],
         },
-        Told::Changes { revision: 8, events: vec![event(1, Some(entry(1, 7, 7)), None)] },
+        Told::Changes { revision: 8, events: vec![event(1, Some(stored(1, 7)), None)] },
     ];
-    let last = Final { objects: BTreeMap::from([(key(0, 0), entry(1, 5, 7))]), revision: 8 };
+    let last = Final { objects: BTreeMap::from([(key(0, 0), stored(1, 7))]), revision: 8 };
     (hand.0.history(), told, last)
 }
 
@@ -208,7 +207,7 @@ fn a_good_watch_is_good() {
     let (history, told, last) = three_writes();
     assert_eq!(found(&history, &told, &last), Vec::<String>::new());
     let mut listed_again = told.clone();
-    let objects = BTreeMap::from([(key(0, 0), entry(0, 5, 5))]);
+    let objects = BTreeMap::from([(key(0, 0), stored(0, 5))]);
     listed_again.splice(2..5, [Told::Compacted, Told::Listed { revision: 5, objects }]);
     assert_eq!(found(&history, &listed_again, &last), Vec::<String>::new());
 }
@@ -240,12 +239,12 @@ fn every_spoilt_watch_is_found() {
     });
     assert!(torn.contains("torn"), "{torn}");
     spoilt("a change that nobody made", &|told| {
-        told.insert(3, Told::Changes { revision: 6, events: vec![event(2, None, Some(entry(9, 6, 6)))] });
+        told.insert(3, Told::Changes { revision: 6, events: vec![event(2, None, Some(stored(9, 6)))] });
     });
     spoilt("a resume elsewhere", &|told| told[4] = Told::Resumed { from: 7 });
     spoilt("a resume after compaction without a list", &|told| told.insert(4, Told::Compacted));
     spoilt("a list that goes back", &|told| {
-        told.push(Told::Listed { revision: 5, objects: BTreeMap::from([(key(0, 0), entry(0, 5, 5))]) });
+        told.push(Told::Listed { revision: 5, objects: BTreeMap::from([(key(0, 0), stored(0, 5))]) });
     });
     spoilt("a bookmark that goes back", &|told| told[3] = Told::Bookmark { revision: 4 });
 }
