@@ -10,6 +10,9 @@ use pvc_process::Cmd;
 
 use crate::members;
 use crate::members::calm::stay_calm;
+use crate::processes;
+use crate::processes::ground::step_aside;
+use crate::processes::run::Order;
 use crate::run::{count_panics, run};
 use crate::script::{self, Outcome};
 use crate::stories;
@@ -71,6 +74,22 @@ enum What {
         #[arg(long)]
         stall_ms: Option<u64>,
     },
+    /// Runs the store in real processes, and judges what it tells its clients. Needs root.
+    Processes {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// `pvc-bare`; the one beside this program, if none is given.
+        #[arg(long)]
+        bare: Option<PathBuf>,
+        /// The folder to which the file of a failure is written.
+        #[arg(long)]
+        failures: Option<PathBuf>,
+        /// Tell what befalls the members as it happens.
+        #[arg(long)]
+        aloud: bool,
+    },
     /// Plays a story.
     Story {
         name: String,
@@ -89,6 +108,7 @@ impl Sim {
             What::Seed { seed, .. }
             | What::StoreSeed { seed, .. }
             | What::StoreCalm { seed, .. }
+            | What::Processes { seed, .. }
             | What::Story { seed, .. } => Some(*seed),
             What::Seeds { .. } | What::StoreSeeds { .. } | What::Stories => None,
         }
@@ -113,6 +133,22 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             let again =
                 format!("cargo run -p pvc-chaos-tests -- store-calm --seed {seed} --seconds {seconds}");
             report(&format!("calm store, seed {seed}"), &run(calm), &again)
+        }
+        What::Processes { seed, seconds, bare, failures, aloud } => {
+            if *aloud {
+                tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+            }
+            let beside =
+                std::env::current_exe().context("where is this program?")?.with_file_name("pvc-bare");
+            let order = Order {
+                seed: *seed,
+                time: Duration::from_secs(*seconds),
+                program: bare.clone().unwrap_or(beside),
+                failures: failures.clone().unwrap_or_else(std::env::temp_dir),
+            };
+            step_aside()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(processes::run::play(&order))
         }
         What::Story { name, seed, aloud } => {
             count_panics();

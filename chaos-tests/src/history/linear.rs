@@ -80,8 +80,8 @@ fn is_linearizable(operations: &[&Operation], until: u64) -> bool {
                 add(number, operation, end, Step::Applied { id, write });
             }
             Answer::Refused { key, actual, sure: true } if answered(operation) => {
-                let actual = known.met(key, actual);
-                add(number, operation, end, Step::Refused { write, key, actual });
+                let by = key.map(|key| (key, known.met(key, actual)));
+                add(number, operation, end, Step::Refused { write, by });
             }
             Answer::NotDone => {}
             _ => match known.met_first.get(&id) {
@@ -138,6 +138,10 @@ impl Known {
             if let (What::Write(write), Answer::Refused { key, actual, .. }) =
                 (&operation.what, operation.answer)
             {
+                let Some(key) = key else {
+                    write.expects.iter().for_each(|(key, _)| known.nameless[*key] = true);
+                    continue;
+                };
                 match known.at.get(&(key, actual)).copied() {
                     Some(value) => known.meets(value, operation.ended),
                     None => known.nameless[key] |= actual != 0,

@@ -19,11 +19,10 @@ pub enum Step {
         id: OpId,
         write: Write,
     },
-    /// The expectation about this key did not hold; it was at a revision that is known to be this value's.
+    /// An expectation did not hold; by which key, and what it met, where that was told.
     Refused {
         write: Write,
-        key: usize,
-        actual: Met,
+        by: Option<(usize, Met)>,
     },
     /// Nobody knows.
     Open {
@@ -77,7 +76,8 @@ impl Specification for Map {
                 (true, write.apply(*id, values))
             }
             Step::Applied { .. } => (false, *values),
-            Step::Refused { write, key, actual } => {
+            Step::Refused { write, by: None } => (write.fails_at(values).is_some(), *values),
+            Step::Refused { write, by: Some((key, actual)) } => {
                 let met = match actual {
                     Met::Absent => values[*key].is_none(),
                     Met::Value(id) => values[*key] == Some(*id),

@@ -17,7 +17,7 @@ use super::watches::Objects;
 /// Keys of one group.
 pub const KEYS: usize = 4;
 const NAMES: [&str; KEYS] = ["a", "b", "c", "d"];
-const COLLECTION: &str = "history";
+pub const COLLECTION: &str = "history";
 
 pub type Group = u32;
 /// An operation's number. It is also what the operation writes, to each of the keys that it puts: a value tells
@@ -65,10 +65,10 @@ pub enum Answer {
     Applied {
         revision: Revision,
     },
-    /// An expectation about this key did not hold; it was at this revision. `sure`: it can't take effect later by
-    /// an earlier call of the same request that is still under way.
+    /// An expectation about this key, or about one that nobody named, did not hold; it was at this revision.
+    /// `sure`: it can't take effect later by an earlier call of the same request that is still under way.
     Refused {
-        key: usize,
+        key: Option<usize>,
         actual: Revision,
         sure: bool,
     },
@@ -191,8 +191,13 @@ pub fn place_of(key: &Key) -> Option<(Group, usize)> {
     Some((group.parse().ok()?, NAMES.iter().position(|other| *other == name)?))
 }
 
+/// Whose value this is.
+pub fn value_in(bytes: &[u8]) -> Option<OpId> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
 pub fn value_of(entry: &Entry) -> Option<OpId> {
-    std::str::from_utf8(&entry.value).ok()?.parse().ok()
+    value_in(&entry.value)
 }
 
 pub fn seen(entry: &Entry) -> Option<Seen> {
@@ -234,8 +239,10 @@ pub fn transaction(id: OpId, group: Group, write: &Write) -> Transaction {
 
 impl Write {
     /// Whether a refusal is for ever: a revision that is past never comes back, but a key may come and go.
-    pub fn stays_refused(&self, by: usize) -> bool {
-        self.expects.iter().any(|(key, expect)| *key == by && matches!(expect, Expect::Is(_)))
+    pub fn stays_refused(&self, by: Option<usize>) -> bool {
+        let blamed = |key: usize| by.is_none_or(|by| by == key);
+        let mut blamed = self.expects.iter().filter(|(key, _)| blamed(*key)).map(|(_, expect)| expect);
+        blamed.all(|expect| matches!(expect, Expect::Is(_)))
     }
 }
 
@@ -267,7 +274,8 @@ impl fmt::Display for Operation {
             Answer::Applied { revision } => write!(f, " => applied at {revision}"),
             Answer::Refused { key, actual, sure } => {
                 let doubt = if *sure { "" } else { ", for now" };
-                write!(f, " => refused{doubt}: {} is at {actual}", NAMES[*key])
+                let name = key.map_or("something", |key| NAMES[key]);
+                write!(f, " => refused{doubt}: {name} is at {actual}")
             }
             Answer::NotDone => f.write_str(" => not done"),
             Answer::Read { revision, contents } => {

@@ -66,6 +66,19 @@ pub enum Told {
     Compacted,
 }
 
+impl Told {
+    /// How far a watcher has seen that was told this; None: it must list.
+    pub fn seen(&self) -> Option<Revision> {
+        match self {
+            Told::Listed { revision, .. } | Told::Changes { revision, .. } | Told::Bookmark { revision } => {
+                Some(*revision)
+            }
+            Told::Resumed { from } => Some(*from),
+            Told::Compacted => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct WatchLog {
     pub watcher: u32,

@@ -166,7 +166,7 @@ impl Client {
             let answer = match outcomes.as_ref().map(|outcomes| &outcomes[number]) {
                 Some(Outcome::Applied { revision, .. }) => Answer::Applied { revision: *revision },
                 Some(Outcome::Conflict { key, actual, .. }) => {
-                    let key = place_of(key).map_or(0, |(_, key)| key);
+                    let key = place_of(key).map(|(_, key)| key);
                     Answer::Refused { key, actual: *actual, sure: !taken || write.stays_refused(key) }
                 }
                 None if taken => Answer::Open,

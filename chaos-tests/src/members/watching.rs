@@ -50,14 +50,7 @@ impl Watching {
     }
 
     fn tell(&self, told: Told) {
-        let seen = match &told {
-            Told::Listed { revision, .. } | Told::Changes { revision, .. } | Told::Bookmark { revision } => {
-                Some(*revision)
-            }
-            Told::Resumed { from } => Some(*from),
-            Told::Compacted => None,
-        };
-        *self.seen.lock() = seen;
+        *self.seen.lock() = told.seen();
         self.log.lock().told.push(told);
     }
 

@@ -141,8 +141,11 @@ fn compare_and_set_is_held_to_its_word() {
     let guarded = || What::Write(Write { expects: guard.clone(), puts: vec![0], ..Write::default() });
     let (first, second) = (hand.begin(guarded()), hand.begin(guarded()));
     hand.applied(first, 6);
-    let refused = Answer::Refused { key: 0, actual: 6, sure: true };
+    let refused = Answer::Refused { key: Some(0), actual: 6, sure: true };
     hand.0.end(second, refused);
+    assert!(hand.is_linearizable());
+    let nameless = hand.begin(guarded());
+    hand.0.end(nameless, Answer::Refused { key: None, actual: 6, sure: true });
     assert!(hand.is_linearizable());
     let third = hand.begin(guarded());
     hand.applied(third, 7);
@@ -157,7 +160,7 @@ fn a_refusal_without_a_reason_is_found() {
         puts: vec![0],
         ..Write::default()
     }));
-    hand.0.end(one, Answer::Refused { key: 0, actual: 4, sure: true });
+    hand.0.end(one, Answer::Refused { key: Some(0), actual: 4, sure: true });
     assert!(!hand.is_linearizable());
 }
 
