@@ -120,7 +120,7 @@ impl Members {
             cmd.args(["serve", "--id", &id.to_string(), "--listen", &listen(place)]).arg("--dir").arg(folder);
         // Small, so that members come back by snapshots, and watchers are sent to list again.
         let cmd =
-            cmd.args(["--checkpoint-entries", "400", "--checkpoint-keep", "100", "--ring-events", "600"]);
+            cmd.args(["--checkpoint-entries", "400", "--checkpoint-keep", "100", "--ring-events", "60"]);
         let process = cmd.spawn_daemon(&DaemonLogs::joined(self.log_of(id)))?;
         let mut machines = self.machines.lock();
         machines.get_mut(&place).context("no such machine")?.process = Some(process);

@@ -26,7 +26,7 @@ const MACHINES: u8 = 5;
 const MEMBERS: u8 = 3;
 const CLIENTS: u32 = 10;
 const WATCHERS: u32 = 3;
-const REST_MAX_MS: u64 = 120;
+const REST_MAX_MS: u64 = 80;
 const HEALS_WITHIN: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 

@@ -19,7 +19,8 @@ use crate::members::clients::Work;
 const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// Without an event or a bookmark for so long the connection is dead.
 const QUIET_MAX: Duration = Duration::from_secs(8);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// Between two watches, at most: long enough that some find their revision compacted.
+const REST_MAX_MS: u64 = 3000;
 
 pub struct Watching {
     pub members: Arc<Members>,
@@ -69,7 +70,7 @@ impl Watching {
                     Some(from) => self.watch(place, from).await,
                 }
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(self.dice.millis(20, REST_MAX_MS)).await;
         }
     }
 
