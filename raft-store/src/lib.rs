@@ -36,6 +36,7 @@ mod suite;
 mod timing;
 mod transaction;
 mod view;
+mod vigil;
 mod watch;
 
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};

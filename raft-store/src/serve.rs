@@ -14,7 +14,8 @@ use crate::form::{VoteForm, decode};
 use crate::member::MemberId;
 use crate::raft::{SnapshotMeta, Vote};
 use crate::rpc::{
-    EnvelopeForm, HelloForm, ReadIndexForm, RpcError, RpcKind, SnapshotHeaderForm, TransferAnswerForm,
+    AttendForm, EnvelopeForm, HelloForm, ReadIndexForm, RpcError, RpcKind, SnapshotHeaderForm,
+    TransferAnswerForm,
 };
 use crate::store::{ReadError, Store};
 
@@ -62,6 +63,17 @@ impl Store {
             RpcKind::Hello => {
                 let pristine = self.inner.log.is_pristine();
                 HelloForm { incarnation: self.inner.identity.incarnation, pristine }.encode_to_vec()
+            }
+            RpcKind::Attend => {
+                let AttendForm { term } = decode("attend", body)?;
+                let mut leadership = self.inner.leadership.subscribe();
+                // The sender lives as long as the store.
+                let _ = leadership.wait_for(|now| now.is_none_or(|now| now.term != term)).await;
+                return Err(RpcError::Refused(format!("this member does not lead in term {term}")));
+            }
+            RpcKind::Gone => {
+                let about = decode("gone", body)?;
+                crate::vigil::second_opinion(&self.inner, about).await.encode_to_vec()
             }
             RpcKind::Pull => self.inner.pulls.lock().answer(body, || self.view())?.encode_to_vec(),
         };

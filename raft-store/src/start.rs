@@ -110,6 +110,7 @@ async fn start(
     let pause = inner.options.pause.as_ref();
     crate::pause::spawn(pause, crate::status::follow(inner.clone(), inner.closing.subscribe()));
     crate::pause::spawn(pause, crate::status::guard(inner.clone(), inner.closing.subscribe()));
+    crate::pause::spawn(pause, crate::vigil::keep(inner.clone(), inner.closing.subscribe()));
     Ok(Store { inner })
 }
 

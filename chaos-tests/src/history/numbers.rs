@@ -56,6 +56,7 @@ fn order(operations: &[Operation], found: &mut Vec<String>) {
 /// A value lies at one revision, wherever it is seen.
 fn once(history: &History, found: &mut Vec<String>) {
     let mut at: BTreeMap<OpId, u64> = BTreeMap::new();
+    let mut forgotten = Vec::new();
     let mut sees = |value: OpId, revision: u64| {
         let first = *at.entry(value).or_insert(revision);
         if first != revision {
@@ -71,7 +72,16 @@ fn once(history: &History, found: &mut Vec<String>) {
             _ => {}
         }
     }
+    for (id, told) in &history.repeats {
+        match told {
+            Some(revision) => sees(*id, *revision),
+            None => forgotten.push(*id),
+        }
+    }
     for look in &history.looks {
         look.contents.iter().flatten().for_each(|seen| sees(seen.value, seen.revision));
+    }
+    for id in forgotten {
+        found.push(format!("op {id} had been acknowledged, and was refused when it was repeated"));
     }
 }

@@ -108,6 +108,9 @@ pub struct History {
     /// By number.
     pub operations: Vec<Operation>,
     pub looks: Vec<Look>,
+    /// Writes that were asked for again after they had been acknowledged, and the revision that was told then;
+    /// None: they were refused, as if they had never been.
+    pub repeats: Vec<(OpId, Option<Revision>)>,
 }
 
 /// Clones write the same history.
@@ -168,6 +171,11 @@ impl Recorder {
 
     pub fn look(&self, look: Look) {
         self.state.lock().history.looks.push(look);
+    }
+
+    /// An acknowledged write was asked for once more.
+    pub fn repeat(&self, id: OpId, told: Option<Revision>) {
+        self.state.lock().history.repeats.push((id, told));
     }
 
     pub fn history(&self) -> History {

@@ -1,7 +1,7 @@
 //! Clients of the store: they read at whichever member, write at the leader, and repeat what has no answer under
 //! the same request id. All they do and are told goes into the recorder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +24,10 @@ const TRY_WITHIN: Duration = Duration::from_millis(1200);
 /// Groups that are worked on at a time, and operations after which a group is left for good.
 const GROUPS: u64 = 3;
 const GROUP_ENDS_AFTER: u64 = 45;
+
+/// Of a thousand turns a client repeats so many of what it has done, one of so many writes.
+pub const REPEATED_PER_MILLE: u64 = 60;
+pub const REPEATABLE_MAX: usize = 20;
 
 /// Which groups are worked on now. Clones share it.
 #[derive(Clone, Default)]
@@ -96,11 +100,16 @@ pub struct Client {
     pub rest_max_ms: u64,
     pub hint: Option<Place>,
     pub known: BTreeMap<Group, Contents>,
+    /// Acknowledged writes, to be repeated now and then.
+    pub done: VecDeque<(OpId, Transaction)>,
 }
 
 impl Client {
     pub async fn run(mut self) {
         while !self.work.is_over() {
+            if self.dice.per_mille(REPEATED_PER_MILLE) {
+                self.repeat().await;
+            }
             let group = self.work.group(&self.dice);
             let known = self.known.get(&group).copied().unwrap_or_default();
             match next(&self.dice, &known) {
@@ -154,6 +163,18 @@ impl Client {
         }
     }
 
+    /// Asks for what was done: it must be told as it was the first time, and not be done again.
+    async fn repeat(&mut self) {
+        let turn = self.dice.roll(self.done.len() as u64) as usize;
+        let Some((id, transaction)) = self.done.get(turn).cloned() else { return };
+        let (outcomes, _) = self.propose(vec![transaction]).await;
+        match outcomes.and_then(|mut outcomes| outcomes.pop()) {
+            Some(Outcome::Applied { revision, .. }) => self.recorder.repeat(id, Some(revision)),
+            Some(Outcome::Conflict { .. }) => self.recorder.repeat(id, None),
+            None => {}
+        }
+    }
+
     async fn write(&mut self, group: Group, writes: Vec<Write>) {
         let ids: Vec<OpId> = writes
             .iter()
@@ -161,7 +182,7 @@ impl Client {
             .collect();
         let transactions: Vec<Transaction> =
             ids.iter().zip(&writes).map(|(id, write)| transaction(*id, group, write)).collect();
-        let (outcomes, taken) = self.propose(transactions).await;
+        let (outcomes, taken) = self.propose(transactions.clone()).await;
         for (number, (id, write)) in ids.iter().zip(&writes).enumerate() {
             let answer = match outcomes.as_ref().map(|outcomes| &outcomes[number]) {
                 Some(Outcome::Applied { revision, .. }) => Answer::Applied { revision: *revision },
@@ -173,6 +194,10 @@ impl Client {
                 None => Answer::NotDone,
             };
             self.recorder.end(*id, answer);
+            if matches!(answer, Answer::Applied { .. }) {
+                self.done.push_front((*id, transactions[number].clone()));
+                self.done.truncate(REPEATABLE_MAX);
+            }
         }
     }
 

@@ -137,6 +137,7 @@ impl Stage {
                 rest_max_ms: crowd.rest_max_ms,
                 hint: None,
                 known: Default::default(),
+                done: Default::default(),
             };
             tokio::spawn(client.run())
         });

@@ -1,7 +1,7 @@
 //! Clients: they read at any member, write at the leader, and repeat a write that has no answer under the same
 //! request id, elsewhere if need be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::dice::Dice;
 use crate::history::record::{
     Answer, Contents, Expect, Group, KEYS, Look, OpId, Recorder, Seen, What, Write, key, value_in,
 };
-use crate::members::clients::{Work, next};
+use crate::members::clients::{REPEATABLE_MAX, REPEATED_PER_MILLE, Work, next};
 
 /// After this long a client gives up.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -32,6 +32,8 @@ pub struct Client {
     pub leader: Option<u8>,
     pub connections: BTreeMap<u8, Wire>,
     pub known: BTreeMap<Group, Contents>,
+    /// Acknowledged writes, to be repeated now and then.
+    pub done: VecDeque<(OpId, Writing)>,
 }
 
 pub fn name(group: Group, number: usize) -> Name {
@@ -66,6 +68,9 @@ fn writing(id: OpId, group: Group, write: &Write) -> Writing {
 impl Client {
     pub async fn run(mut self) {
         while !self.work.is_over() {
+            if self.dice.per_mille(REPEATED_PER_MILLE) {
+                self.repeat().await;
+            }
             let group = self.work.group(&self.dice);
             let known = self.known.get(&group).copied().unwrap_or_default();
             match next(&self.dice, &known) {
@@ -127,7 +132,8 @@ impl Client {
 
     async fn write(&mut self, group: Group, write: Write) {
         let id = self.recorder.call(self.number, group, What::Write(write.clone()));
-        let (written, taken) = self.propose(&writing(id, group, &write)).await;
+        let writing = writing(id, group, &write);
+        let (written, taken) = self.propose(&writing).await;
         let answer = match written {
             Some(Written { conflict: false, revision, .. }) => Answer::Applied { revision },
             Some(Written { revision: actual, .. }) => {
@@ -138,6 +144,19 @@ impl Client {
             None => Answer::NotDone,
         };
         self.recorder.end(id, answer);
+        if matches!(answer, Answer::Applied { .. }) {
+            self.done.push_front((id, writing));
+            self.done.truncate(REPEATABLE_MAX);
+        }
+    }
+
+    /// Asks for what was done: it must be told as it was the first time, and not be done again.
+    async fn repeat(&mut self) {
+        let turn = self.dice.roll(self.done.len() as u64) as usize;
+        let Some((id, writing)) = self.done.get(turn).cloned() else { return };
+        if let (Some(written), _) = self.propose(&writing).await {
+            self.recorder.repeat(id, (!written.conflict).then_some(written.revision));
+        }
     }
 
     /// What became of it, and whether an earlier call of it may still be under way.

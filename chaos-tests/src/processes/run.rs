@@ -117,6 +117,7 @@ impl Stage {
                 leader: None,
                 connections: Default::default(),
                 known: Default::default(),
+                done: Default::default(),
             };
             tokio::spawn(client.run())
         });

@@ -124,6 +124,22 @@ fn a_request_that_took_effect_twice_is_found() {
 }
 
 #[test]
+fn a_request_that_was_forgotten_is_found() {
+    let hand = Hand::new();
+    let one = hand.put(0);
+    hand.applied(one, 5);
+    hand.0.repeat(one, Some(5));
+    assert!(hand.has_good_numbers());
+    for told in [Some(6), None] {
+        let (again, id) = (Hand::new(), 0);
+        again.put(0);
+        again.applied(id, 5);
+        again.0.repeat(id, told);
+        assert!(!again.has_good_numbers(), "{told:?}");
+    }
+}
+
+#[test]
 fn a_torn_transaction_is_found() {
     let hand = Hand::new();
     let both = hand.begin(What::Write(Write { puts: vec![0, 1], ..Write::default() }));

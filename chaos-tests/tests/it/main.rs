@@ -8,6 +8,7 @@ mod checks;
 mod daemons;
 mod doors;
 mod history;
+mod processes;
 mod repeats;
 mod seeds;
 mod sim;

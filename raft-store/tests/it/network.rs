@@ -18,6 +18,8 @@ use tokio::io::AsyncRead;
 struct Wires {
     stores: BTreeMap<MemberId, Store>,
     cut: BTreeSet<MemberId>,
+    /// Who is refused by whom, as if nobody listened there.
+    refused: BTreeSet<(MemberId, MemberId)>,
     calls: BTreeMap<RpcKind, u64>,
     snapshots: u64,
 }
@@ -37,7 +39,10 @@ impl Port {
         if wires.cut.contains(&self.me) || wires.cut.contains(&to) {
             return Err(TransportError::Unreachable("cut".into()));
         }
-        wires.stores.get(&to).cloned().ok_or_else(|| TransportError::Unreachable("down".into()))
+        if wires.refused.contains(&(self.me, to)) {
+            return Err(TransportError::Refused);
+        }
+        wires.stores.get(&to).cloned().ok_or(TransportError::Refused)
     }
 }
 
@@ -88,6 +93,10 @@ impl Network {
 
     pub fn cut(&self, id: MemberId) {
         self.0.lock().cut.insert(id);
+    }
+
+    pub fn refuse(&self, from: MemberId, to: MemberId) {
+        self.0.lock().refused.insert((from, to));
     }
 
     pub fn heal(&self, id: MemberId) {
