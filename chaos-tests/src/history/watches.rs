@@ -2,7 +2,9 @@
 //! compaction. "Compacted" must be followed by a list; in the end each watch has what the store has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use raft_store::{Entry, Event, Key, Revision};
 
 use super::record::{Answer, Group, History, OpId, What, contents_of, key, place_of, value_of};
@@ -83,6 +85,33 @@ impl Told {
 pub struct WatchLog {
     pub watcher: u32,
     pub told: Vec<Told>,
+}
+
+/// What a watcher writes while it watches. Clones are the same.
+#[derive(Clone)]
+pub struct Notebook(Arc<Mutex<WatchLog>>);
+
+impl Notebook {
+    pub fn new(watcher: u32) -> Notebook {
+        Notebook(Arc::new(Mutex::new(WatchLog { watcher, told: Vec::new() })))
+    }
+
+    pub fn tell(&self, told: Told) {
+        self.0.lock().told.push(told);
+    }
+
+    /// How far it has seen; None: it must list.
+    pub fn seen(&self) -> Option<Revision> {
+        self.0.lock().told.last().and_then(Told::seen)
+    }
+
+    pub fn watcher(&self) -> u32 {
+        self.0.lock().watcher
+    }
+
+    pub fn log(&self) -> WatchLog {
+        self.0.lock().clone()
+    }
 }
 
 /// What the store has in the end.

@@ -206,47 +206,46 @@ impl Members {
             self.trace.say(format!("{place} starts member {member}"));
             let (gone, pause, store) = (CancellationToken::new(), Pause::new(), Arc::default());
             let dice = Dice::new(self.seed, &format!("member {member}, start {}", machine.boots));
-            let served =
-                members.serve(place, member, machine.disk.clone(), dice, (gone.clone(), pause.clone()));
-            let opening = tokio::spawn(pause.hold(served(Arc::clone(&store))));
+            let process = (gone.clone(), pause.clone());
+            let serving = members.serve(place, member, dice, process, Arc::clone(&store));
+            let opening = tokio::spawn(pause.hold(serving));
             machine.process = Some(Process { gone, pause, store, opening });
         });
     }
 
-    fn serve(
+    /// Opens the store, until it opens, and lets the network reach it.
+    async fn serve(
         self,
         place: Place,
         member: MemberId,
-        disk: MemoryDisk,
         dice: Dice,
         (gone, pause): (CancellationToken, Pause),
-    ) -> impl FnOnce(Arc<Mutex<Option<Store>>>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
-        move |slot| {
-            Box::pin(async move {
-                let store = loop {
-                    let mut options = Options::new(
-                        Engine::Memory(disk.clone()),
-                        Member::new(member, address(place)),
-                        CLUSTER,
-                    );
-                    options.seed = Some(dice.bits());
-                    options.timing = self.shape.timing.clone();
-                    options.checkpoint = self.shape.checkpoint.clone();
-                    options.limits = self.shape.limits.clone();
-                    options.peers = self.directory.members();
-                    options.pause = Some(pause.clone());
-                    let (net, directory) = (self.net.clone(), self.directory.clone());
-                    let wire = Wire { net, directory, me: member, here: place, gone: gone.clone() };
-                    match Store::open(options, Arc::new(wire)).await {
-                        Ok(store) => break store,
-                        Err(error) => self.trace.say(format!("{place} can't open its store: {error}")),
-                    }
-                    tokio::time::sleep(OPEN_AGAIN).await;
-                };
-                *slot.lock() = Some(store.clone());
-                tokio::spawn(self.replicas.clone().follow_store(place, store.clone(), gone.clone()));
-                self.net.attach(place, Served { store, gone, pause });
-            })
+        slot: Arc<Mutex<Option<Store>>>,
+    ) {
+        let store = loop {
+            let (net, directory) = (self.net.clone(), self.directory.clone());
+            let wire = Wire { net, directory, me: member, here: place, gone: gone.clone() };
+            match Store::open(self.options(place, member, &dice, &pause), Arc::new(wire)).await {
+                Ok(store) => break store,
+                Err(error) => self.trace.say(format!("{place} can't open its store: {error}")),
+            }
+            tokio::time::sleep(OPEN_AGAIN).await;
+        };
+        *slot.lock() = Some(store.clone());
+        tokio::spawn(self.replicas.clone().follow_store(place, store.clone(), gone.clone()));
+        self.net.attach(place, Served { store, gone, pause });
+    }
+
+    fn options(&self, place: Place, member: MemberId, dice: &Dice, pause: &Pause) -> Options {
+        let me = Member::new(member, address(place));
+        Options {
+            seed: Some(dice.bits()),
+            timing: self.shape.timing.clone(),
+            checkpoint: self.shape.checkpoint.clone(),
+            limits: self.shape.limits.clone(),
+            peers: self.directory.members(),
+            pause: Some(pause.clone()),
+            ..Options::new(Engine::Memory(self.disk(place)), me, CLUSTER)
         }
     }
 

@@ -1,10 +1,8 @@
 //! The script that every seed plays: found a store, let clients and watchers work while there is trouble, let it
 //! heal, and judge the history.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use raft_store::{Checkpoint, Limits, Revision, Timing};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -17,7 +15,7 @@ use super::watching::Watching;
 use crate::dice::Dice;
 use crate::history::judge;
 use crate::history::record::{Answer, Recorder};
-use crate::history::watches::{Final, WatchLog};
+use crate::history::watches::{Final, Notebook, WatchLog};
 use crate::net::Place;
 use crate::script::Outcome;
 use crate::witness::Rule;
@@ -98,7 +96,7 @@ pub struct Stage {
     work: Work,
     recorder: Recorder,
     clients: Vec<JoinHandle<()>>,
-    watchers: Vec<(Arc<Mutex<WatchLog>>, Arc<Mutex<Option<Revision>>>)>,
+    watchers: Vec<Notebook>,
 }
 
 impl Stage {
@@ -109,8 +107,7 @@ impl Stage {
         let desk = |number: u32| desks[number as usize % desks.len()];
         let (work, recorder) = (Work::default(), Recorder::new());
         let watchers = (0..WATCHERS).map(|number| {
-            let log = Arc::new(Mutex::new(WatchLog { watcher: number, told: Vec::new() }));
-            let seen = Arc::new(Mutex::new(None));
+            let notes = Notebook::new(number);
             let watching = Watching {
                 here: desk(number),
                 members: members.clone(),
@@ -118,11 +115,10 @@ impl Stage {
                 // The others tell the truth.
                 saboteur: if number == 0 { saboteur.clone() } else { Saboteur::default() },
                 work: work.clone(),
-                log: Arc::clone(&log),
-                seen: Arc::clone(&seen),
+                notes: notes.clone(),
             };
             tokio::spawn(watching.run());
-            (log, seen)
+            notes
         });
         let watchers = watchers.collect();
         let clients = (0..crowd.clients).map(|number| {
@@ -156,7 +152,7 @@ impl Stage {
         }
         let last = self.heal().await;
         let history = self.recorder.history();
-        let logs: Vec<WatchLog> = self.watchers.iter().map(|(log, _)| log.lock().clone()).collect();
+        let logs: Vec<WatchLog> = self.watchers.iter().map(Notebook::log).collect();
         let (members, trace) = (&self.members, &self.members.trace);
         if let Some(last) = last.filter(|_| members.witness.is_content()) {
             judge(&history, &logs, &last, &members.witness);
@@ -211,10 +207,10 @@ impl Stage {
                 Some(_) => {}
             }
         }
-        for (log, seen) in &self.watchers {
-            let seen = *seen.lock();
+        for notes in &self.watchers {
+            let seen = notes.seen();
             if seen != Some(revision) {
-                ailments.push(format!("watcher {} has seen {seen:?} of {revision}", log.lock().watcher));
+                ailments.push(format!("watcher {} has seen {seen:?} of {revision}", notes.watcher()));
             }
         }
         ailments

@@ -1,10 +1,8 @@
 //! Watchers: now at this member and now at that one, over connections that carry every event in its order or
 //! break. What each was told goes into its log.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use raft_store::{Revision, WatchError, WatchEvent, Watcher};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
@@ -13,7 +11,7 @@ use super::clients::Work;
 use super::cluster::{Members, Served};
 use super::sabotage::Saboteur;
 use crate::dice::Dice;
-use crate::history::watches::{Told, WatchLog};
+use crate::history::watches::{Notebook, Told};
 use crate::net::{Net, Place};
 
 const ASK_WITHIN: Duration = Duration::from_secs(3);
@@ -29,9 +27,7 @@ pub struct Watching {
     pub dice: Dice,
     pub saboteur: Saboteur,
     pub work: Work,
-    pub log: Arc<Mutex<WatchLog>>,
-    /// How far it has seen.
-    pub seen: Arc<Mutex<Option<Revision>>>,
+    pub notes: Notebook,
 }
 
 impl Watching {
@@ -39,19 +35,13 @@ impl Watching {
     pub async fn run(self) {
         loop {
             if let Some(place) = self.dice.pick(&self.members.places()).copied() {
-                let seen = *self.seen.lock();
-                match seen {
+                match self.notes.seen() {
                     None => self.list(place).await,
                     Some(from) => self.watch(place, from).await,
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-    }
-
-    fn tell(&self, told: Told) {
-        *self.seen.lock() = told.seen();
-        self.log.lock().told.push(told);
     }
 
     async fn list(&self, place: Place) {
@@ -61,7 +51,7 @@ impl Watching {
             Some(Told::Listed { revision: view.revision, objects })
         });
         if let Ok(Some(listed)) = asked.await {
-            self.tell(listed);
+            self.notes.tell(listed);
         }
     }
 
@@ -71,10 +61,10 @@ impl Watching {
         });
         let (watch, there) = match asked.await {
             Ok(Ok(begun)) => begun,
-            Ok(Err(WatchError::Compacted { .. })) => return self.tell(Told::Compacted),
+            Ok(Err(WatchError::Compacted { .. })) => return self.notes.tell(Told::Compacted),
             _ => return,
         };
-        self.tell(Told::Resumed { from });
+        self.notes.tell(Told::Resumed { from });
         let (sender, mut events) = mpsc::channel(64);
         let sending = send(self.members.net.clone(), place, self.here, watch, sender);
         let process = there.gone.clone();
@@ -95,7 +85,7 @@ impl Watching {
                 }
                 WatchEvent::Bookmark { revision } => Told::Bookmark { revision },
             };
-            self.saboteur.watch(told).into_iter().for_each(|told| self.tell(told));
+            self.saboteur.watch(told).into_iter().for_each(|told| self.notes.tell(told));
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -17,7 +16,7 @@ use super::watching::{Watching, list};
 use crate::dice::Dice;
 use crate::history::judge;
 use crate::history::record::{Answer, History, Recorder};
-use crate::history::watches::{Final, Told, WatchLog};
+use crate::history::watches::{Final, Notebook, Told, WatchLog};
 use crate::members::clients::Work;
 use crate::trace::Trace;
 use crate::witness::{Accusation, Rule, Witness};
@@ -41,13 +40,11 @@ pub struct Order {
     pub failures: PathBuf,
 }
 
-type Watched = Vec<(Arc<Mutex<WatchLog>>, Arc<Mutex<Option<u64>>>)>;
-
 struct Stage {
     members: Arc<Members>,
     recorder: Recorder,
     work: Work,
-    watched: Watched,
+    watched: Vec<Notebook>,
     witness: Witness,
 }
 
@@ -78,7 +75,7 @@ pub async fn play(order: &Order) -> Result<()> {
     let last = stage.heal().await;
     let elections = stage.term().await - term;
     let history = stage.recorder.history();
-    let logs: Vec<WatchLog> = stage.watched.iter().map(|(log, _)| log.lock().clone()).collect();
+    let logs: Vec<WatchLog> = stage.watched.iter().map(Notebook::log).collect();
     if let Some(last) = last {
         judge(&history, &logs, &last, &stage.witness);
     }
@@ -94,17 +91,15 @@ pub async fn play(order: &Order) -> Result<()> {
 impl Stage {
     fn people(mut self, seed: u64) -> (Stage, Vec<JoinHandle<()>>) {
         for number in 0..WATCHERS {
-            let log = Arc::new(Mutex::new(WatchLog { watcher: number, told: Vec::new() }));
-            let seen = Arc::new(Mutex::new(None));
+            let notes = Notebook::new(number);
             let watching = Watching {
                 members: self.members.clone(),
                 dice: Dice::new(seed, &format!("watcher {number}")),
                 work: self.work.clone(),
-                log: log.clone(),
-                seen: seen.clone(),
+                notes: notes.clone(),
             };
             tokio::spawn(watching.run());
-            self.watched.push((log, seen));
+            self.watched.push(notes);
         }
         let clients = (0..CLIENTS).map(|number| {
             let client = Client {
@@ -159,10 +154,10 @@ impl Stage {
                 ));
             }
         }
-        for (log, seen) in &self.watched {
-            let seen = *seen.lock();
+        for notes in &self.watched {
+            let seen = notes.seen();
             if seen != Some(leader.applied) {
-                let watcher = log.lock().watcher;
+                let watcher = notes.watcher();
                 return Err(format!("watcher {watcher} has seen {seen:?} of {}", leader.applied));
             }
         }

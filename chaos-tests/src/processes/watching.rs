@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use pvc_bare::client::{Client as Wire, ClientError};
 use pvc_bare::talk::{Event, Name, Read, Value, Watch, Why};
 use raft_store::Key;
@@ -13,7 +12,7 @@ use super::clients::name;
 use super::members::{Members, listen};
 use crate::dice::Dice;
 use crate::history::record::{COLLECTION, Group, KEYS, value_in};
-use crate::history::watches::{Change, Objects, Stored, Told, WatchLog};
+use crate::history::watches::{Change, Notebook, Objects, Stored, Told};
 use crate::members::clients::Work;
 
 const ASK_WITHIN: Duration = Duration::from_secs(3);
@@ -26,8 +25,7 @@ pub struct Watching {
     pub members: Arc<Members>,
     pub dice: Dice,
     pub work: Work,
-    pub log: Arc<Mutex<WatchLog>>,
-    pub seen: Arc<Mutex<Option<u64>>>,
+    pub notes: Notebook,
 }
 
 fn stored(value: &Value) -> Stored {
@@ -57,14 +55,13 @@ impl Watching {
     pub async fn run(self) {
         loop {
             if let Some(place) = self.dice.pick(&self.members.places()).copied() {
-                let seen = *self.seen.lock();
-                match seen {
+                match self.notes.seen() {
                     None => {
                         // A round more than was begun: it may begin while the list is made.
                         let groups = self.work.groups();
                         let groups = 0..groups.end + (groups.end / 4).max(60);
                         if let Ok((revision, objects)) = list(place, groups).await {
-                            self.tell(Told::Listed { revision, objects });
+                            self.notes.tell(Told::Listed { revision, objects });
                         }
                     }
                     Some(from) => self.watch(place, from).await,
@@ -72,11 +69,6 @@ impl Watching {
             }
             tokio::time::sleep(self.dice.millis(20, REST_MAX_MS)).await;
         }
-    }
-
-    fn tell(&self, told: Told) {
-        *self.seen.lock() = told.seen();
-        self.log.lock().told.push(told);
     }
 
     async fn watch(&self, place: u8, from: u64) {
@@ -97,18 +89,18 @@ impl Watching {
                 // The first one says that the watch has begun.
                 Ok(Ok(events)) if !resumed && events.events.is_empty() => {
                     resumed = true;
-                    self.tell(Told::Resumed { from: events.revision });
+                    self.notes.tell(Told::Resumed { from: events.revision });
                 }
                 Ok(Ok(events)) if events.events.is_empty() => {
-                    self.tell(Told::Bookmark { revision: events.revision });
+                    self.notes.tell(Told::Bookmark { revision: events.revision });
                 }
                 Ok(Ok(events)) => {
                     let revision = events.revision;
                     let events = events.events.iter().filter_map(change).collect();
-                    self.tell(Told::Changes { revision, events });
+                    self.notes.tell(Told::Changes { revision, events });
                 }
                 Ok(Err(ClientError::Failed(failed))) if failed.why() == Why::Compacted => {
-                    return self.tell(Told::Compacted);
+                    return self.notes.tell(Told::Compacted);
                 }
                 _ => return,
             }
