@@ -79,6 +79,8 @@ pub(super) fn open(dir: &Path, member: MemberId) -> Result<Log, OpenError> {
         target_file_size: ReadableSize::mb(8),
         purge_threshold: ReadableSize::mb(64),
         prefill_limit: Some(ReadableSize::mb(16)),
+        // Entries are small and compressing them costs more than it saves.
+        batch_compression_threshold: ReadableSize(0),
         ..Config::default()
     };
     let damaged = |detail: String| OpenError::LogDamaged { path: dir.to_owned(), member, detail };
