@@ -54,7 +54,8 @@ fn is_linearizable(operations: &[&Operation], until: u64) -> bool {
     let answered = |operation: &Operation| operation.ended <= until;
     let called: Vec<&Operation> = operations.iter().copied().filter(|o| o.called <= until).collect();
     let done: Vec<&Operation> = called.iter().copied().filter(|o| answered(o)).collect();
-    let known = Known::of(&done);
+    let mut known = Known::of(&done);
+    known.follow(&called);
     // (moment, order within it): a write that somebody met ends just before they do.
     let mut moments: Vec<((u64, u8), usize, Action<Step>)> = Vec::new();
     let mut add = |number: usize, operation: &Operation, end: (u64, u8), step: Step| {
@@ -125,7 +126,9 @@ impl Known {
                     known.at.extend(write.puts.iter().map(|key| ((*key, *revision), operation.id)));
                     for (key, expect) in &write.expects {
                         match expect {
-                            Expect::Is(seen) => known.meets(seen.value, operation.ended),
+                            Expect::Is(seen) => {
+                                known.meets(seen.value, operation.ended);
+                            }
                             Expect::Exists => known.nameless[*key] = true,
                             Expect::Absent => {}
                         }
@@ -143,7 +146,9 @@ impl Known {
                     continue;
                 };
                 match known.at.get(&(key, actual)).copied() {
-                    Some(value) => known.meets(value, operation.ended),
+                    Some(value) => {
+                        known.meets(value, operation.ended);
+                    }
                     None => known.nameless[key] |= actual != 0,
                 }
                 // The expectations before that one held.
@@ -155,9 +160,31 @@ impl Known {
         known
     }
 
-    fn meets(&mut self, value: OpId, moment: u64) {
-        let first = self.met_first.entry(value).or_insert(moment);
+    /// A write that was met has happened, so what it expected was there: others' writes are met by that.
+    fn follow(&mut self, called: &[&Operation]) {
+        let mut again = true;
+        while again {
+            again = false;
+            for operation in called {
+                let Some(moment) = self.met_first.get(&operation.id).copied() else { continue };
+                let What::Write(write) = &operation.what else { continue };
+                for (key, expect) in &write.expects {
+                    match expect {
+                        Expect::Is(seen) => again |= self.meets(seen.value, moment),
+                        Expect::Exists => self.nameless[*key] = true,
+                        Expect::Absent => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether that says more than was known.
+    fn meets(&mut self, value: OpId, moment: u64) -> bool {
+        let first = self.met_first.entry(value).or_insert(u64::MAX);
+        let news = moment < *first;
         *first = moment.min(*first);
+        news
     }
 
     fn met(&self, key: usize, actual: u64) -> Met {
