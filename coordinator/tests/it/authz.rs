@@ -62,6 +62,7 @@ impl Bench {
             role: NodeRole::Hypervisor,
             address: "hv2:1".into(),
             key_hash: "key".into(),
+            standby: false,
         });
         bench
     }

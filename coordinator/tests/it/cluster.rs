@@ -181,6 +181,7 @@ impl Cluster {
             role,
             address: address(node),
             key_hash: "11".repeat(32),
+            standby: false,
         };
         let joined = leader.submit(redeem, "anonymous", None).await.expect("joined");
         leader.submit(Command::RevokeToken { name: token }, "admin/test", None).await.expect("revoked");

@@ -9,4 +9,5 @@ mod history;
 mod members;
 mod network;
 mod power;
+mod recover;
 mod watching;

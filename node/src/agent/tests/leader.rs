@@ -75,6 +75,7 @@ impl Leader {
                 role: NodeRole::Hypervisor,
                 address,
                 key_hash: "key".into(),
+                standby: false,
             };
             self.submit(make).and_then(|_| self.submit(spend))
         };
