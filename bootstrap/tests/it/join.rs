@@ -102,6 +102,8 @@ fn setup(dir: &Path, role: Role) -> HostSetup {
         address: "10.1.2.4".parse().unwrap(),
         role,
         member_id: 0,
+        standby: false,
+        recoveries: 0,
         virt_type: VirtType::Qemu,
         coordinators: vec![],
         storage: vec![],

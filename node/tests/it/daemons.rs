@@ -151,6 +151,7 @@ impl Cluster {
             cluster_id: self.cluster_id.clone(),
             role,
             member_id,
+            recoveries: 0,
             data_dir: folder.join("data"),
             identity_dir: folder.join("etc"),
             ca_dir: (role == Role::Coordinator).then(|| folder.join("etc/ca")),
@@ -206,6 +207,7 @@ impl Cluster {
                 Role::Hypervisor => v1::NodeRole::Hypervisor,
             }
             .into(),
+            standby: false,
         };
         let channel = channel(&self.hosts[0].address(), &trust).expect("an address");
         Ok(JoinServiceClient::new(channel).redeem(request).await?.into_inner())
