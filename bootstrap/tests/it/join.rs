@@ -48,6 +48,7 @@ impl JoinService for FakeCoordinator {
             ca_pem: self.ca.cert_pem().to_owned(),
             coordinators: vec![Coordinator { node: "hv1".to_owned(), address: self.address.to_string() }],
             member_id: if votes { 7 } else { 0 },
+            recoveries: 0,
             ca_key_pem: if votes { self.ca.key_pem().expose().to_owned() } else { String::new() },
         }))
     }

@@ -195,6 +195,16 @@ impl Cluster {
 
     /// Spends a join token at hv1.
     pub async fn redeem(&self, token: &str, host: &Host, key: &KeyPair) -> Result<RedeemResponse, Status> {
+        self.redeem_at(&self.hosts[0].address(), token, host, key).await
+    }
+
+    async fn redeem_at(
+        &self,
+        coordinator: &str,
+        token: &str,
+        host: &Host,
+        key: &KeyPair,
+    ) -> Result<RedeemResponse, Status> {
         let parsed: JoinToken = token.parse().expect("a join token");
         let trust = Trust::Pinned(Arc::new(PinnedCa::new(parsed.pin).expect("a pin")));
         let request = RedeemRequest {
@@ -209,17 +219,33 @@ impl Cluster {
             .into(),
             standby: false,
         };
-        let channel = channel(&self.hosts[0].address(), &trust).expect("an address");
+        let channel = channel(coordinator, &trust).expect("an address");
         Ok(JoinServiceClient::new(channel).redeem(request).await?.into_inner())
+    }
+
+    /// Joins a coordinator after recoveries from the loss of the quorum, at the host that leads now.
+    pub async fn join_recovered(&mut self, name: &str, recoveries: u64) -> v1::ClusterStatus {
+        let leader = self.leader().await;
+        let address = self.by_name(&leader).address();
+        let answer = self.join_at(name, Role::Coordinator, &address).await;
+        assert_eq!(answer.recoveries, recoveries);
+        self.status(&self.admin()).await
     }
 
     /// Joins a host by a token and waits until it takes part.
     pub async fn join(&mut self, name: &str, role: Role) {
+        let address = self.hosts[0].address();
+        self.join_at(name, role, &address).await;
+    }
+
+    async fn join_at(&mut self, name: &str, role: Role, coordinator: &str) -> RedeemResponse {
         let mut host = self.host(name, role, 0);
         let token = self.join_token().await;
         let key = KeyPair::generate().expect("a key");
-        let answer = self.redeem(&token, &host, &key).await.expect("joined");
+        let answer = self.redeem_at(coordinator, &token, &host, &key).await.expect("joined");
         host.config.member_id = answer.member_id;
+        host.config.recoveries = answer.recoveries;
+        let told = answer.clone();
         let credentials =
             Credentials::new(answer.certificate_pem, key.pem(), answer.ca_pem).expect("they fit");
         credentials.save(&host.config.identity_dir).expect("saved");
@@ -236,6 +262,7 @@ impl Cluster {
         if role == Role::Coordinator {
             self.votes(&admin, name).await;
         }
+        told
     }
 
     pub fn by_name(&mut self, name: &str) -> &mut Host {
