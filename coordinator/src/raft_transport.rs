@@ -31,10 +31,8 @@ const CHUNK_BYTES: usize = 512 << 10;
 pub const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 
 /// The rule of refusals that will stand for ever: the caller was removed, or the cluster has begun anew
-/// without it.
+/// without it. Said only by who is certain: of a store that was recovered, or after a linearizable read.
 pub const EXPELLED: &str = "member-expelled";
-/// The door's rule for a node that is no coordinator any more; said after a linearizable read.
-pub const NO_COORDINATOR: &str = "coordinator-needed";
 
 /// Carries calls of one member.
 pub struct RaftTransport {
@@ -67,7 +65,7 @@ impl RaftTransport {
     fn answer(&self, result: Result<Response<RaftReply>, Status>) -> Result<Bytes, TransportError> {
         if let Err(status) = &result
             && let Some(info) = status.get_details_error_info()
-            && [EXPELLED, NO_COORDINATOR].contains(&info.reason.as_str())
+            && info.reason == EXPELLED
         {
             self.expelled.send_if_modified(|told| {
                 let news = told.is_none();

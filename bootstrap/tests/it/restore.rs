@@ -13,11 +13,16 @@ const SOON: Duration = Duration::from_secs(120);
 const HOSTS: [&str; 3] = ["hv1", "hv2", "hv3"];
 
 impl Bench {
+    /// The folder of the user who types the commands.
+    fn home(&self) -> PathBuf {
+        self.connections().ancestors().nth(3).expect("a home").to_owned()
+    }
+
     async fn pvc(&self, args: &[&str]) -> String {
         let pvc = Path::new(env!("CARGO_BIN_EXE_pvc-bootstrap")).with_file_name("pvc");
         assert!(pvc.exists(), "there is no {}: build it by `cargo build -p pvc-cli`", pvc.display());
-        let home = self.connections().ancestors().nth(3).expect("a home").to_owned();
-        let cmd = Cmd::new(pvc).args(args).env("HOME", &home).env("XDG_CONFIG_HOME", home.join(".config"));
+        let cmd = Cmd::new(pvc).args(args).env("HOME", self.home());
+        let cmd = cmd.env("XDG_CONFIG_HOME", self.home().join(".config"));
         let out = cmd.run(SOON).await.unwrap_or_else(|error| panic!("pvc {args:?}: {error}"));
         out.stdout_text().into_owned()
     }
@@ -49,7 +54,7 @@ async fn a_destroyed_cluster_is_restored_around_its_running_guest() {
     let (kernel, _) = guest().await;
     let folder = kernel.parent().expect("in a folder").to_str().expect("text").to_owned();
     bench.local(&["demo", "--guest", &folder]).await;
-    let file: PathBuf = bench.state().join(&bench.name).join("cluster.pvc");
+    let file = bench.home().join("cluster.pvc");
     let file = file.to_str().expect("text");
     let told = bench.pvc(&["cluster", "backup", file]).await;
     assert!(told.contains("all of it is there") && told.contains("1 vms"), "{told}");
@@ -82,7 +87,7 @@ async fn a_destroyed_cluster_is_restored_around_its_running_guest() {
     let status = bench.pvc(&["cluster", "status"]).await;
     assert!(!status.contains("Guests not counted"), "{status}");
     // It is the cluster's now: it can be moved, and ended.
-    bench.pvc(&["vm", "stop", "demo1"]).await;
+    bench.pvc(&["vm", "stop", "demo1", "-y"]).await;
     assert_eq!(bench.emulator().await, None);
     bench.local(&["down"]).await;
     nothing_is_left(&bench);

@@ -22,7 +22,7 @@ pub struct Raft(pub Shared);
 
 impl Raft {
     /// Refuses who is not the member that the call says.
-    fn check(&self, caller: &Caller, cluster_id: &str, target: u64, from: u64) -> Result<(), Status> {
+    async fn check(&self, caller: &Caller, cluster_id: &str, target: u64, from: u64) -> Result<(), Status> {
         let own = &self.0.core.store().options().cluster_id;
         if cluster_id != own {
             let detail = format!("this is cluster {own}, the call is for {cluster_id}");
@@ -43,11 +43,23 @@ impl Raft {
         let Some(node) = caller.node() else {
             return Err(refused(&caller.identity, "only nodes take part in Raft"));
         };
-        let known_member = self.0.core.store().view().is_known_member(from);
-        sender(&self.0.core.world(), node, from, known_member).map_err(|wrong| match wrong {
-            Wrong::Removed(detail) => expelled(&caller.identity, &detail),
-            Wrong::Sender(detail) => refused(&caller.identity, &detail),
-        })
+        let judge =
+            |world: &World| sender(world, node, from, self.0.core.store().view().is_known_member(from));
+        let Err(wrong) = judge(&self.0.core.world()) else { return Ok(()) };
+        let detail = match wrong {
+            // A replica that lags knows of members before it knows whose they are. A refusal that will stand
+            // for ever is given on the newest world alone.
+            Wrong::Removed(detail) => match self.0.core.linearizable_world().await {
+                Ok(world) => match judge(&world) {
+                    Ok(()) => return Ok(()),
+                    Err(Wrong::Removed(detail)) => return Err(expelled(&caller.identity, &detail)),
+                    Err(Wrong::Sender(detail)) => detail,
+                },
+                Err(_) => detail,
+            },
+            Wrong::Sender(detail) => detail,
+        };
+        Err(refused(&caller.identity, &detail))
     }
 }
 
@@ -110,7 +122,7 @@ impl RaftService for Raft {
     async fn call(&self, request: Request<RaftCall>) -> Result<Response<RaftReply>, Status> {
         let caller = Caller::of(&request)?;
         let call = request.into_inner();
-        self.check(&caller, &call.cluster_id, call.target, call.from)?;
+        self.check(&caller, &call.cluster_id, call.target, call.from).await?;
         let kind =
             kind_of(call.kind).ok_or_else(|| Status::unimplemented(format!("no call {}", call.kind)))?;
         let payload = self.0.core.store().handle(call.from, kind, call.payload.into()).await;
@@ -125,7 +137,7 @@ impl RaftService for Raft {
         let mut chunks = request.into_inner();
         let first = chunks.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("a snapshot without its header"))?;
-        self.check(&caller, &first.cluster_id, first.target, first.from)?;
+        self.check(&caller, &first.cluster_id, first.target, first.from).await?;
         let data =
             chunks.map(|chunk| chunk.map(|chunk| bytes::Bytes::from(chunk.data)).map_err(io::Error::other));
         let reader = Box::pin(StreamReader::new(data));

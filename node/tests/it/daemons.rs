@@ -223,22 +223,14 @@ impl Cluster {
         Ok(JoinServiceClient::new(channel).redeem(request).await?.into_inner())
     }
 
-    /// Joins a coordinator after recoveries from the loss of the quorum, at the host that leads now.
-    pub async fn join_recovered(&mut self, name: &str, recoveries: u64) -> v1::ClusterStatus {
-        let leader = self.leader().await;
-        let address = self.by_name(&leader).address();
-        let answer = self.join_at(name, Role::Coordinator, &address).await;
-        assert_eq!(answer.recoveries, recoveries);
-        self.status(&self.admin()).await
-    }
-
     /// Joins a host by a token and waits until it takes part.
     pub async fn join(&mut self, name: &str, role: Role) {
         let address = self.hosts[0].address();
         self.join_at(name, role, &address).await;
     }
 
-    async fn join_at(&mut self, name: &str, role: Role, coordinator: &str) -> RedeemResponse {
+    /// The same, with the token spent at this coordinator.
+    pub async fn join_at(&mut self, name: &str, role: Role, coordinator: &str) -> RedeemResponse {
         let mut host = self.host(name, role, 0);
         let token = self.join_token().await;
         let key = KeyPair::generate().expect("a key");
