@@ -11,6 +11,7 @@ mod door;
 mod hosts;
 mod lane;
 mod liveness;
+mod members;
 mod quiet;
 mod standby;
 mod tokens;
