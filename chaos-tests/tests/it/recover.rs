@@ -91,6 +91,8 @@ async fn a_survivor_goes_on_and_the_lost_ones_become_hypervisors() {
         // Its supervisor starts it again: it serves its guests, and says what to do.
         cluster.hosts[host].start();
         cluster.hosts[host].logged("To make it a coordinator again").await;
+        // Clients are not to ask it any more.
+        cluster.hosts[host].config.role = Role::Hypervisor;
     }
     for node in ["hv1", "hv3"] {
         cluster.reached(&admin, node).await;
