@@ -98,7 +98,8 @@ async fn one_to_three_to_five_to_three_voters_under_writers() {
     let mut members = vec![1];
     for node in ["hv2", "hv3", "hv4", "hv5"] {
         let id = cluster.enrol(node, NodeRole::Coordinator).await;
-        handles.write().push(cluster.open(id, node).await);
+        let opened = cluster.open(id, node).await;
+        handles.write().push(opened);
         let member = Member::new(id, format!("{node}:7443"));
         change(&handles, |leader| {
             let member = member.clone();
