@@ -9,6 +9,7 @@ mod daemons;
 mod doors;
 mod history;
 mod processes;
+mod recover;
 mod repeats;
 mod seeds;
 mod sim;
