@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-build demo-down deps test check chaos figures fix guest dist-docs python test-python test-python-cluster test-examples clean
+.PHONY: help demo demo-build demo-down deps test check chaos bench bench-micro figures fix guest dist-docs python test-python test-python-cluster test-examples clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -14,7 +14,10 @@ help:
 	@echo "make demo-down    clear that cluster away"
 	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
 	@echo "make check        the same without the tests; never writes"
-	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed)"
+	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed), 600"
+	@echo "                  power cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation"
+	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
+	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
 	@echo "make guest        build the little guest into target/guest"
@@ -53,6 +56,16 @@ test: check test-python
 chaos: deps
 	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
+	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test -p raft-store --all-features --locked --profile validate
+
+# BENCH: more arguments, e.g. BENCH='--parts load --rounds 1'
+bench:
+	scripts/install-deps.sh build run test bench
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-bare -p pvc-node -p pvc-benches
+	$(AS_ROOT) $(TARGET)/release/pvc-bench --out $(TARGET)/bench.jsonl $(BENCH)
+
+bench-micro: deps
+	$(CARGO) bench --locked -p pvc-benches
 
 figures: demo-build
 	$(AS_ROOT) scripts/figures.sh

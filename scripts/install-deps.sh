@@ -1,9 +1,10 @@
 #!/bin/bash
 # Installs the Debian packages that PVC needs on this machine, those that are missing and no others.
 #
-#   scripts/install-deps.sh [build] [run] [test]      which sets; without any: all three
+#   scripts/install-deps.sh [build] [run] [test] [bench]      which sets; without any: the first three
 #
 #   build   to compile PVC           run   to run hosts and guests           test   for the tests besides
+#   bench   what PVC is measured against; only where it is named
 #
 # Says what it will install before it does. Runs as root, or by sudo. Nothing is fetched when nothing is missing.
 set -euo pipefail
@@ -12,6 +13,7 @@ build=(gcc libc6-dev pkg-config libvirt-dev make)
 run=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
   iproute2 nftables iputils-ping util-linux socat ca-certificates)
 test=(curl python3 python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev openssl)
+bench=(zookeeper etcd-server)
 
 packages=()
 for set in "${@:-build run test}"; do
@@ -20,8 +22,9 @@ for set in "${@:-build run test}"; do
       build) packages+=("${build[@]}") ;;
       run) packages+=("${run[@]}") ;;
       test) packages+=("${test[@]}") ;;
+      bench) packages+=("${bench[@]}") ;;
       *)
-        echo "install-deps: there is no set \"$name\"; the sets are build, run and test" >&2
+        echo "install-deps: there is no set \"$name\"; the sets are build, run, test and bench" >&2
         exit 2
         ;;
     esac

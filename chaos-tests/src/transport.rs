@@ -56,9 +56,8 @@ fn answer(answer: Result<Result<Bytes, RpcError>, CallError>) -> Result<Bytes, T
     match answer {
         Ok(answer) => answer.map_err(|error| TransportError::Remote(error.to_string())),
         Err(CallError::Silent) => Err(TransportError::Timeout),
-        Err(error @ (CallError::Refused | CallError::Reset)) => {
-            Err(TransportError::Unreachable(error.to_string()))
-        }
+        Err(CallError::Refused) => Err(TransportError::Refused),
+        Err(error @ CallError::Reset) => Err(TransportError::Unreachable(error.to_string())),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Only this crate names openraft, sled and raft-engine. It needs no network of its own: a [`Transport`]
 //! carries its calls. It reads no wall clock.
 
+mod allocator;
 mod audit;
 mod backup;
 mod disk;
@@ -12,6 +13,7 @@ mod engine;
 mod form;
 #[cfg(test)]
 mod golden;
+mod guard;
 mod key;
 mod limits;
 mod log;
@@ -23,6 +25,7 @@ mod network;
 mod open;
 mod pull;
 mod raft;
+mod reads;
 mod recover;
 mod rpc;
 mod serve;
@@ -36,11 +39,14 @@ mod suite;
 mod timing;
 mod transaction;
 mod view;
+mod vigil;
 mod watch;
 
+pub use allocator::give_freed_memory_back;
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};
 pub use backup::Backup;
 pub use engine::FsyncFigures;
+pub use guard::abort_on_panic;
 pub use key::{Key, MAX_NAME};
 pub use limits::{LimitError, Limits};
 pub use member::{Member, MemberId};

@@ -87,13 +87,14 @@ pub enum OpenError {
     #[error("{path}: the identity file is damaged ({detail}); restore it or re-join as a new member")]
     DamagedIdentity { path: PathBuf, detail: String },
     #[error(
-        "{path}: the log of member {member} is gone. A member without its log must not vote again: \
-         remove member {member} from the cluster, empty the directory and join as a new member"
+        "{path}: the log of member {member} is gone, or its oldest part. A member without its log must not vote \
+         again: remove member {member} from the cluster, empty the directory and join as a new member"
     )]
     LogMissing { path: PathBuf, member: MemberId },
     #[error(
-        "{path}: the log is damaged ({detail}). Nothing was changed. If the other members are well: remove \
-         member {member} from the cluster, empty the directory and join as a new member"
+        "{path}: the log is damaged ({detail}). A member that has forgotten what it acknowledged must not vote. \
+         If the other members are well: remove member {member} from the cluster, empty the directory and join \
+         as a new member. If there is no other: restore a backup"
     )]
     LogDamaged { path: PathBuf, member: MemberId, detail: String },
     #[error("{path}: already in use by another process")]

@@ -31,10 +31,15 @@ pub enum RpcKind {
     Hello,
     /// A piece of the state, for a member whose state database was lost.
     Pull,
+    /// A follower stays with its leader: answered when it leads no more.
+    Attend,
+    /// A voter has found the leader's process gone and asks another.
+    Gone,
 }
 
 impl RpcKind {
-    pub const ALL: [RpcKind; 7] = [
+    /// New ones come last: transports number them by their place.
+    pub const ALL: [RpcKind; 9] = [
         RpcKind::Vote,
         RpcKind::PreVote,
         RpcKind::Append,
@@ -42,6 +47,8 @@ impl RpcKind {
         RpcKind::ReadIndex,
         RpcKind::Hello,
         RpcKind::Pull,
+        RpcKind::Attend,
+        RpcKind::Gone,
     ];
 }
 
@@ -53,6 +60,9 @@ pub enum TransportError {
     /// Not sent, or the connection broke: the peer is tried again after a while.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// The peer's host answered that nobody listens at the address: its process does not run.
+    #[error("nobody listens there")]
+    Refused,
     /// The peer answered with an error.
     #[error("the peer refused: {0}")]
     Remote(String),
@@ -217,6 +227,29 @@ pub struct HelloForm {
 pub struct SnapshotHeaderForm {
     #[prost(message, optional, tag = "1")]
     pub vote: Option<VoteForm>,
+    #[prost(message, optional, tag = "2")]
+    pub last: Option<LogIdForm>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct AttendForm {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct GoneForm {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    #[prost(uint64, tag = "2")]
+    pub leader: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub struct GoneAnswerForm {
+    /// This member follows the same leader, and finds it gone.
+    #[prost(bool, tag = "1")]
+    pub gone: bool,
     #[prost(message, optional, tag = "2")]
     pub last: Option<LogIdForm>,
 }

@@ -13,8 +13,10 @@ use tokio::io::AsyncRead;
 use crate::form::{VoteForm, decode};
 use crate::member::MemberId;
 use crate::raft::{SnapshotMeta, Vote};
+use crate::reads::Asker;
 use crate::rpc::{
-    EnvelopeForm, HelloForm, ReadIndexForm, RpcError, RpcKind, SnapshotHeaderForm, TransferAnswerForm,
+    AttendForm, EnvelopeForm, HelloForm, ReadIndexForm, RpcError, RpcKind, SnapshotHeaderForm,
+    TransferAnswerForm,
 };
 use crate::store::{ReadError, Store};
 
@@ -52,16 +54,30 @@ impl Store {
                     .encode_to_vec()
             }
             RpcKind::ReadIndex => {
-                let index = self.read_index().await.map_err(|error| match error {
-                    ReadError::Stopped => RpcError::Stopped,
-                    other => RpcError::Refused(other.to_string()),
-                })?;
+                let index =
+                    crate::reads::read_index(&self.inner, Asker::Peer).await.map_err(
+                        |error| match error {
+                            ReadError::Stopped => RpcError::Stopped,
+                            other => RpcError::Refused(other.to_string()),
+                        },
+                    )?;
                 let term = self.inner.status.borrow().term;
                 ReadIndexForm { index: Some(crate::form::LogIdForm { term, index }) }.encode_to_vec()
             }
             RpcKind::Hello => {
                 let pristine = self.inner.log.is_pristine();
                 HelloForm { incarnation: self.inner.identity.incarnation, pristine }.encode_to_vec()
+            }
+            RpcKind::Attend => {
+                let AttendForm { term } = decode("attend", body)?;
+                let mut leadership = self.inner.leadership.subscribe();
+                // The sender lives as long as the store.
+                let _ = leadership.wait_for(|now| now.is_none_or(|now| now.term != term)).await;
+                return Err(RpcError::Refused(format!("this member does not lead in term {term}")));
+            }
+            RpcKind::Gone => {
+                let about = decode("gone", body)?;
+                crate::vigil::second_opinion(&self.inner, about).await.encode_to_vec()
             }
             RpcKind::Pull => self.inner.pulls.lock().answer(body, || self.view())?.encode_to_vec(),
         };

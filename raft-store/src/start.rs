@@ -17,6 +17,7 @@ use crate::member::Member;
 use crate::network::Caller;
 use crate::open::{Engine, OpenError, Options};
 use crate::pull::Pulls;
+use crate::reads::Reads;
 use crate::rpc::Transport;
 use crate::state::State;
 use crate::status::{Alarm, Status};
@@ -36,7 +37,7 @@ impl Store {
         }
         let mut opened = match &options.engine {
             Engine::Memory(disk) => disk.open(&options.cluster_id, options.me.id)?,
-            Engine::Disk { dir } => crate::disk::open(dir, &options.cluster_id, options.me.id).await?,
+            Engine::Disk { dir } => crate::disk::open(dir, &options).await?,
         };
         let caller = Caller {
             transport,
@@ -104,10 +105,12 @@ async fn start(
         proposals: Semaphore::new(options.limits.proposals),
         members: tokio::sync::Mutex::new(()),
         pulls: Mutex::new(Pulls::default()),
+        reads: Reads::default(),
         options,
     });
     tokio::spawn(crate::status::follow(inner.clone(), inner.closing.subscribe()));
     tokio::spawn(crate::status::guard(inner.clone(), inner.closing.subscribe()));
+    tokio::spawn(crate::vigil::keep(inner.clone(), inner.closing.subscribe()));
     Ok(Store { inner })
 }
 

@@ -52,10 +52,25 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "pvc-process",
             "pvc-coordinator",
             "pvc-node",
+            "pvc-bare",
             "raft-store",
         ],
     ),
-    ("benches", "pvc-benches", &["pvc-model", "raft-store"]),
+    ("bare", "pvc-bare", &["raft-store"]),
+    (
+        "benches",
+        "pvc-benches",
+        &[
+            "pvc-model",
+            "pvc-proto",
+            "pvc-identity",
+            "pvc-client",
+            "pvc-process",
+            "pvc-host",
+            "pvc-bare",
+            "raft-store",
+        ],
+    ),
     ("xtask", "xtask", &["pvc-cli", "pvc-gateway", "pvc-bootstrap", "pvc-node"]),
 ];
 

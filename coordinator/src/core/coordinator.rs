@@ -44,7 +44,7 @@ impl Default for CoordinatorOptions {
     fn default() -> Self {
         CoordinatorOptions {
             grace: Duration::from_secs(3),
-            lease: raft_store::Timing::default().election_min,
+            lease: raft_store::Timing::default().election_max,
             read_deadline: Duration::from_secs(5),
             recoveries: 0,
         }

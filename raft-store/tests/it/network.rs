@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_store::{
-    Checkpoint, Engine, Key, Leadership, Member, MemberId, MemoryDisk, Options, Outcome, ProposeError,
-    RpcKind, Store, Transaction, Transport, TransportError,
+    Checkpoint, Engine, Key, Leadership, Limits, Member, MemberId, MemoryDisk, Options, Outcome,
+    ProposeError, RpcKind, Store, Transaction, Transport, TransportError,
 };
 use tokio::io::AsyncRead;
 
@@ -18,6 +18,8 @@ use tokio::io::AsyncRead;
 struct Wires {
     stores: BTreeMap<MemberId, Store>,
     cut: BTreeSet<MemberId>,
+    /// Who is refused by whom, as if nobody listened there.
+    refused: BTreeSet<(MemberId, MemberId)>,
     calls: BTreeMap<RpcKind, u64>,
     snapshots: u64,
 }
@@ -37,7 +39,10 @@ impl Port {
         if wires.cut.contains(&self.me) || wires.cut.contains(&to) {
             return Err(TransportError::Unreachable("cut".into()));
         }
-        wires.stores.get(&to).cloned().ok_or_else(|| TransportError::Unreachable("down".into()))
+        if wires.refused.contains(&(self.me, to)) {
+            return Err(TransportError::Refused);
+        }
+        wires.stores.get(&to).cloned().ok_or(TransportError::Refused)
     }
 }
 
@@ -90,6 +95,10 @@ impl Network {
         self.0.lock().cut.insert(id);
     }
 
+    pub fn refuse(&self, from: MemberId, to: MemberId) {
+        self.0.lock().refused.insert((from, to));
+    }
+
     pub fn heal(&self, id: MemberId) {
         self.0.lock().cut.remove(&id);
     }
@@ -104,6 +113,7 @@ pub struct Cluster {
     pub network: Network,
     pub disks: BTreeMap<MemberId, MemoryDisk>,
     pub checkpoint: Checkpoint,
+    pub limits: Limits,
 }
 
 pub const CLUSTER: &str = "test-cluster";
@@ -115,7 +125,11 @@ impl Cluster {
     }
 
     pub async fn with(voters: u64, checkpoint: Checkpoint) -> Cluster {
-        let mut cluster = Cluster { network: Network::default(), disks: BTreeMap::new(), checkpoint };
+        Cluster::limited(voters, checkpoint, Limits::default()).await
+    }
+
+    pub async fn limited(voters: u64, checkpoint: Checkpoint, limits: Limits) -> Cluster {
+        let mut cluster = Cluster { network: Network::default(), disks: BTreeMap::new(), checkpoint, limits };
         cluster.start(1).await.found().await.unwrap();
         for id in 2..=voters {
             cluster.add_voter(id).await;
@@ -134,6 +148,7 @@ impl Cluster {
         let disk = self.disks.entry(id).or_default().clone();
         let mut options = Options::new(Engine::Memory(disk), member(id), CLUSTER);
         options.checkpoint = self.checkpoint.clone();
+        options.limits = self.limits.clone();
         options.seed = Some(id * 7 + 1);
         options.peers = self.network.0.lock().stores.keys().map(|id| member(*id)).collect();
         options
