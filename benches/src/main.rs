@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use pvc_benches::compare::ensemble::System;
 use pvc_benches::compare::run::{Part, Plan};
 use pvc_benches::compare::{ground, report, run};
@@ -18,7 +18,7 @@ use pvc_benches::compare::{ground, report, run};
 #[command(version)]
 struct Args {
     /// What to measure
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::value_variants().to_vec())]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::USUAL)]
     parts: Vec<Part>,
     /// Who takes part
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = run::SYSTEMS)]
@@ -38,6 +38,9 @@ struct Args {
     /// How often the leader is killed, and as often cut off
     #[arg(long, default_value_t = 5)]
     blows: usize,
+    /// Seconds of `calm`
+    #[arg(long, default_value_t = 600)]
+    calm: u64,
     /// Where the servers keep their data; a folder on the disk in question. Emptied afterwards
     #[arg(long, default_value = "/var/tmp")]
     dir: PathBuf,
@@ -68,6 +71,7 @@ fn main() -> Result<ExitCode> {
         rounds: args.rounds,
         time: Duration::from_secs(args.seconds),
         blows: args.blows,
+        calm: Duration::from_secs(args.calm),
         dir: dir.clone(),
         bare,
     };

@@ -250,6 +250,13 @@ impl<'a> Ensemble<'a> {
         }
     }
 
+    /// The term of our store.
+    pub async fn term(&self) -> Result<u64> {
+        let leader = self.leader().await?;
+        let mut client = pvc_bare::client::Client::connect(&self.endpoint(leader), DEADLINE).await?;
+        Ok(timeout(DEADLINE, client.status()).await??.term)
+    }
+
     /// Kills a server as `kill -9` does.
     pub async fn kill(&mut self, host: usize) -> Result<()> {
         if let Some(cluster) = &mut self.cluster {

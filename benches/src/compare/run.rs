@@ -35,6 +35,13 @@ pub enum Part {
     Cut,
     /// All servers stopped and started with their data
     Restart,
+    /// Ours alone under full load for a long time: nobody may be elected
+    Calm,
+}
+
+impl Part {
+    /// What a run without further wishes measures.
+    pub const USUAL: [Part; 6] = [Part::Fill, Part::Load, Part::Watch, Part::Kill, Part::Cut, Part::Restart];
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +55,8 @@ pub struct Plan {
     pub time: Duration,
     /// Blows of each kind.
     pub blows: usize,
+    /// How long `Calm` lasts.
+    pub calm: Duration,
     /// Where the servers keep their data: a real disk.
     pub dir: PathBuf,
     pub bare: PathBuf,
@@ -174,6 +183,16 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
             let ms = start.elapsed().as_secs_f64() * 1e3;
             tell(Measured { system: ensemble.system, sample: Sample::Restart { round, ms } });
             sizes(ensemble, When::Restarted, tell);
+        }
+    }
+    if has(Part::Calm) {
+        for ensemble in all.iter().filter(|ensemble| ensemble.system == System::Bare) {
+            note(&format!("{}: {:?} under full load", ensemble.system, plan.calm));
+            let before = ensemble.term().await?;
+            let cell = load::run(ensemble, Op::Put, 256, HOT_KEYS, WARM, plan.calm).await?;
+            let (elections, per_second) = (ensemble.term().await? - before, cell.per_second);
+            let sample = Sample::Calm { seconds: plan.calm.as_secs_f64(), elections, per_second };
+            tell(Measured { system: ensemble.system, sample });
         }
     }
     for ensemble in &mut all {
