@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use pvc_benches::compare::ensemble::System;
 use pvc_benches::compare::run::{Part, Plan};
 use pvc_benches::compare::{ground, report, run};
 
@@ -19,6 +20,9 @@ struct Args {
     /// What to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::value_variants().to_vec())]
     parts: Vec<Part>,
+    /// Who takes part
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = run::SYSTEMS)]
+    systems: Vec<System>,
     /// Clients at once
     #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
     clients: Vec<usize>,
@@ -57,6 +61,7 @@ fn main() -> Result<ExitCode> {
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
     let dir = dir.canonicalize()?;
     let plan = Plan {
+        systems: args.systems,
         parts: args.parts,
         clients: args.clients,
         watchers: args.watchers,

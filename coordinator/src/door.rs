@@ -19,7 +19,7 @@ use pvc_proto::{Method, ServedBy};
 use tonic::Status;
 use tower::ServiceExt;
 
-use crate::peers::Peers;
+use crate::peers::{Line, Peers};
 use crate::services::authz::{Credentials, FORWARDED_BY, Ground, ON_BEHALF_OF, admit, depends_on_world};
 use crate::services::{Caller, Shared};
 use crate::status::{self, LEADER_HINT};
@@ -71,7 +71,7 @@ impl Door {
         let then = leading(&raft.borrow());
         let leader = shared.leader().filter(|(name, _)| *name != shared.node);
         let (name, address) = leader.ok_or_else(|| status::not_leader(None))?;
-        let channel = self.0.peers.channel(Some(&name), &address);
+        let channel = self.0.peers.channel(Some(&name), &address, Line::Common);
         let channel =
             channel.map_err(|error| status::unreachable(&format!("node/{name}"), &error.to_string()))?;
         let (mut parts, body) = request.into_parts();

@@ -1,5 +1,5 @@
 //! Connections from this node to others: one channel to each, made when it is first needed and shared by
-//! all that call there. Never is a peer trusted by its address: its certificate must carry the node's name.
+//! all that call there, and a second one where much is sent. Never is a peer trusted by its address: its certificate must carry the node's name.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,15 @@ pub struct Peers(Arc<Shared>);
 struct Shared {
     tls: Arc<TlsStore>,
     keep_alive: KeepAlive,
-    channels: Mutex<HashMap<(Option<Name>, String), Channel>>,
+    channels: Mutex<HashMap<(Option<Name>, String, Line), Channel>>,
+}
+
+/// Which of the connections to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Line {
+    Common,
+    /// For what is large: nothing urgent waits behind it.
+    Bulk,
 }
 
 /// Why there is no way to a peer.
@@ -50,8 +58,8 @@ impl Peers {
 
     /// A channel to `node` at `address` (host:port), connected when it is used. Without a name any node of
     /// the cluster may answer: for callers that check by other means whom they reach.
-    pub fn channel(&self, node: Option<&Name>, address: &str) -> Result<Channel, PeerError> {
-        let key = (node.cloned(), address.to_owned());
+    pub fn channel(&self, node: Option<&Name>, address: &str, line: Line) -> Result<Channel, PeerError> {
+        let key = (node.cloned(), address.to_owned(), line);
         let mut channels = self.0.channels.lock();
         if let Some(channel) = channels.get(&key) {
             return Ok(channel.clone());
@@ -77,7 +85,7 @@ impl Peers {
 #[async_trait]
 impl Hosts for Peers {
     async fn host(&self, node: &Name, address: &str) -> Result<HostServiceClient<Channel>, Status> {
-        let channel = self.channel(Some(node), address);
+        let channel = self.channel(Some(node), address, Line::Common);
         let channel =
             channel.map_err(|error| status::unreachable(&format!("node/{node}"), &error.to_string()))?;
         Ok(HostServiceClient::new(channel).max_decoding_message_size(HOST_MESSAGE_BYTES_MAX))

@@ -3,6 +3,7 @@
 //! again, and the called store checks both.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,10 +23,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use crate::core::{Coordinator, member_name};
-use crate::peers::Peers;
+use crate::peers::{Line, Peers};
 
 /// Bytes of a snapshot in one message.
 const CHUNK_BYTES: usize = 512 << 10;
+/// Larger calls go by a connection of their own: a heartbeat must not wait behind them.
+const SMALL_BYTES: usize = 16 << 10;
 /// What a message holds besides its payload.
 pub const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 
@@ -50,10 +53,10 @@ impl RaftTransport {
         let _ = self.core.set(core);
     }
 
-    fn client(&self, target: &Member) -> Result<RaftServiceClient<Channel>, TransportError> {
+    fn client(&self, target: &Member, line: Line) -> Result<RaftServiceClient<Channel>, TransportError> {
         let known = self.core.get().and_then(|core| member_name(&core.world(), target.id));
         let name = known.or_else(|| self.configured.get(&target.address).cloned());
-        let channel = self.peers.channel(name.as_ref(), &target.address);
+        let channel = self.peers.channel(name.as_ref(), &target.address, line);
         let channel = channel.map_err(|error| TransportError::Unreachable(error.to_string()))?;
         let most = MAX_CALL_BYTES + ENVELOPE_BYTES_MAX;
         Ok(RaftServiceClient::new(channel).max_decoding_message_size(most).max_encoding_message_size(most))
@@ -69,16 +72,17 @@ impl Transport for RaftTransport {
         payload: Bytes,
         deadline: Duration,
     ) -> Result<Bytes, TransportError> {
+        let line = if payload.len() > SMALL_BYTES { Line::Bulk } else { Line::Common };
         let call = RaftCall {
             cluster_id: self.cluster_id.clone(),
             target: target.id,
             from: self.me,
             kind: kind_number(kind),
-            payload: payload.into(),
+            payload,
         };
         let mut request = Request::new(call);
         request.set_timeout(deadline);
-        answer(self.client(target)?.call(request).await)
+        answer(self.client(target, line)?.call(request).await)
     }
 
     async fn send_snapshot(
@@ -92,12 +96,12 @@ impl Transport for RaftTransport {
             cluster_id: self.cluster_id.clone(),
             target: target.id,
             from: self.me,
-            header: header.into(),
-            data: Vec::new(),
+            header,
+            data: Bytes::new(),
         };
         let mut request = Request::new(pieces(first, reader));
         request.set_timeout(deadline);
-        answer(self.client(target)?.send_snapshot(request).await)
+        answer(self.client(target, Line::Bulk)?.send_snapshot(request).await)
     }
 }
 
@@ -113,7 +117,7 @@ fn pieces(first: SnapshotChunk, reader: Pin<Box<dyn AsyncRead + Send>>) -> Recei
                 return;
             }
             next = match data.next().await {
-                Some(Ok(data)) => Some(SnapshotChunk { data: data.into(), ..SnapshotChunk::default() }),
+                Some(Ok(data)) => Some(SnapshotChunk { data, ..SnapshotChunk::default() }),
                 Some(Err(error)) => {
                     tracing::warn!(%error, "a snapshot can't be read");
                     None
@@ -127,13 +131,26 @@ fn pieces(first: SnapshotChunk, reader: Pin<Box<dyn AsyncRead + Send>>) -> Recei
 
 fn answer(result: Result<Response<RaftReply>, Status>) -> Result<Bytes, TransportError> {
     match result {
-        Ok(reply) => Ok(reply.into_inner().payload.into()),
+        Ok(reply) => Ok(reply.into_inner().payload),
+        Err(status) if nobody_listens(&status) => Err(TransportError::Refused),
         Err(status) => Err(match status.code() {
             Code::Unavailable => TransportError::Unreachable(status.message().to_owned()),
             Code::DeadlineExceeded | Code::Cancelled => TransportError::Timeout,
             _ => TransportError::Remote(status.message().to_owned()),
         }),
     }
+}
+
+/// Whether the peer's host has refused the connection.
+fn nobody_listens(status: &Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(status);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A kind's number on the wire: its place in the list, from 1.
@@ -157,6 +174,17 @@ mod tests {
         }
         assert_eq!((kind_number(RpcKind::Vote), kind_number(RpcKind::Pull)), (1, 7), "they are on the wire");
         assert_eq!(kind_of(0), None);
-        assert_eq!(kind_of(8), None);
+        assert_eq!(kind_of(RpcKind::ALL.len() as u32 + 1), None);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_told_from_a_silent_one() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{port}")).expect("an address");
+        let mut client = RaftServiceClient::new(channel.connect_lazy());
+        let told = answer(client.call(RaftCall::default()).await);
+        assert!(matches!(told, Err(TransportError::Refused)), "{told:?}");
+        let told = answer(Err(Status::unavailable("no answer")));
+        assert!(matches!(told, Err(TransportError::Unreachable(_))), "{told:?}");
     }
 }

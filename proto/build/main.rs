@@ -36,6 +36,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf", "::pbjson_types")
         .btree_map(".")
+        // What Raft carries is handed on, not copied.
+        .bytes(".pvc.internal.v1.RaftCall")
+        .bytes(".pvc.internal.v1.RaftReply")
+        .bytes(".pvc.internal.v1.SnapshotChunk")
         .compile_fds(compiler.file_descriptor_set())?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?

@@ -5,6 +5,7 @@
 //! Only this crate names openraft, sled and raft-engine. It needs no network of its own: a [`Transport`]
 //! carries its calls. It reads no wall clock.
 
+mod allocator;
 mod audit;
 mod backup;
 mod disk;
@@ -24,6 +25,7 @@ mod network;
 mod open;
 mod pull;
 mod raft;
+mod reads;
 mod rpc;
 mod serve;
 mod snapshot;
@@ -39,6 +41,7 @@ mod view;
 mod vigil;
 mod watch;
 
+pub use allocator::give_freed_memory_back;
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};
 pub use engine::FsyncFigures;
 pub use guard::abort_on_panic;

@@ -22,7 +22,7 @@ use crate::raft::{LogEntry, LogId, TypeConfig, Vote};
 /// Bytes of entries that one message to a peer carries, unless a single entry is larger.
 const MESSAGE_BYTES: usize = 1 << 20;
 /// Bytes of entries kept in memory for peers that lag; the rest is read back from the engine.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 8 << 20;
 
 /// Cheap to clone; all clones are the same log.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ use tokio::io::AsyncRead;
 use crate::form::{VoteForm, decode};
 use crate::member::MemberId;
 use crate::raft::{SnapshotMeta, Vote};
+use crate::reads::Asker;
 use crate::rpc::{
     AttendForm, EnvelopeForm, HelloForm, ReadIndexForm, RpcError, RpcKind, SnapshotHeaderForm,
     TransferAnswerForm,
@@ -53,10 +54,13 @@ impl Store {
                     .encode_to_vec()
             }
             RpcKind::ReadIndex => {
-                let index = self.read_index().await.map_err(|error| match error {
-                    ReadError::Stopped => RpcError::Stopped,
-                    other => RpcError::Refused(other.to_string()),
-                })?;
+                let index =
+                    crate::reads::read_index(&self.inner, Asker::Peer).await.map_err(
+                        |error| match error {
+                            ReadError::Stopped => RpcError::Stopped,
+                            other => RpcError::Refused(other.to_string()),
+                        },
+                    )?;
                 let term = self.inner.status.borrow().term;
                 ReadIndexForm { index: Some(crate::form::LogIdForm { term, index }) }.encode_to_vec()
             }

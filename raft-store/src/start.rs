@@ -17,6 +17,7 @@ use crate::member::Member;
 use crate::network::Caller;
 use crate::open::{Engine, OpenError, Options};
 use crate::pull::Pulls;
+use crate::reads::Reads;
 use crate::rpc::Transport;
 use crate::state::State;
 use crate::status::{Alarm, Status};
@@ -104,6 +105,7 @@ async fn start(
         proposals: Semaphore::new(options.limits.proposals),
         members: tokio::sync::Mutex::new(()),
         pulls: Mutex::new(Pulls::default()),
+        reads: Reads::default(),
         options,
     });
     tokio::spawn(crate::status::follow(inner.clone(), inner.closing.subscribe()));

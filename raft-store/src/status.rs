@@ -195,9 +195,13 @@ fn leadership_of(metrics: &Metrics) -> Option<Leadership> {
     (leads && applied).then_some(Leadership { term })
 }
 
-/// Follows the metrics until the store stops.
+/// What changes with every entry is looked at this often, at the most.
+const FIGURES_EVERY: Duration = Duration::from_millis(50);
+
+/// Follows the metrics until the store stops: who leads at once, how far things are now and then.
 pub(crate) async fn follow(inner: Arc<Inner>, mut closing: watch::Receiver<bool>) {
     let mut metrics = inner.raft.metrics();
+    let mut server = inner.raft.server_metrics();
     loop {
         let now: Metrics = metrics.borrow_watched().clone();
         let status = status_of(&now, &inner);
@@ -213,8 +217,19 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut closing: watch::Receiver<bool>
             inner.shown.hub.close(WatchEnd::Stopped);
             return;
         }
+        // A new leader waits for the first entry of its term to be applied, and others wait for that. And the
+        // two kinds of metrics are not told at the same moment.
+        let known = server.borrow_watched().state == now.state;
+        let settled = known && (now.state != ServerState::Leader || leadership.is_some());
+        let figures = async {
+            if settled {
+                tokio::time::sleep(FIGURES_EVERY).await;
+            }
+            metrics.changed().await
+        };
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
+            changed = figures => if changed.is_err() { return },
+            changed = server.changed() => if changed.is_err() { return },
             _ = closing.wait_for(|closing| *closing) => {}
         }
         if inner.is_closing() {

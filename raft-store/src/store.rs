@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, RaftError};
 use openraft::rt::WatchReceiver;
-use openraft::{Raft, ReadPolicy, ServerState};
+use openraft::{Raft, ServerState};
 use parking_lot::Mutex;
 use prost::Message;
 use tokio::sync::{Semaphore, watch};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::audit::Audited;
 use crate::engine::{IoFigures, LogEngine, StateEngine};
-use crate::form::{BatchForm, IdentityForm, decode};
+use crate::form::{BatchForm, IdentityForm};
 use crate::limits::LimitError;
 use crate::log::LogStore;
 use crate::machine::{Shown, StateMachine};
@@ -23,7 +23,7 @@ use crate::network::Caller;
 use crate::open::Options;
 use crate::pull::Pulls;
 use crate::raft::{Applied, Command, CommittedLeader, TypeConfig};
-use crate::rpc::{ReadIndexForm, RpcKind, TransportError};
+use crate::reads::Reads;
 use crate::status::{Alarm, Leadership, Status, instant};
 use crate::transaction::{Outcome, Revision, Transaction};
 use crate::view::View;
@@ -56,6 +56,7 @@ pub(crate) struct Inner {
     /// Held during a change of members: one at a time.
     pub members: tokio::sync::Mutex<()>,
     pub pulls: Mutex<Pulls>,
+    pub reads: Reads,
 }
 
 /// What became of a proposal that has no outcomes.
@@ -201,51 +202,6 @@ impl Store {
     /// The state as applied here. O(1). May lag behind the leader's; see `linearizable`.
     pub fn view(&self) -> View {
         self.inner.shown.view()
-    }
-
-    /// A view that holds everything that was acknowledged anywhere before the call. On a follower the
-    /// leader is asked how far that is.
-    pub async fn linearizable(&self) -> Result<View, ReadError> {
-        let inner = &self.inner;
-        let (leader, node) = {
-            let metrics = inner.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            if metrics.running_state.is_err() {
-                return Err(ReadError::Stopped);
-            }
-            let leader = metrics.current_leader.ok_or(ReadError::NoLeader)?;
-            (leader, metrics.membership_config.membership().get_node(&leader).cloned())
-        };
-        let index = if leader == inner.options.me.id {
-            self.read_index().await?
-        } else {
-            let node = node.ok_or(ReadError::NoLeader)?;
-            let deadline = inner.options.timing.append();
-            let target = node.member(leader);
-            let answer = inner
-                .caller
-                .call(&target, node.incarnation, RpcKind::ReadIndex, Vec::new(), deadline)
-                .await
-                .map_err(|error| match error {
-                    TransportError::Remote(reason) => ReadError::Unreachable(reason),
-                    other => ReadError::Unreachable(other.to_string()),
-                })?;
-            let form: ReadIndexForm =
-                decode("read index", answer).map_err(|e| ReadError::Unreachable(e.to_string()))?;
-            form.index.ok_or(ReadError::NoQuorum)?.index
-        };
-        self.applied(index, inner.options.timing.contact_lost()).await?;
-        Ok(self.view())
-    }
-
-    /// How far a reader must have applied, as the leader: confirmed by a round to a quorum.
-    pub(crate) async fn read_index(&self) -> Result<Revision, ReadError> {
-        match self.inner.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-            Ok((read, _)) => Ok(read.index()),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(ReadError::NoLeader),
-            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
-            Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
-        }
     }
 
     /// Waits until this member has applied `revision`.

@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use openraft::ServerState;
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::TransferLeaderRequest;
 use openraft::rt::WatchReceiver;
-use openraft::{RaftMetrics, ServerState};
 use prost::Message;
 use tokio::sync::watch;
 
@@ -38,20 +39,22 @@ struct Leader {
     term: u64,
 }
 
+type Metrics = RaftServerMetrics<TypeConfig>;
+
 /// The leader that this member follows as a voter.
-fn followed(metrics: &RaftMetrics<TypeConfig>) -> Option<Leader> {
+fn followed(metrics: &Metrics) -> Option<Leader> {
     let id = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
     let membership = metrics.membership_config.membership();
-    let follows = metrics.running_state.is_ok() && metrics.state == ServerState::Follower;
-    let node = membership.get_node(&id).filter(|_| follows)?;
-    let term = metrics.current_term;
+    let node = membership.get_node(&id).filter(|_| metrics.state == ServerState::Follower)?;
+    let term = metrics.vote.leader_id().term;
     Some(Leader { member: node.member(id), incarnation: node.incarnation, term })
 }
 
 /// Watches over whoever leads, until the store stops.
 pub(crate) async fn keep(inner: Arc<Inner>, mut closing: watch::Receiver<bool>) {
     let pause = inner.options.timing.heartbeat;
-    let mut metrics = inner.raft.metrics();
+    // Not all of the metrics: those change with every entry.
+    let mut metrics = inner.raft.server_metrics();
     loop {
         let leader = followed(&metrics.borrow_watched());
         let Some(leader) = leader else {
@@ -96,7 +99,7 @@ async fn is_gone(inner: &Inner, member: &Member) -> bool {
 
 /// The answer to a voter that found the leader gone: what this member finds.
 pub(crate) async fn second_opinion(inner: &Inner, about: GoneForm) -> GoneAnswerForm {
-    let leader = followed(&inner.raft.metrics().borrow_watched());
+    let leader = followed(&inner.raft.server_metrics().borrow_watched());
     let same = leader.filter(|leader| leader.term == about.term && leader.member.id == about.leader);
     let gone = match same {
         Some(leader) => is_gone(inner, &leader.member).await,
@@ -108,7 +111,7 @@ pub(crate) async fn second_opinion(inner: &Inner, about: GoneForm) -> GoneAnswer
 /// Asks the other voters; with a quorum that finds the leader gone, the first in line is elected.
 async fn stand_or_yield(inner: &Inner, leader: &Leader) {
     let me = inner.options.me.id;
-    let metrics = inner.raft.metrics().borrow_watched().clone();
+    let metrics = inner.raft.server_metrics().borrow_watched().clone();
     let membership = metrics.membership_config.membership();
     let about = GoneForm { term: leader.term, leader: leader.member.id }.encode_to_vec();
     let asked: FuturesUnordered<_> = membership

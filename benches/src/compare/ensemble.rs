@@ -16,12 +16,13 @@ const GRACE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum System {
     Zookeeper,
     Etcd,
-    /// The store alone, by `pvc-bare`.
+    /// The store alone, by `pvc-bare`
+    #[value(name = "ours")]
     Bare,
 }
 

@@ -57,10 +57,12 @@ pub fn everything(plan: &Plan, all: &[Measured]) -> String {
     head.push("ours / better of the others".into());
     table.set_header(head);
     for figure in figures(plan) {
-        let Some(ratio) = ratio(figure, all) else { continue };
+        if figure.of(System::Bare, all).is_empty() {
+            continue;
+        }
         let mut row = vec![figure.name()];
         row.extend(SYSTEMS.iter().map(|system| of(figure, *system, all)));
-        row.push(format!("{:.2}", ratio.ratio));
+        row.push(ratio(figure, all).map_or("-".into(), |ratio| format!("{:.2}", ratio.ratio)));
         table.add_row(row);
     }
     for at in 1..=SYSTEMS.len() + 1 {

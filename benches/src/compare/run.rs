@@ -37,6 +37,8 @@ pub enum Part {
 
 #[derive(Debug, Clone)]
 pub struct Plan {
+    /// In the order of their turns.
+    pub systems: Vec<System>,
     pub parts: Vec<Part>,
     pub clients: Vec<usize>,
     pub watchers: Vec<usize>,
@@ -107,15 +109,15 @@ pub struct Measured {
     pub sample: Sample,
 }
 
-/// Who takes part, in the order of their turns.
+/// Who can take part.
 pub const SYSTEMS: [System; 3] = [System::Zookeeper, System::Etcd, System::Bare];
 
 /// Runs the plan. Everything that is measured is given to `tell` at once.
 pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
     let ground = Ground::make()?;
     let mut all = Vec::new();
-    for system in SYSTEMS {
-        all.push(Ensemble::new(system, &ground, &plan.dir, &plan.bare)?);
+    for system in &plan.systems {
+        all.push(Ensemble::new(*system, &ground, &plan.dir, &plan.bare)?);
     }
     for ensemble in &mut all {
         note(&format!("{}: founding", ensemble.system));

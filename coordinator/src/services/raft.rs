@@ -80,8 +80,8 @@ impl RaftService for Raft {
         self.check(&caller, &call.cluster_id, call.target, call.from)?;
         let kind =
             kind_of(call.kind).ok_or_else(|| Status::unimplemented(format!("no call {}", call.kind)))?;
-        let payload = self.0.core.store().handle(call.from, kind, call.payload.into()).await;
-        Ok(Response::new(RaftReply { payload: payload.map_err(|e| failed(&e))?.into() }))
+        let payload = self.0.core.store().handle(call.from, kind, call.payload).await;
+        Ok(Response::new(RaftReply { payload: payload.map_err(|e| failed(&e))? }))
     }
 
     async fn send_snapshot(
@@ -93,11 +93,10 @@ impl RaftService for Raft {
         let first = chunks.message().await?;
         let first = first.ok_or_else(|| Status::invalid_argument("a snapshot without its header"))?;
         self.check(&caller, &first.cluster_id, first.target, first.from)?;
-        let data =
-            chunks.map(|chunk| chunk.map(|chunk| bytes::Bytes::from(chunk.data)).map_err(io::Error::other));
+        let data = chunks.map(|chunk| chunk.map(|chunk| chunk.data).map_err(io::Error::other));
         let reader = Box::pin(StreamReader::new(data));
-        let payload = self.0.core.store().handle_snapshot(first.from, first.header.into(), reader).await;
-        Ok(Response::new(RaftReply { payload: payload.map_err(|e| failed(&e))?.into() }))
+        let payload = self.0.core.store().handle_snapshot(first.from, first.header, reader).await;
+        Ok(Response::new(RaftReply { payload: payload.map_err(|e| failed(&e))? }))
     }
 }
 

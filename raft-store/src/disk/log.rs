@@ -81,6 +81,8 @@ pub(super) fn open(dir: &Path, member: MemberId, checkpoint: &Checkpoint) -> Res
         target_file_size: ReadableSize(file),
         purge_threshold: ReadableSize(all),
         prefill_limit: Some(ReadableSize(file * 2)),
+        // Entries are small and compressing them costs more than it saves.
+        batch_compression_threshold: ReadableSize(0),
         ..Config::default()
     };
     let damaged = |detail: String| OpenError::LogDamaged { path: dir.to_owned(), member, detail };

@@ -28,7 +28,7 @@ use super::durable::{create_dir, sync_dir, sync_tree};
 const HEAD: &[u8] = b"m";
 const OBJECT: u8 = b'o';
 const REQUEST: u8 = b'r';
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 8 << 20;
 /// Times that a locked database is tried again, 10 ms apart.
 const LOCK_TRIES: u32 = 1000;
 /// A checkpoint with more changes than this is written anew: sled keeps a batch in memory whole.
