@@ -7,6 +7,7 @@ use crate::form::IdentityForm;
 use crate::limits::Limits;
 use crate::member::{Member, MemberId};
 use crate::memory::MemoryDisk;
+use crate::pause::Pause;
 use crate::snapshot::SnapshotError;
 use crate::timing::{Timing, TimingError};
 
@@ -50,6 +51,8 @@ pub struct Options {
     /// Members to ask for the state when this one's state database is lost and its log does not reach
     /// back far enough. The members known from the log are asked too.
     pub peers: Vec<Member>,
+    /// Lets a simulation stop the member and resume it.
+    pub pause: Option<Pause>,
 }
 
 impl Options {
@@ -63,6 +66,7 @@ impl Options {
             checkpoint: Checkpoint::default(),
             seed: None,
             peers: Vec::new(),
+            pause: None,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Three coordinators in one process over an in-memory network and virtual time: the core, and the services
 //! over it.
 
+mod adoption;
 mod authz;
+mod backup;
 mod cluster;
 mod cluster_info;
 mod desk;
@@ -9,7 +11,9 @@ mod door;
 mod hosts;
 mod lane;
 mod liveness;
+mod members;
 mod quiet;
+mod standby;
 mod tokens;
 mod vm_hosts;
 mod vms;

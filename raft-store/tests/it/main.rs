@@ -11,6 +11,7 @@ mod history;
 mod members;
 mod network;
 mod power;
+mod recover;
 mod supervised;
 mod vigil;
 mod watching;
