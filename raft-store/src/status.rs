@@ -227,10 +227,14 @@ pub(crate) async fn follow(inner: Arc<Inner>, mut closing: watch::Receiver<bool>
             }
             metrics.changed().await
         };
-        tokio::select! {
-            changed = figures => if changed.is_err() { return },
-            changed = server.changed() => if changed.is_err() { return },
-            _ = closing.wait_for(|closing| *closing) => {}
+        let ended = tokio::select! {
+            changed = figures => changed.is_err(),
+            changed = server.changed() => changed.is_err(),
+            _ = closing.wait_for(|closing| *closing) => false,
+        };
+        // The last thing that Raft says is why it has ended: that must be told.
+        if ended && metrics.borrow_watched().running_state.is_ok() {
+            return;
         }
         if inner.is_closing() {
             // One last look, so that the status says that it is over.

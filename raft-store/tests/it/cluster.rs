@@ -99,6 +99,8 @@ async fn an_idle_cluster_commits_nothing() {
     let cluster = Cluster::of(3).await;
     cluster.write(put("a", "1")).await;
     cluster.settle().await;
+    // The status follows by a moment.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let figures = |s: &raft_store::Store| (s.status().borrow().fsync.log_syncs, s.status().borrow().last_log);
     let before: Vec<_> = cluster.stores().iter().map(figures).collect();
     tokio::time::sleep(Duration::from_secs(600)).await;

@@ -98,6 +98,8 @@ async fn a_survivor_goes_on_alone_and_the_lost_ones_are_refused_for_ever() {
     assert!(matches!(again, Outcome::Applied { duplicate: true, .. }), "a client repeats: {again:?}");
 
     // Both lost ones come back: a quorum of the old three. They may believe so; here nothing arrives.
+    // The status follows by a moment.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let before = store.status().borrow().clone();
     let (one, three) = (lab.open(1, CLUSTER).await, lab.open(3, CLUSTER).await);
     tokio::time::sleep(Duration::from_secs(3)).await;
