@@ -49,6 +49,7 @@ fn world() -> World {
                 role,
                 address,
                 key_hash: hash,
+                standby: false,
             },
         );
     }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod found;
 pub mod guest;
 pub mod local;
+pub mod recover;
 pub mod step;
 pub mod tool;
 

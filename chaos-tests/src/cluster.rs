@@ -319,6 +319,7 @@ pub(crate) fn joining(place: Place, votes: bool) -> [Command; 2] {
         role: if votes { NodeRole::Coordinator } else { NodeRole::Hypervisor },
         address: address(place),
         key_hash: "11".repeat(32),
+        standby: false,
     };
     [make, spend]
 }

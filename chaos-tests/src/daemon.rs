@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment};
 use pvc_model::Timestamp;
 use pvc_node::agent::heartbeat::LoadSource;
+use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
@@ -140,6 +141,7 @@ impl Daemon {
             pools,
             load: Arc::new(NoLoad),
             lease: Lease::default(),
+            incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),

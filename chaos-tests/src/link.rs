@@ -13,7 +13,7 @@ use pvc_coordinator::core::{self, Load, Progress};
 use pvc_model::{Name, Revision, Uid};
 use pvc_node::agent::lease::LEASE;
 use pvc_node::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -112,7 +112,12 @@ impl CoordinatorLink for SimLink {
         });
         let ack = asked.await.map_err(link_error)?;
         self.lease.acknowledged(sent);
-        Ok(HeartbeatAck { sequence: ack.sequence, term: ack.term, revision: ack.revision })
+        Ok(HeartbeatAck {
+            sequence: ack.sequence,
+            term: ack.term,
+            revision: ack.revision,
+            incarnation: ack.incarnation,
+        })
     }
 
     async fn assignments(
@@ -143,13 +148,15 @@ impl CoordinatorLink for SimLink {
     }
 
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
-        let asked =
-            self.asking.leader(REPORT_WITHIN, PATIENCE, move |there| {
-                let Report { node, session, vms, volumes, facts, request_id } = report.clone();
-                async move {
-                    there.coordinator.report(&node, session, vms, volumes, facts, Some(request_id)).await
+        let asked = self.asking.leader(REPORT_WITHIN, PATIENCE, move |there| {
+            let Report { node, session, vms, volumes, facts, count, request_id } = report.clone();
+            async move {
+                if let Some(GuestCount { incarnation, guests }) = count {
+                    there.coordinator.count_guests(&node, session, incarnation, guests).await?;
                 }
-            });
+                there.coordinator.report(&node, session, vms, volumes, facts, Some(request_id)).await
+            }
+        });
         Ok(asked.await.map_err(link_error)?.revision)
     }
 }
@@ -197,6 +204,8 @@ fn translate(told: core::Assignments) -> Assignments {
         volumes: told.volumes.iter().map(|volume| (**volume).clone()).collect(),
         volumes_gone: told.volumes_gone,
         node: told.node.map(|node| (*node).clone()),
+        incarnation: told.incarnation,
+        count_guests: told.count_guests,
     }
 }
 

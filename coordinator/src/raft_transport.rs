@@ -15,12 +15,13 @@ use pvc_proto::internal::v1::raft_service_client::RaftServiceClient;
 use pvc_proto::internal::v1::{RaftCall, RaftReply, SnapshotChunk};
 use raft_store::{MAX_CALL_BYTES, Member, RpcKind, Transport, TransportError};
 use tokio::io::AsyncRead;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::ReaderStream;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
 
 use crate::core::{Coordinator, member_name};
 use crate::peers::{Line, Peers};
@@ -32,6 +33,10 @@ const SMALL_BYTES: usize = 16 << 10;
 /// What a message holds besides its payload.
 pub const ENVELOPE_BYTES_MAX: usize = 64 << 10;
 
+/// The rule of refusals that will stand for ever: the caller was removed, or the cluster has begun anew
+/// without it. Said only by who is certain: of a store that was recovered, or after a linearizable read.
+pub const EXPELLED: &str = "member-expelled";
+
 /// Carries calls of one member.
 pub struct RaftTransport {
     peers: Peers,
@@ -40,17 +45,38 @@ pub struct RaftTransport {
     /// Names by address, from the configuration: until the replica knows better.
     configured: HashMap<String, Name>,
     core: OnceLock<Coordinator>,
+    expelled: watch::Sender<Option<String>>,
 }
 
 impl RaftTransport {
     pub fn new(peers: Peers, cluster_id: &str, me: u64, configured: HashMap<String, Name>) -> Arc<Self> {
-        let core = OnceLock::new();
-        Arc::new(RaftTransport { peers, cluster_id: cluster_id.to_owned(), me, configured, core })
+        let (core, expelled) = (OnceLock::new(), watch::Sender::new(None));
+        Arc::new(RaftTransport { peers, cluster_id: cluster_id.to_owned(), me, configured, core, expelled })
     }
 
     /// From now on the replica tells which node a member is.
     pub fn know(&self, core: Coordinator) {
         let _ = self.core.set(core);
+    }
+
+    /// Told when a peer has said that this member's data are worth nothing any more: it was removed, or the
+    /// cluster has begun anew without it.
+    pub fn expelled(&self) -> watch::Receiver<Option<String>> {
+        self.expelled.subscribe()
+    }
+
+    fn answer(&self, result: Result<Response<RaftReply>, Status>) -> Result<Bytes, TransportError> {
+        if let Err(status) = &result
+            && let Some(info) = status.get_details_error_info()
+            && info.reason == EXPELLED
+        {
+            self.expelled.send_if_modified(|told| {
+                let news = told.is_none();
+                told.get_or_insert_with(|| status.message().to_owned());
+                news
+            });
+        }
+        answer(result)
     }
 
     fn client(&self, target: &Member, line: Line) -> Result<RaftServiceClient<Channel>, TransportError> {
@@ -82,7 +108,8 @@ impl Transport for RaftTransport {
         };
         let mut request = Request::new(call);
         request.set_timeout(deadline);
-        answer(self.client(target, line)?.call(request).await)
+        let result = self.client(target, line)?.call(request).await;
+        self.answer(result)
     }
 
     async fn send_snapshot(
@@ -101,7 +128,8 @@ impl Transport for RaftTransport {
         };
         let mut request = Request::new(pieces(first, reader));
         request.set_timeout(deadline);
-        answer(self.client(target, Line::Bulk)?.send_snapshot(request).await)
+        let result = self.client(target, Line::Bulk)?.send_snapshot(request).await;
+        self.answer(result)
     }
 }
 

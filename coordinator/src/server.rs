@@ -39,5 +39,5 @@ pub fn routes(routes: Routes, shared: &Shared, ca_dir: PathBuf) -> Routes {
         .add_service(VolumeServiceServer::new(Volumes(shared.clone())))
         .add_service(TaskServiceServer::new(Tasks(shared.clone())))
         .add_service(TokenServiceServer::new(Tokens(shared.clone())))
-        .add_service(ClusterServiceServer::new(ClusterInfo(shared.clone())))
+        .add_service(ClusterServiceServer::new(ClusterInfo::new(shared.clone())))
 }

@@ -25,6 +25,10 @@ pub struct DaemonConfig {
     pub role: Role,
     /// Its id among Raft's members, for life; 0 on a hypervisor. The founder's is 1.
     pub member_id: u64,
+    /// How often the cluster was recovered from the loss of its quorum: data and coordinators of before are
+    /// refused. Coordinators only.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recoveries: u64,
     /// Where the daemon keeps the replicated log and its own notes.
     pub data_dir: PathBuf,
     /// Directory with `ca.pem`, `node.pem` and `node.key`.
@@ -47,6 +51,17 @@ pub struct DaemonConfig {
     /// Directories for volumes, by the name of their pool.
     #[serde(default)]
     pub storage: Vec<Storage>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The store's own name: data and members of a store of another name are refused. Each recovery from the
+/// loss of the quorum gives it a new one.
+pub fn store_id(cluster_id: &str, recoveries: u64) -> String {
+    if recoveries == 0 { cluster_id.to_owned() } else { format!("{cluster_id}.{recoveries}") }
 }
 
 fn console_dir() -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::name::Name;
 use crate::node::Node;
@@ -19,16 +20,19 @@ pub enum Collection {
     Tasks,
     Tokens,
     Faults,
+    /// The cluster's own object; there is one.
+    Cluster,
 }
 
 impl Collection {
-    pub const ALL: [Collection; 6] = [
+    pub const ALL: [Collection; 7] = [
         Collection::Nodes,
         Collection::Vms,
         Collection::Volumes,
         Collection::Tasks,
         Collection::Tokens,
         Collection::Faults,
+        Collection::Cluster,
     ];
 
     /// The collection's name in the store's keys. Never changes once released.
@@ -40,6 +44,7 @@ impl Collection {
             Collection::Tasks => "tasks",
             Collection::Tokens => "tokens",
             Collection::Faults => "faults",
+            Collection::Cluster => "cluster",
         }
     }
 
@@ -70,6 +75,7 @@ pub enum Object {
     Task(Task),
     Token(Token),
     Fault(Fault),
+    Cluster(Cluster),
 }
 
 impl Object {
@@ -81,6 +87,7 @@ impl Object {
             Object::Task(o) => (Collection::Tasks, &o.meta),
             Object::Token(o) => (Collection::Tokens, &o.meta),
             Object::Fault(o) => (Collection::Faults, &o.meta),
+            Object::Cluster(o) => (Collection::Cluster, &o.meta),
         };
         ObjectKey { collection, name: meta.name.clone() }
     }

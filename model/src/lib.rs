@@ -5,6 +5,7 @@
 //! any reason but a [`Rejection`].
 
 pub mod change;
+pub mod cluster;
 pub mod command;
 pub mod context;
 pub mod fault;
@@ -21,9 +22,11 @@ pub mod time;
 pub mod token;
 pub mod vm;
 pub mod volume;
+pub mod voting;
 pub mod world;
 
 pub use change::{Changes, Object, ObjectKey};
+pub use cluster::Cluster;
 pub use command::{Command, decide};
 pub use context::Context;
 pub use fault::Fault;

@@ -26,6 +26,8 @@ pub struct NodeSpec {
     pub role: NodeRole,
     /// False: no new VM is placed here; what runs goes on.
     pub schedulable: bool,
+    /// A coordinator that does not vote: it has a copy of the state, and takes the place of a voter that dies.
+    pub standby: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,13 +15,16 @@ pub enum VmPhase {
     Migrating,
     Backoff,
     Failed,
-    /// Its node is silent: nothing is known.
+    /// Its node is silent, or it is still looked for after a restore: nothing is known.
     Unknown,
     Deleting,
 }
 
 /// Phase and reason of `vm` in `world`.
 pub fn vm_phase(world: &World, vm: &Vm) -> (VmPhase, String) {
+    if !world.is_confirmed(vm) {
+        return (VmPhase::Unknown, "it is being looked for on all nodes".to_string());
+    }
     if let Some(placement) = &vm.placement {
         let node = world.nodes.get(&placement.node);
         let silent = node.is_none_or(|n| n.status.reachability == Reachability::Unreachable);

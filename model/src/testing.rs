@@ -74,6 +74,7 @@ impl Cluster {
             role,
             address: address.to_string(),
             key_hash: format!("key of {node}"),
+            standby: false,
         }
     }
 

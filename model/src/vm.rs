@@ -236,6 +236,8 @@ pub struct Vm {
     pub task: Option<Name>,
     pub deleting: bool,
     pub delete_volumes: bool,
+    /// The cluster's incarnation in which it was last known where the guest is (`World::is_confirmed`).
+    pub confirmed: u64,
 }
 
 impl Vm {

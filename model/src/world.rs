@@ -6,6 +6,7 @@ use imbl::OrdMap;
 
 use crate::Revision;
 use crate::change::{Changes, Collection, Object, ObjectKey};
+use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
 use crate::name::{Name, Uid};
 use crate::node::Node;
@@ -24,6 +25,8 @@ pub struct World {
     pub tasks: OrdMap<Name, Arc<Task>>,
     pub tokens: OrdMap<Name, Arc<Token>>,
     pub faults: OrdMap<Name, Arc<Fault>>,
+    /// None: all as it is from the beginning.
+    pub cluster: Option<Arc<Cluster>>,
     vm_names: OrdMap<Uid, Name>,
     /// Volume → the VM that has it as a disk.
     volume_users: OrdMap<Name, Name>,
@@ -47,6 +50,7 @@ impl World {
             }
             Object::Token(o) => drop(self.tokens.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Cluster(o) => self.cluster = Some(Arc::new(o)),
         }
     }
 
@@ -84,6 +88,7 @@ impl World {
             }
             Collection::Tokens => drop(self.tokens.remove(&key.name)),
             Collection::Faults => drop(self.faults.remove(&key.name)),
+            Collection::Cluster => self.cluster = None,
         }
     }
 
@@ -101,6 +106,7 @@ impl World {
                 Object::Task(o) => o.meta.revision = revision,
                 Object::Token(o) => o.meta.revision = revision,
                 Object::Fault(o) => o.meta.revision = revision,
+                Object::Cluster(o) => o.meta.revision = revision,
             }
             self.put(object);
         }
@@ -125,6 +131,27 @@ impl World {
 
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
         self.tasks.get(name).ok_or_else(|| Rejection::not_found(format!("task/{name}")))
+    }
+
+    /// The cluster's settings.
+    pub fn settings(&self) -> ClusterSpec {
+        self.cluster.as_ref().map(|cluster| cluster.spec.clone()).unwrap_or_default()
+    }
+
+    /// Rises with each restore of a backup and each recovery from a lost quorum.
+    pub fn incarnation(&self) -> u64 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.status.incarnation)
+    }
+
+    /// Whether it is known where the VM's guest is. After a restore or a recovery it is not, until the
+    /// nodes have counted their guests: no node is told of the VM before.
+    pub fn is_confirmed(&self, vm: &Vm) -> bool {
+        vm.confirmed >= self.incarnation()
+    }
+
+    /// Nodes whose count of their guests is waited for.
+    pub fn awaits(&self, node: &Name) -> bool {
+        self.cluster.as_ref().is_some_and(|cluster| cluster.status.awaited.contains(node))
     }
 
     /// The VM that has this volume as a disk.

@@ -9,7 +9,7 @@ use crate::form::{IdentityForm, LogHeadForm};
 use crate::member::MemberNode;
 use crate::open::{Engine, OpenError, Options};
 use crate::raft::{Membership, StoredMembership, Vote};
-use crate::snapshot::SnapshotReader;
+use crate::snapshot::{SnapshotError, SnapshotReader};
 use crate::state::State;
 use crate::store::Store;
 use crate::transaction::Revision;
@@ -17,6 +17,33 @@ use crate::view::View;
 
 /// Version of the identity file.
 pub(crate) const IDENTITY_VERSION: u32 = 1;
+
+/// A backup that was read whole, and whose checksums fit.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    state: State,
+}
+
+impl Backup {
+    /// Reads a backup to its end and checks all of it.
+    pub async fn read<R: AsyncRead + Unpin>(reader: R) -> Result<Backup, SnapshotError> {
+        Ok(Backup { state: crate::snapshot::read(reader).await? })
+    }
+
+    /// The cluster that it is of, as its store is named.
+    pub fn cluster_id(&self) -> &str {
+        &self.state.cluster_id
+    }
+
+    /// Everything up to here is in it.
+    pub fn revision(&self) -> Revision {
+        self.state.revision()
+    }
+
+    pub fn view(&self) -> View {
+        View::new(Arc::new(self.state.clone()))
+    }
+}
 
 impl View {
     /// Writes the view as a backup; returns its length in bytes.

@@ -112,6 +112,47 @@ impl Store {
         self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
     }
 
+    /// Takes a voter's vote, dead or alive, and leaves it a copy of everything. Refused like a removal. A
+    /// leader hands over first.
+    pub async fn demote(&self, id: MemberId) -> Result<(), MembersError> {
+        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
+        let metrics = self.leading()?;
+        let membership = metrics.membership_config.membership();
+        if membership.get_node(&id).is_none() {
+            return Err(MembersError::NoSuchMember { id });
+        }
+        if !membership.voter_ids().any(|voter| voter == id) {
+            return Ok(());
+        }
+        self.check_quorum_without(id, membership, &metrics)?;
+        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+    }
+
+    /// Gives a voter's vote to a learner that has caught up, in one step: at no moment is there a voter
+    /// more or less. The voter keeps its copy of the state. Refused when the voters that would vote then and
+    /// are alive are fewer than a quorum of them.
+    pub async fn replace(&self, voter: MemberId, learner: MemberId) -> Result<(), MembersError> {
+        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
+        let metrics = self.leading()?;
+        let membership = metrics.membership_config.membership();
+        if membership.get_node(&learner).is_none() {
+            return Err(MembersError::NoSuchMember { id: learner });
+        }
+        let mut voters: BTreeSet<MemberId> = membership.voter_ids().collect();
+        if !voters.contains(&voter) {
+            return Err(MembersError::NotVoter { id: voter });
+        }
+        if voters.contains(&learner) {
+            return Err(MembersError::AlreadyVoter { id: learner });
+        }
+        self.check_quorum_without(voter, membership, &metrics)?;
+        self.caught_up(learner, Duration::ZERO).await?;
+        let metrics = self.leading()?;
+        voters.remove(&voter);
+        voters.insert(learner);
+        self.change(&metrics, ChangeMembers::ReplaceAllVoters(voters), true).await
+    }
+
     /// Asks a voter to take over. Returns when it was asked; `leadership` and `status` show the rest.
     pub async fn transfer_leadership(&self, to: MemberId) -> Result<(), MembersError> {
         let metrics = self.leading()?;

@@ -35,11 +35,11 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("gateway", "pvc-gateway", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
-    ("cli", "pvc-cli", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client"]),
+    ("cli", "pvc-cli", &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "raft-store"]),
     (
         "bootstrap",
         "pvc-bootstrap",
-        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-host"],
+        &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "pvc-process", "pvc-host", "raft-store"],
     ),
     (
         "chaos-tests",

@@ -55,6 +55,9 @@ pub struct JoinArgs {
     /// What this node shall be
     #[arg(long, value_enum, default_value_t = NodeKind::Hypervisor)]
     role: NodeKind,
+    /// A coordinator that does not vote, and takes the place of a voter that dies
+    #[arg(long)]
+    standby: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,6 +101,8 @@ impl HostArgs {
             address: self.address,
             role,
             member_id: 0,
+            standby: false,
+            recoveries: 0,
             virt_type: match self.virt_type {
                 Virt::Kvm => VirtType::Kvm,
                 Virt::Qemu => VirtType::Qemu,
@@ -124,7 +129,7 @@ impl HostArgs {
         steps.push(Box::new(DaemonRuns));
         step::run(&steps, setup, &mut tell).await?;
         let client = setup.client()?;
-        found::wait_until_member(&client, &setup.node, setup.role, MEMBER_LIMIT, &mut tell)
+        found::wait_until_member(&client, &setup.node, setup.seat(), MEMBER_LIMIT, &mut tell)
             .await
             .context("this host is set up and its pvcd runs; `journalctl -u pvcd` tells more, and running the same command again goes on waiting")?;
         tell(&format!("node {} is a {} of the cluster", setup.node, setup.role.text()));
@@ -153,7 +158,11 @@ impl JoinArgs {
             NodeKind::Coordinator => Role::Coordinator,
             NodeKind::Hypervisor => Role::Hypervisor,
         };
+        if self.standby && role != Role::Coordinator {
+            bail!("only a coordinator can stand by: --role coordinator --standby");
+        }
         let mut setup = self.host.setup(role)?;
+        setup.standby = self.standby;
         let token = GivenToken(JoinRequest { token: self.token, coordinators: self.coordinator });
         self.host.run(found::joining_steps(Box::new(token)), &mut setup).await
     }

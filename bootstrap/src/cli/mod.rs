@@ -3,6 +3,7 @@
 mod faults;
 mod host;
 mod local;
+mod recover;
 mod service;
 
 use std::path::PathBuf;
@@ -27,6 +28,8 @@ enum Command {
     Init(host::InitArgs),
     /// Join a cluster with a token from `pvc token join`
     Join(host::JoinArgs),
+    /// The quorum is lost for ever: make this surviving coordinator the only one (pvcd must be stopped)
+    Recover(recover::RecoverArgs),
     /// Make the certificate of a program that is no node, such as the HTTP gateway (on a coordinator)
     ServiceCertificate(service::ServiceArgs),
     /// The little guest for tests and demos
@@ -53,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Local(args) => block_on(args.run()),
         Command::Init(args) => block_on(args.run()),
         Command::Join(args) => block_on(args.run()),
+        Command::Recover(args) => block_on(args.run()),
         Command::ServiceCertificate(args) => args.run(),
         Command::Guest { command: GuestCommand::Build { outdir } } => block_on(build_guest(outdir)),
     }

@@ -13,8 +13,7 @@ use super::moving::pings_in_words;
 use super::ping::{Pings, Tally};
 use super::say::{Teller, seconds};
 use super::vm;
-use crate::daemon_config::Role;
-use crate::found;
+use crate::found::{self, Seat};
 use crate::local::state::ClusterState;
 use crate::local::{cluster, power, processes};
 
@@ -82,7 +81,7 @@ pub async fn replace(
         sleep(Duration::from_millis(50)).await;
     }
     let mut quiet = |_: &str| ();
-    found::wait_until_member(client, &old.to_string(), Role::Coordinator, BACK_LIMIT, &mut quiet).await?;
+    found::wait_until_member(client, &old.to_string(), Seat::Voter, BACK_LIMIT, &mut quiet).await?;
     let back = released.elapsed();
     let pings = pings.finish().await.context("the pings could not be counted")?;
     tell.line(&format!("{old}'s pvcd is started again and does its part after {}", seconds(back)));

@@ -21,6 +21,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         cluster_id: setup.cluster_id()?.to_owned(),
         role: setup.role,
         member_id: setup.member_id,
+        recoveries: setup.recoveries,
         data_dir: own.data.clone(),
         ca_dir: match setup.role {
             Role::Coordinator => Some(own.authority()),

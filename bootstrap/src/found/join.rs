@@ -30,6 +30,8 @@ pub(super) struct Told {
     pub cluster_id: String,
     member_id: u64,
     #[serde(default)]
+    recoveries: u64,
+    #[serde(default)]
     coordinators: Vec<Coordinator>,
 }
 
@@ -110,6 +112,7 @@ pub(super) fn told_before(setup: &HostSetup) -> Result<Option<Told>, JoinError> 
 pub(super) fn take(setup: &mut HostSetup, told: Told) {
     setup.cluster_id = Some(told.cluster_id);
     setup.member_id = told.member_id;
+    setup.recoveries = told.recoveries;
     setup.coordinators = told.coordinators;
 }
 
@@ -128,6 +131,7 @@ pub(super) async fn redeem(request: &JoinRequest, setup: &mut HostSetup) -> Resu
             Role::Hypervisor => NodeRole::Hypervisor,
         }
         .into(),
+        standby: setup.standby,
     };
     let mut tried = Vec::new();
     for address in &request.coordinators {
@@ -209,7 +213,12 @@ fn accept(
         durable_file::make_directory(&authority, 0o700)?;
         ca.save(&authority.join("root.pem"), &authority.join("root.key"))?;
     }
-    let told = Told { cluster_id: answer.cluster_id, member_id: answer.member_id, coordinators };
+    let told = Told {
+        cluster_id: answer.cluster_id,
+        member_id: answer.member_id,
+        recoveries: answer.recoveries,
+        coordinators,
+    };
     let text = toml::to_string(&told).expect("texts, numbers and tables can be written as TOML");
     durable_file::write(&setup.places.joined(), text.as_bytes(), 0o644)?;
     // last: with the certificate in place the host has joined

@@ -7,10 +7,17 @@ use pvc_proto::v1::{GetClusterStatusRequest, GetNodeRequest, Reachability};
 use tokio::time::{Instant, sleep};
 
 use super::HostSetup;
-use crate::daemon_config::Role;
 
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// A node's place among Raft's members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seat {
+    None,
+    Voter,
+    Standby,
+}
 
 /// Why a node is not known to be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -42,19 +49,19 @@ impl HostSetup {
     }
 }
 
-/// Waits until the cluster hears the node and, if it is a coordinator, counts its vote. Tells `progress` what is missing
+/// Waits until the cluster hears the node and, if it is a coordinator, counts its vote or has it standing by. Tells `progress` what is missing
 /// whenever that changes.
 pub async fn wait_until_member(
     client: &Client,
     node: &str,
-    role: Role,
+    seat: Seat,
     limit: Duration,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), MemberError> {
     let deadline = Instant::now() + limit;
     let mut told = String::new();
     loop {
-        let missing = match missing(client, node, role).await {
+        let missing = match missing(client, node, seat).await {
             Ok(None) => return Ok(()),
             Ok(Some(missing)) => missing.to_owned(),
             Err(error) => error.to_string(),
@@ -70,7 +77,7 @@ pub async fn wait_until_member(
     }
 }
 
-async fn missing(client: &Client, node: &str, role: Role) -> Result<Option<&'static str>, CallError> {
+async fn missing(client: &Client, node: &str, seat: Seat) -> Result<Option<&'static str>, CallError> {
     let mut request =
         tonic::Request::new(GetNodeRequest { name: node.to_owned(), ..GetNodeRequest::default() });
     request.set_timeout(CALL_LIMIT);
@@ -79,7 +86,7 @@ async fn missing(client: &Client, node: &str, role: Role) -> Result<Option<&'sta
     if reachability != Reachability::Reachable {
         return Ok(Some("the cluster does not hear it yet"));
     }
-    if role == Role::Hypervisor {
+    if seat == Seat::None {
         return Ok(None);
     }
     let mut request = tonic::Request::new(GetClusterStatusRequest {});
@@ -87,7 +94,9 @@ async fn missing(client: &Client, node: &str, role: Role) -> Result<Option<&'sta
     let status = client.cluster().get_cluster_status(request).await?.into_inner();
     Ok(match status.members.iter().find(|member| member.node == node) {
         None => Some("it is not a member of Raft yet"),
-        Some(member) if !member.voter => Some("it follows Raft's log and does not vote yet"),
+        Some(member) if !member.voter && seat == Seat::Voter => {
+            Some("it follows Raft's log and does not vote yet")
+        }
         Some(_) => None,
     })
 }

@@ -27,7 +27,7 @@ use crate::step::Step;
 pub use daemon::{DaemonRuns, answers_as};
 pub use join::{JoinError, JoinRequest};
 pub use joined::{GivenToken, TokenSource};
-pub use member::{MemberError, wait_until_member};
+pub use member::{MemberError, Seat, wait_until_member};
 pub use plan::ClusterPlan;
 pub use service_certificate::{Issued, ServiceCertificate};
 
@@ -97,6 +97,10 @@ pub struct HostSetup {
     pub role: Role,
     /// Its id among Raft's members; 0 on a hypervisor.
     pub member_id: u64,
+    /// A coordinator that does not vote. Told when it joins; afterwards the cluster knows.
+    pub standby: bool,
+    /// How often the cluster was recovered from the loss of its quorum.
+    pub recoveries: u64,
     pub virt_type: VirtType,
     /// Coordinators that the node is told of.
     pub coordinators: Vec<Coordinator>,
@@ -110,6 +114,15 @@ pub struct HostSetup {
 impl HostSetup {
     fn cluster_id(&self) -> anyhow::Result<&str> {
         self.cluster_id.as_deref().ok_or_else(|| anyhow::anyhow!("the cluster's id is not known yet"))
+    }
+
+    /// What the cluster is to count it as.
+    pub fn seat(&self) -> Seat {
+        match (self.role, self.standby) {
+            (Role::Hypervisor, _) => Seat::None,
+            (Role::Coordinator, false) => Seat::Voter,
+            (Role::Coordinator, true) => Seat::Standby,
+        }
     }
 
     /// Address and port of its `pvcd`.

@@ -14,6 +14,8 @@ fn setup(dir: &Path, node: &str) -> HostSetup {
         address: "10.1.2.3".parse().unwrap(),
         role: Role::Coordinator,
         member_id: 1,
+        standby: false,
+        recoveries: 0,
         virt_type: VirtType::Qemu,
         coordinators: vec![],
         storage: vec![],

@@ -75,6 +75,8 @@ fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
         address: state.addresses().host(host).into(),
         role: role(state, host),
         member_id: if host == founder { FOUNDER } else { 0 },
+        standby: false,
+        recoveries: 0,
         virt_type: if state.kvm { VirtType::Kvm } else { VirtType::Qemu },
         coordinators: Vec::new(),
         storage: vec![Storage { pool: POOL.to_owned(), directory: PathBuf::from(SHARED_DIR) }],
@@ -109,12 +111,13 @@ async fn wait_until_member(
     host: HostName,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), EnrolError> {
-    found::wait_until_member(client, &host.to_string(), role(state, host), MEMBER_LIMIT, progress)
-        .await
-        .map_err(|source| {
+    let seat = setup(dir, state, host).seat();
+    found::wait_until_member(client, &host.to_string(), seat, MEMBER_LIMIT, progress).await.map_err(
+        |source| {
             let log = dir.host(host).of("/var/log/pvc").join("pvcd.log");
             EnrolError::Member { host, log, source }
-        })
+        },
+    )
 }
 
 /// Founds the cluster on the first host. What is in place stays.

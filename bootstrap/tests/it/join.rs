@@ -48,6 +48,7 @@ impl JoinService for FakeCoordinator {
             ca_pem: self.ca.cert_pem().to_owned(),
             coordinators: vec![Coordinator { node: "hv1".to_owned(), address: self.address.to_string() }],
             member_id: if votes { 7 } else { 0 },
+            recoveries: 0,
             ca_key_pem: if votes { self.ca.key_pem().expose().to_owned() } else { String::new() },
         }))
     }
@@ -102,6 +103,8 @@ fn setup(dir: &Path, role: Role) -> HostSetup {
         address: "10.1.2.4".parse().unwrap(),
         role,
         member_id: 0,
+        standby: false,
+        recoveries: 0,
         virt_type: VirtType::Qemu,
         coordinators: vec![],
         storage: vec![],

@@ -4,3 +4,4 @@ mod bench;
 mod cluster;
 mod join;
 mod local;
+mod restore;

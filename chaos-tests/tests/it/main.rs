@@ -7,6 +7,7 @@ mod checks;
 #[path = "../../../node/tests/it/daemons.rs"]
 mod daemons;
 mod doors;
+mod recover;
 mod repeats;
 mod seeds;
 mod sim;

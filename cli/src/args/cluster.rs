@@ -1,11 +1,34 @@
 //! `pvc cluster`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+
+use super::parse_duration;
 
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     /// What the cluster is and how it is
     Status,
+    /// Change the cluster's settings
+    Set {
+        /// Replace a voter that was silent for so long by a standby, 5s to 1d; or `never`
+        #[arg(long, value_name = "TIME", value_parser = parse_replace_after, required = true)]
+        replace_voter_after: Option<u32>,
+        /// Refuse unless this is the revision of the cluster's settings
+        #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
+        expected_revision: u64,
+    },
+    /// Write a backup of everything that the cluster knows to a file, and check it
+    Backup {
+        /// `-` is stdout
+        file: PathBuf,
+        /// Only check a file that is there; needs no cluster
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Restore a backup into a cluster that is new and empty; VMs that run are found and adopted
+    Restore { file: PathBuf },
     /// Nodes that vote: 1, 3 or 5 of them
     #[command(subcommand)]
     Voter(VoterCommand),
@@ -36,8 +59,10 @@ pub enum ClusterCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum VoterCommand {
-    /// Make a node a voter
+    /// Make a coordinator a voter
     Add { node: String },
+    /// Make a voter a standby: it keeps its copy of the state, and takes the place of a voter that dies
+    Standby { node: String },
     /// Make a voter a plain hypervisor again
     Remove { node: String },
 }
@@ -51,4 +76,16 @@ pub enum FaultCommand {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
+}
+
+/// Seconds; 0 is never.
+fn parse_replace_after(text: &str) -> Result<u32, String> {
+    if text == "never" {
+        return Ok(0);
+    }
+    let seconds = parse_duration(text)?.as_secs();
+    match u32::try_from(seconds) {
+        Ok(seconds @ 5..=86_400) => Ok(seconds),
+        _ => Err("5s to 1d, or never".to_owned()),
+    }
 }

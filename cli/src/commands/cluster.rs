@@ -2,9 +2,10 @@
 
 use pvc_proto::v1::{
     AckFaultRequest, ClusterStatus, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest,
-    SetVoterRequest, TransferLeadershipRequest, WhoAmIRequest,
+    SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
 };
 
+use super::backup;
 use crate::args::cluster::{ClusterCommand, FaultCommand, VoterCommand};
 use crate::call::request_id;
 use crate::context::Context;
@@ -19,13 +20,28 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let shown = status.name.clone();
             cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
         }
-        ClusterCommand::Voter(VoterCommand::Add { node }) => voter(cx, node, true).await,
+        ClusterCommand::Set { replace_voter_after, expected_revision } => {
+            let session = cx.session()?;
+            let request = session.ask(UpdateClusterRequest {
+                replace_voter_after_seconds: replace_voter_after,
+                expected_revision,
+                request_id: request_id(),
+            });
+            let status = session.cluster().update_cluster(request).await?.into_inner();
+            let sentence = show::cluster::settings(&status);
+            cx.done(&status, "cluster", sentence)
+        }
+        ClusterCommand::Backup { file, verify: true } => backup::verify(cx, &file).await,
+        ClusterCommand::Backup { file, verify: false } => backup::write(cx, &file).await,
+        ClusterCommand::Restore { file } => backup::restore(cx, &file).await,
+        ClusterCommand::Voter(VoterCommand::Add { node }) => voter(cx, node, true, false).await,
+        ClusterCommand::Voter(VoterCommand::Standby { node }) => voter(cx, node, false, true).await,
         ClusterCommand::Voter(VoterCommand::Remove { node }) => {
             cx.confirm(
                 &format!("node/{node}"),
                 &format!("node/{node} loses its vote and its copy of the state"),
             )?;
-            voter(cx, node, false).await
+            voter(cx, node, false, false).await
         }
         ClusterCommand::Leader { hand_over: false, to: None } => {
             let status = status(cx).await?;
@@ -74,12 +90,17 @@ async fn status(cx: &mut Context<'_>) -> Result<ClusterStatus, Failure> {
     Ok(session.cluster().get_cluster_status(request).await?.into_inner())
 }
 
-async fn voter(cx: &mut Context<'_>, node: String, voter: bool) -> Result<(), Failure> {
+async fn voter(cx: &mut Context<'_>, node: String, voter: bool, standby: bool) -> Result<(), Failure> {
     let session = cx.session()?;
-    let request = session.ask(SetVoterRequest { node: node.clone(), voter, request_id: request_id() });
+    let request =
+        session.ask(SetVoterRequest { node: node.clone(), voter, standby, request_id: request_id() });
     let status = session.cluster().set_voter(request).await?.into_inner();
     let count = status.members.iter().filter(|member| member.voter).count();
-    let role = if voter { "votes" } else { "no longer votes" };
+    let role = match (voter, standby) {
+        (true, _) => "votes",
+        (false, true) => "stands by",
+        (false, false) => "no longer votes",
+    };
     cx.done(&status, &node, format!("node/{node} {role}; voters: {count}"))
 }
 

@@ -1,5 +1,6 @@
 //! What each command does: ask the cluster, print the answer. A file for each noun.
 
+mod backup;
 mod cluster;
 mod connection;
 mod logs;

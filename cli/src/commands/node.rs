@@ -2,8 +2,8 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole,
-    Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta,
+    Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
 };
 
 use super::logs;
@@ -43,6 +43,17 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let reply = session.nodes().update_node(request).await?.into_inner();
             let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
+        }
+        NodeCommand::ConfirmOff { node } => {
+            let subject = format!("node/{node}");
+            let what =
+                format!("you say that no guest runs on {subject}; if one does, its VM may be started twice");
+            cx.confirm(&subject, &what)?;
+            let session = cx.session()?;
+            let request = session.ask(ConfirmNodeOffRequest { node: node.clone(), request_id: request_id() });
+            let status = session.cluster().confirm_node_off(request).await?.into_inner();
+            let left = status.awaited_nodes.len();
+            cx.done(&status, &node, format!("{subject} is not waited for; {left} nodes are"))
         }
         NodeCommand::Remove { node } => {
             let subject = format!("node/{node}");

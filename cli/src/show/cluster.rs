@@ -20,6 +20,7 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
             let role = match (member.leader, member.voter) {
                 (true, _) => "leader",
                 (false, true) => "voter",
+                (false, false) if member.standby => "standby",
                 (false, false) => "learner",
             };
             format!(
@@ -50,6 +51,8 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Volumes", status.volumes.to_string())
         .toned("Faults", status.faults.to_string(), bad(status.faults))
         .row("Leader", &status.leader)
+        .row("Silent voters", settings(status))
+        .section("Guests not counted", &status.awaited_nodes)
         .section("Members", &members)
         .section(
             "Store",
@@ -62,6 +65,14 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         )
         .section("Store alarms", &store.alarms)
         .finish()
+}
+
+/// What happens to a voter that dies.
+pub fn settings(status: &ClusterStatus) -> String {
+    match status.settings.as_ref().map_or(0, |settings| settings.replace_voter_after_seconds) {
+        0 => "a silent voter is replaced by people only".to_owned(),
+        seconds => format!("a voter is replaced by a standby when it was silent for {seconds} s"),
+    }
 }
 
 /// The voters, for `cluster leader`.

@@ -34,8 +34,14 @@ pub struct Assignments {
     pub node: Option<Arc<Node>>,
     /// All coordinators with their addresses, when they have changed.
     pub coordinators: Option<Vec<(Name, String)>>,
+    /// Of the cluster, at this revision.
+    pub incarnation: u64,
+    /// The node is to count its guests. Told with each message.
+    pub count_guests: bool,
     /// The world that this is taken from.
     pub world: World,
+    /// Whether `count_guests` is new.
+    news: bool,
 }
 
 impl Assignments {
@@ -47,6 +53,7 @@ impl Assignments {
             && self.volumes_gone.is_empty()
             && self.node.is_none()
             && self.coordinators.is_none()
+            && !self.news
     }
 }
 
@@ -122,6 +129,8 @@ struct Told {
     works_on: BTreeSet<Name>,
     /// Names of all volumes that concern it, whether they are there or not.
     wanted: BTreeSet<Name>,
+    /// It was asked to count its guests.
+    counts: bool,
 }
 
 impl Told {
@@ -135,6 +144,9 @@ impl Told {
             volumes_gone: Vec::new(),
             node: None,
             coordinators: None,
+            incarnation: self.world.incarnation(),
+            count_guests: self.counts,
+            news: false,
             world: self.world.clone(),
         }
     }
@@ -142,7 +154,10 @@ impl Told {
     /// Goes on to `world`; the cost is that of what has changed, and of the node's own VMs when any of them has.
     fn step(&mut self, node: &Name, world: &World) -> Assignments {
         let older = std::mem::replace(&mut self.world, world.clone());
-        let mut message = self.nothing(world.revision);
+        let restoring = world.cluster.as_ref().is_some_and(|cluster| cluster.restoring().is_some());
+        let counts = world.awaits(node) && !restoring;
+        let news = std::mem::replace(&mut self.counts, counts) != counts;
+        let mut message = Assignments { news, ..self.nothing(world.revision) };
         let own = world.nodes.get(node);
         if own != self.node.as_ref() {
             self.node = own.cloned();
@@ -155,7 +170,7 @@ impl Told {
                 message.coordinators = Some(coordinators);
             }
         }
-        let mut look_at_volumes = false;
+        let mut look_at_volumes = self.forget_unconfirmed(&older, world, &mut message);
         let mut seen = BTreeSet::new();
         for item in older.vms.diff(&world.vms) {
             let (DiffItem::Add(_, vm) | DiffItem::Update { old: (_, vm), .. } | DiffItem::Remove(_, vm)) =
@@ -165,7 +180,8 @@ impl Told {
                 continue;
             }
             let named = self.guests.contains(&vm.uid());
-            let now = world.vm_by_uid(vm.uid()).filter(|vm| named || concerns(vm, node));
+            let now = world.vm_by_uid(vm.uid());
+            let now = now.filter(|vm| world.is_confirmed(vm) && (named || concerns(vm, node)));
             look_at_volumes |= self.tell_vm(vm.uid(), now, &mut message);
         }
         for item in older.volumes.diff(&world.volumes) {
@@ -180,6 +196,20 @@ impl Told {
             self.tell_volumes(world, &mut message);
         }
         message
+    }
+
+    /// With a new incarnation nobody knows where guests run: what was said of them is taken back.
+    fn forget_unconfirmed(&mut self, older: &World, world: &World, message: &mut Assignments) -> bool {
+        if older.incarnation() == world.incarnation() {
+            return false;
+        }
+        let lost: Vec<Uid> =
+            self.vms.values().filter(|vm| !world.is_confirmed(vm)).map(|vm| vm.uid()).collect();
+        for uid in &lost {
+            self.vms.remove(uid);
+        }
+        message.vms_gone.extend(&lost);
+        !lost.is_empty()
     }
 
     fn tell_vm(&mut self, uid: Uid, now: Option<&Arc<Vm>>, message: &mut Assignments) -> bool {

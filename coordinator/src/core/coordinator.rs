@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvc_model::command::{VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
 use raft_store::Store;
@@ -35,6 +35,9 @@ pub struct CoordinatorOptions {
     pub lease: Duration,
     /// How long a linearizable read may take.
     pub read_deadline: Duration,
+    /// How often the store was recovered from the loss of its quorum. Nodes are told nothing before the
+    /// objects know of it.
+    pub recoveries: u64,
 }
 
 impl Default for CoordinatorOptions {
@@ -43,6 +46,7 @@ impl Default for CoordinatorOptions {
             grace: Duration::from_secs(3),
             lease: raft_store::Timing::default().election_max,
             read_deadline: Duration::from_secs(5),
+            recoveries: 0,
         }
     }
 }
@@ -203,13 +207,16 @@ impl Coordinator {
             return Err(SubmitError::NotLeader { leader: self.leader() });
         };
         let world = self.world();
+        if !self.knows_recovery(&world) {
+            return Err(SubmitError::NotLeader { leader: None });
+        }
         world.node(node)?;
         let sequence = beat.sequence;
         self.shared.hearts.hear(node, beat);
         if !self.shared.store.quorum_acked_within(self.shared.options.lease) {
             return Err(SubmitError::NotLeader { leader: None });
         }
-        Ok(HeartbeatAck { sequence, term, revision: world.revision })
+        Ok(HeartbeatAck { sequence, term, revision: world.revision, incarnation: world.incarnation() })
     }
 
     /// What a node has seen and done.
@@ -226,6 +233,29 @@ impl Coordinator {
         self.submit(command, &format!("node/{node}"), request_id).await
     }
 
+    /// What a node has found on itself, as it was asked for.
+    pub async fn count_guests(
+        &self,
+        node: &Name,
+        session: u64,
+        incarnation: u64,
+        guests: Vec<CountedGuest>,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::CountGuests { node: node.clone(), session, incarnation, guests };
+        self.submit(command, &format!("node/{node}"), None).await
+    }
+
+    /// How often the store was recovered from the loss of its quorum.
+    pub fn recoveries(&self) -> u64 {
+        self.shared.options.recoveries
+    }
+
+    /// Whether the objects know how often the store was recovered: before, they tell a past as if it were
+    /// the present.
+    pub(super) fn knows_recovery(&self, world: &World) -> bool {
+        world.cluster.as_ref().map_or(0, |cluster| cluster.status.recoveries) >= self.recoveries()
+    }
+
     /// What is to be done on a node: all of it (linearizable), then changes. `guests` are on the host now:
     /// their VMs are told wherever they are placed.
     pub async fn assignments(
@@ -234,6 +264,10 @@ impl Coordinator {
         guests: BTreeSet<Uid>,
     ) -> Result<AssignmentStream, AssignmentsError> {
         let world = self.linearizable_world().await?;
+        if !self.knows_recovery(&world) {
+            let detail = "the cluster begins anew after the loss of its quorum".to_owned();
+            return Err(ReadError::NotConfirmed(detail).into());
+        }
         world.node(node)?;
         let watch = self.watch(world.revision)?;
         Ok(AssignmentStream::new(node.clone(), guests, world, watch))

@@ -48,6 +48,8 @@ pub struct HeartbeatAck {
     pub term: u64,
     /// The node may not rely on a view of the cluster that is older than this for long.
     pub revision: u64,
+    /// A node that has heard a higher one does not listen to a lower one.
+    pub incarnation: u64,
 }
 
 #[derive(Debug)]

@@ -24,4 +24,4 @@ pub use heartbeats::{Heartbeat, HeartbeatAck, Heartbeats, Load, Progress};
 pub use lane::{Committed, LaneStats, QUEUE_COMMANDS_MAX};
 pub use leader::{leader_name, member_name};
 pub use watch::{Change, Changed, ObjectWatch};
-pub use world::DecodeError;
+pub use world::{DecodeError, decode};

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
-use pvc_proto::convert::{At, node_facts, vm_report, volume_report};
+use pvc_proto::convert::{At, counted_guest, node_facts, vm_report, volume_report};
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
     Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportRequest, ReportResponse,
@@ -53,8 +53,8 @@ impl AgentService for Agents {
         };
         let ack = self.0.core.heartbeat(&node, beat);
         let ack = ack.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
-        let core::HeartbeatAck { sequence, term, revision } = ack;
-        Ok(Response::new(HeartbeatResponse { sequence, term, revision }))
+        let core::HeartbeatAck { sequence, term, revision, incarnation } = ack;
+        Ok(Response::new(HeartbeatResponse { sequence, term, revision, incarnation }))
     }
 
     type WatchAssignmentsStream = Answers<Assignments>;
@@ -93,6 +93,15 @@ impl AgentService for Agents {
         let volumes =
             request.volumes.iter().enumerate().map(|(i, v)| volume_report(&root.item("volumes", i), v));
         let volumes = volumes.collect::<Result<_, _>>().map_err(refuse)?;
+        if let Some(count) = &request.guest_count {
+            let counted = root.field("guest_count");
+            counted.field("guests").at_most(count.guests.len(), GUESTS_MAX, "guests").map_err(refuse)?;
+            let guests = count.guests.iter().enumerate();
+            let guests = guests.map(|(i, guest)| counted_guest(&counted.item("guests", i), guest));
+            let guests = guests.collect::<Result<_, _>>().map_err(refuse)?;
+            let counted = self.0.core.count_guests(&node, request.session, count.incarnation, guests).await;
+            counted.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        }
         let facts = request.node_report.and_then(|report| report.status);
         let command = pvc_model::Command::Report {
             node,
@@ -118,5 +127,7 @@ fn message(told: &core::Assignments) -> Assignments {
         volumes_gone: told.volumes_gone.iter().map(Uid::to_string).collect(),
         node: told.node.as_deref().map(Into::into),
         coordinators: told.coordinators.iter().flatten().map(coordinator).collect(),
+        incarnation: told.incarnation,
+        count_guests: told.count_guests,
     }
 }

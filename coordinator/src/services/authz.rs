@@ -13,6 +13,7 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::caller::Caller;
+use crate::raft_transport::EXPELLED;
 use crate::status;
 
 /// What a forwarding coordinator says of its caller. Believed of coordinators only.
@@ -88,7 +89,10 @@ pub fn admit(ground: Ground<'_>, path: &str, credentials: &Credentials<'_>) -> R
 /// Whether a refusal of [`admit`] is the world's word: a newer world may say otherwise.
 pub fn depends_on_world(refusal: &Status) -> bool {
     let rule = refusal.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    matches!(rule.as_str(), "node-enrolled" | "coordinator-needed" | "on-behalf-of" | "token-valid")
+    matches!(
+        rule.as_str(),
+        "node-enrolled" | "coordinator-needed" | "on-behalf-of" | "token-valid" | EXPELLED
+    )
 }
 
 /// A caller without a certificate: a program that knows the cluster by its CA and shows an API token.
@@ -173,7 +177,9 @@ fn node(
     let votes = object.spec.role == NodeRole::Coordinator;
     if matches!(service, Some(RAFT_SERVICE | HOST_SERVICE)) && !votes {
         let detail = "only coordinators may call it, and this node is none";
-        return Err(status::denied("coordinator-needed", &caller.identity, detail, ""));
+        // Who speaks of Raft was a coordinator once, and learns here that it is none any more.
+        let rule = if service == Some(RAFT_SERVICE) { EXPELLED } else { "coordinator-needed" };
+        return Err(status::denied(rule, &caller.identity, detail, ""));
     }
     match on_behalf_of {
         None => Ok(caller),

@@ -7,6 +7,8 @@ use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
 
+use super::answers::Answers;
+use super::backup;
 use super::caller::Caller;
 use super::cluster_status::cluster_status;
 use super::shared::{Shared, name, optional_name, refuse, reply_name};
@@ -17,7 +19,16 @@ const AUDIT_PAGE_MAX: u32 = 1000;
 const AUDIT_PAGE_DEFAULT: u32 = 100;
 
 /// Serves the cluster as a whole.
-pub struct ClusterInfo(pub Shared);
+pub struct ClusterInfo {
+    pub shared: Shared,
+    uploads: backup::Uploads,
+}
+
+impl ClusterInfo {
+    pub fn new(shared: Shared) -> Self {
+        ClusterInfo { shared, uploads: backup::Uploads::default() }
+    }
+}
 
 #[tonic::async_trait]
 impl ClusterService for ClusterInfo {
@@ -25,7 +36,7 @@ impl ClusterService for ClusterInfo {
         &self,
         _: Request<v1::GetClusterStatusRequest>,
     ) -> Result<Response<v1::ClusterStatus>, Status> {
-        Ok(Response::new(cluster_status(&self.0)))
+        Ok(Response::new(cluster_status(&self.shared)))
     }
 
     async fn who_am_i(
@@ -36,7 +47,7 @@ impl ClusterService for ClusterInfo {
         Ok(Response::new(v1::WhoAmIResponse {
             identity: caller.identity,
             role: caller.role.map_or(v1::Role::Unspecified, v1::Role::from).into(),
-            answered_by: self.0.node.to_string(),
+            answered_by: self.shared.node.to_string(),
         }))
     }
 
@@ -48,12 +59,14 @@ impl ClusterService for ClusterInfo {
         let request = request.into_inner();
         let node = name("node", "node", &request.node)?;
         if request.voter {
-            voters::add(&self.0, &node).await?;
+            voters::add(&self.shared, &caller, &node, &request.request_id).await?;
+        } else if request.standby {
+            voters::demote(&self.shared, &caller, &node, &request.request_id).await?;
         } else {
-            voters::remove(&self.0, &caller, &node, &request.request_id).await?;
+            voters::remove(&self.shared, &caller, &node, &request.request_id).await?;
         }
         tracing::info!(who = %caller.identity, %node, voter = request.voter, "voters were changed");
-        Ok(Response::new(cluster_status(&self.0)))
+        Ok(Response::new(cluster_status(&self.shared)))
     }
 
     async fn transfer_leadership(
@@ -62,16 +75,59 @@ impl ClusterService for ClusterInfo {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         let to = optional_name("node", "node", &request.into_inner().node)?;
-        voters::hand_over(&self.0, to.as_ref()).await?;
-        tracing::info!(who = %caller.identity, leader = ?self.0.core.leader(), "leadership was handed over");
-        Ok(Response::new(cluster_status(&self.0)))
+        voters::hand_over(&self.shared, to.as_ref()).await?;
+        tracing::info!(who = %caller.identity, leader = ?self.shared.core.leader(), "leadership was handed over");
+        Ok(Response::new(cluster_status(&self.shared)))
+    }
+
+    async fn update_cluster(
+        &self,
+        request: Request<v1::UpdateClusterRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::UpdateCluster {
+            replace_voter_after_seconds: request.replace_voter_after_seconds,
+            expected_revision: request.expected_revision,
+        };
+        self.shared.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(cluster_status(&self.shared)))
+    }
+
+    async fn confirm_node_off(
+        &self,
+        request: Request<v1::ConfirmNodeOffRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::ConfirmNodeOff { node: name("node", "node", &request.node)? };
+        self.shared.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(cluster_status(&self.shared)))
+    }
+
+    type BackupClusterStream = Answers<v1::BackupPiece>;
+
+    async fn backup_cluster(
+        &self,
+        _: Request<v1::BackupClusterRequest>,
+    ) -> Result<Response<Self::BackupClusterStream>, Status> {
+        backup::write(&self.shared).await.map(Response::new)
+    }
+
+    async fn restore_cluster(
+        &self,
+        request: Request<v1::RestoreClusterRequest>,
+    ) -> Result<Response<v1::RestoreClusterResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let restored = self.uploads.take(&self.shared, &caller, request.into_inner()).await;
+        restored.map(Response::new)
     }
 
     async fn list_faults(
         &self,
         request: Request<v1::ListFaultsRequest>,
     ) -> Result<Response<v1::ListFaultsResponse>, Status> {
-        let world = self.0.world(request.into_inner().consistency).await?;
+        let world = self.shared.world(request.into_inner().consistency).await?;
         let faults = world.faults.values().map(|fault| (&**fault).into()).collect();
         Ok(Response::new(v1::ListFaultsResponse { faults, revision: world.revision }))
     }
@@ -80,7 +136,7 @@ impl ClusterService for ClusterInfo {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let command = Command::AckFault { name: name("fault", "name", &request.name)? };
-        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        let committed = self.shared.submit(&caller, command, &request.request_id).await?;
         let name = reply_name(&committed, Collection::Faults)?;
         let fault = committed.world.faults.get(name);
         let fault = fault.ok_or_else(|| refuse(Rejection::not_found(format!("fault/{name}"))))?;
@@ -101,8 +157,8 @@ impl ClusterService for ClusterInfo {
             }
         };
         // What was acknowledged anywhere before the call is in it.
-        self.0.world(v1::Consistency::Linearizable.into()).await?;
-        let audited = self.0.core.store().audit(request.before_revision, most as usize);
+        self.shared.world(v1::Consistency::Linearizable.into()).await?;
+        let audited = self.shared.core.store().audit(request.before_revision, most as usize);
         let entries = audited.into_iter().map(|audited| v1::AuditEntry {
             revision: audited.revision,
             time: Some(wire_time(Timestamp(audited.at_ms))),

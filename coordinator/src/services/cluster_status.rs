@@ -7,6 +7,7 @@ use pvc_model::node::NodeRole;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Node, World};
+use pvc_proto::convert::awaited_nodes;
 use pvc_proto::v1;
 use raft_store::Status as StoreStatus;
 
@@ -46,6 +47,9 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         problems: problems.told,
         revision: world.revision,
         store: Some(figures(shared, store)),
+        settings: Some((&world.settings()).into()),
+        incarnation: world.incarnation(),
+        awaited_nodes: awaited_nodes(&world),
     }
 }
 
@@ -55,6 +59,10 @@ fn count(items: impl Iterator) -> u32 {
 
 fn members(world: &World, store: &StoreStatus) -> Vec<v1::RaftMember> {
     let leader = store.leader.as_ref().map(|leader| leader.id);
+    let stands_by = |id| {
+        let node = member_name(world, id).and_then(|name| world.nodes.get(&name));
+        node.is_some_and(|node| node.spec.standby)
+    };
     let shown = store.members.iter().map(|known| {
         let id = known.member.id;
         // The leader's own log is what the others are measured by.
@@ -66,6 +74,7 @@ fn members(world: &World, store: &StoreStatus) -> Vec<v1::RaftMember> {
             voter: known.voter,
             leader: leader == Some(id),
             matched: known.matched.unwrap_or(own),
+            standby: stands_by(id),
         }
     });
     shown.collect()
@@ -139,7 +148,10 @@ impl Problems {
         }
         let is_member =
             |node: &Node| store.members.iter().any(|m| m.voter && m.member.id == node.status.member_id);
-        let waiting = world.nodes.values().filter(|n| n.spec.role == NodeRole::Coordinator && !is_member(n));
+        let waiting = world
+            .nodes
+            .values()
+            .filter(|n| n.spec.role == NodeRole::Coordinator && !n.spec.standby && !is_member(n));
         let waiting = waiting.map(|node| {
             let name = &node.meta.name;
             format!("node {name} joined as a coordinator and does not vote yet: pvc cluster voter add {name}")

@@ -100,6 +100,7 @@ impl JoinService for Joins {
             role,
             address: request.address,
             key_hash,
+            standby: request.standby,
         };
         let caller = Caller { identity: format!("token/{}", token.id), role: None };
         let committed = self.shared.submit(&caller, command, "").await?;
@@ -118,6 +119,7 @@ impl JoinService for Joins {
                 .map(|n| Coordinator { node: n.meta.name.to_string(), address: n.status.address.clone() })
                 .collect(),
             member_id: enrolled.status.member_id,
+            recoveries: self.shared.core.recoveries(),
             ca_key_pem: match enrolled.spec.role {
                 NodeRole::Coordinator => ca.key_pem().expose().to_owned(),
                 NodeRole::Hypervisor => String::new(),
@@ -189,8 +191,13 @@ impl JoinService for Joins {
         let member = Member::new(request.member_id, object.status.address.clone());
         let until = Instant::now() + MEMBER_PATIENCE;
         loop {
-            match voters::admit(self.shared.core.store(), member.clone()).await {
-                Ok(()) => return Ok(Response::new(BecomeMemberResponse { voter: true })),
+            let store = self.shared.core.store();
+            let admitted = match object.spec.standby {
+                true => voters::stand_by(store, member.clone()).await,
+                false => voters::admit(store, member.clone()).await,
+            };
+            match admitted {
+                Ok(()) => return Ok(Response::new(BecomeMemberResponse { voter: !object.spec.standby })),
                 Err(MembersError::Busy | MembersError::Lagging { .. } | MembersError::Unreachable { .. })
                     if Instant::now() < until =>
                 {

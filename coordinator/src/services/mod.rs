@@ -4,6 +4,7 @@
 mod agent;
 mod answers;
 pub mod authz;
+mod backup;
 mod caller;
 mod cluster;
 mod cluster_status;

@@ -22,7 +22,12 @@ const SILENT_MAX: Duration = Duration::from_secs(2);
 const HEARD_AGAIN: Duration = Duration::from_millis(50);
 
 /// Makes an enrolled coordinator a voter.
-pub(super) async fn add(shared: &Shared, name: &Name) -> Result<(), Status> {
+pub(super) async fn add(
+    shared: &Shared,
+    caller: &Caller,
+    name: &Name,
+    request_id: &str,
+) -> Result<(), Status> {
     let world = leaders_world(shared)?;
     let node = world.node(name).map_err(refuse)?;
     if node.spec.role != NodeRole::Coordinator {
@@ -30,6 +35,9 @@ pub(super) async fn add(shared: &Shared, name: &Name) -> Result<(), Status> {
         let command = Command::SetNodeRole { node: name.clone(), role: NodeRole::Coordinator };
         shared.core.check(&world, &command, "").map_err(refuse)?;
     }
+    // First: a voter that is to stand by would lose its vote again.
+    let command = Command::SetStandby { node: name.clone(), standby: false };
+    shared.submit(caller, command, request_id).await?;
     let member = Member::new(node.status.member_id, node.status.address.clone());
     admit(shared.core.store(), member).await.map_err(|error| failed(shared, &error))
 }
@@ -55,6 +63,34 @@ pub(super) async fn admit(store: &Store, member: Member) -> Result<(), MembersEr
         }
         promoted => promoted,
     }
+}
+
+/// Adds a member that does not vote, unless it is there. One that is there and has lost its data is refused.
+pub(super) async fn stand_by(store: &Store, member: Member) -> Result<(), MembersError> {
+    match store.confirm(member.id).await {
+        Err(MembersError::NoSuchMember { .. }) => store.add_learner(member).await,
+        confirmed => confirmed,
+    }
+}
+
+/// Takes a coordinator's vote and leaves it its copy of the state: it stands by.
+pub(super) async fn demote(
+    shared: &Shared,
+    caller: &Caller,
+    name: &Name,
+    request_id: &str,
+) -> Result<(), Status> {
+    let world = leaders_world(shared)?;
+    let id = world.node(name).map_err(refuse)?.status.member_id;
+    let command = Command::SetStandby { node: name.clone(), standby: true };
+    shared.core.check(&world, &command, &caller.identity).map_err(refuse)?;
+    let store = shared.core.store();
+    if id != 0 && id == store.options().me.id {
+        hand_over(shared, None).await?;
+        return Err(status::not_leader(shared.leader().as_ref()));
+    }
+    store.demote(id).await.map_err(|error| failed(shared, &error))?;
+    shared.submit(caller, command, request_id).await.map(drop)
 }
 
 /// Takes a coordinator's vote, and with it its copy of the state. A leader hands over first, and leaves the

@@ -62,6 +62,7 @@ impl Bench {
             role: NodeRole::Hypervisor,
             address: "hv2:1".into(),
             key_hash: "key".into(),
+            standby: false,
         });
         bench
     }
@@ -266,7 +267,7 @@ fn refusals_name_their_rule() {
         (list, "a person for another", Code::PermissionDenied, "on-behalf-of"),
         (list, "a hypervisor for another", Code::PermissionDenied, "on-behalf-of"),
         (list, "for a revoked token", Code::Unauthenticated, "token-valid"),
-        ("/pvc.internal.v1.RaftService/Call", "a hypervisor", Code::PermissionDenied, "coordinator-needed"),
+        ("/pvc.internal.v1.RaftService/Call", "a hypervisor", Code::PermissionDenied, "member-expelled"),
         ("/pvc.v1.VmService/Explode", "a person", Code::Unimplemented, "method-known"),
     ] {
         assert_eq!(refused(path, kind), (code, rule.to_owned()), "{kind} at {path}");

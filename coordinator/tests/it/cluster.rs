@@ -85,20 +85,17 @@ impl Transport for Wire {
 pub struct Cluster {
     pub network: Arc<Network>,
     pub coordinators: BTreeMap<MemberId, Coordinator>,
+    disks: BTreeMap<MemberId, MemoryDisk>,
     /// Nodes whose heartbeats are held back.
     pub silent: Arc<RwLock<BTreeSet<Name>>>,
+    pub options: CoordinatorOptions,
 }
 
 impl Cluster {
     /// Founds a cluster of three voters, hv1 to hv3, all enrolled as coordinators.
     pub async fn three() -> Cluster {
-        let mut cluster =
-            Cluster { network: Arc::default(), coordinators: BTreeMap::new(), silent: Arc::default() };
-        let first = cluster.open(1, "hv1").await;
-        first.store().found().await.expect("founded");
-        first.leadership().wait_for(Option::is_some).await.expect("leads");
-        let command = Command::FoundNode { name: name("hv1"), address: address("hv1"), member_id: 1 };
-        first.submit(command, "test", None).await.expect("founded");
+        let mut cluster = Cluster::founded(CoordinatorOptions::default()).await;
+        let first = cluster.coordinators[&1].clone();
         for node in ["hv2", "hv3"] {
             let id = cluster.enrol(node, NodeRole::Coordinator).await;
             cluster.open(id, node).await;
@@ -108,17 +105,34 @@ impl Cluster {
         cluster
     }
 
-    /// Opens the store of a member that is no voter yet, and starts a coordinator on it.
+    /// A cluster of hv1 alone.
+    pub async fn founded(options: CoordinatorOptions) -> Cluster {
+        let mut cluster = Cluster {
+            network: Arc::default(),
+            coordinators: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            silent: Arc::default(),
+            options,
+        };
+        let first = cluster.open(1, "hv1").await;
+        first.store().found().await.expect("founded");
+        first.leadership().wait_for(Option::is_some).await.expect("leads");
+        let command = Command::FoundNode { name: name("hv1"), address: address("hv1"), member_id: 1 };
+        first.submit(command, "test", None).await.expect("founded");
+        cluster
+    }
+
+    /// Opens the store of a member, with the data that it has or with none, and starts a coordinator on it.
     pub async fn open(&mut self, id: MemberId, node: &str) -> Coordinator {
-        let mut options =
-            Options::new(Engine::Memory(MemoryDisk::new()), Member::new(id, address(node)), CLUSTER_ID);
+        let disk = self.disks.entry(id).or_default().clone();
+        let mut options = Options::new(Engine::Memory(disk), Member::new(id, address(node)), CLUSTER_ID);
         options.seed = Some(id);
         let wire = Wire { from: id, network: Arc::clone(&self.network) };
         let store = Store::open(options, Arc::new(wire)).await.expect("a store");
         self.network.stores.write().insert(id, store.clone());
         let start = tokio::time::Instant::now();
         let environment = TestEnvironment { start, drawn: AtomicU64::new(0), salt: id << 32 };
-        let coordinator = Coordinator::start(store, Arc::new(environment), CoordinatorOptions::default());
+        let coordinator = Coordinator::start(store, Arc::new(environment), self.options.clone());
         self.coordinators.insert(id, coordinator.clone());
         coordinator
     }
@@ -147,7 +161,26 @@ impl Cluster {
     /// Ends a coordinator as if its process had died.
     pub async fn kill(&self, id: MemberId) {
         let store = self.network.stores.write().remove(&id);
+        self.disks[&id].crash();
         store.expect("alive").kill().await;
+    }
+
+    /// Adds a coordinator that stands by. Its member id.
+    pub async fn stand_by(&mut self, node: &str) -> MemberId {
+        let id = self.enrol(node, NodeRole::Coordinator).await;
+        self.open(id, node).await;
+        let (_, leader) = self.leader().await;
+        let command = Command::SetStandby { node: name(node), standby: true };
+        leader.submit(command, "test", None).await.expect("a standby");
+        leader.store().add_learner(Member::new(id, address(node))).await.expect("a learner");
+        id
+    }
+
+    /// Members that vote, as the leader has them.
+    pub async fn voters(&self) -> BTreeSet<MemberId> {
+        let (_, leader) = self.leader().await;
+        let status = leader.store().status().borrow().clone();
+        status.members.iter().filter(|m| m.voter).map(|m| m.member.id).collect()
     }
 
     /// Submits like a client: goes on asking, with the same request id, until there is an answer.
@@ -181,6 +214,7 @@ impl Cluster {
             role,
             address: address(node),
             key_hash: "11".repeat(32),
+            standby: false,
         };
         let joined = leader.submit(redeem, "anonymous", None).await.expect("joined");
         leader.submit(Command::RevokeToken { name: token }, "admin/test", None).await.expect("revoked");

@@ -24,7 +24,7 @@ fn transfer(node: &str) -> tonic::Request<v1::TransferLeadershipRequest> {
 }
 
 fn voter(node: &str, voter: bool) -> tonic::Request<v1::SetVoterRequest> {
-    admin(v1::SetVoterRequest { node: node.to_owned(), voter, request_id: String::new() })
+    admin(v1::SetVoterRequest { node: node.to_owned(), voter, ..Default::default() })
 }
 
 #[tokio::test(start_paused = true)]
@@ -69,7 +69,7 @@ async fn what_is_not_well_is_told_in_words() {
     desk.silence("hv3").await;
     desk.cluster.enrol("hv4", NodeRole::Coordinator).await;
     let info = desk.info().await;
-    info.0.core.worlds().wait_for(|world| !world.faults.is_empty()).await.expect("a fault");
+    info.shared.core.worlds().wait_for(|world| !world.faults.is_empty()).await.expect("a fault");
     let told = status(&info).await;
     assert!(!told.healthy);
     let says =
@@ -138,7 +138,7 @@ async fn leadership_goes_to_nobody_who_can_not_take_it() {
         refused(info.transfer_leadership(transfer("hv9")).await),
         (Code::NotFound, "must-exist".into())
     );
-    let dead = info.0.core.world().nodes[&name("hv3")].status.member_id;
+    let dead = info.shared.core.world().nodes[&name("hv3")].status.member_id;
     desk.cluster.kill(dead).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(refused(info.transfer_leadership(transfer("hv3")).await).1, "leader-answers");
@@ -172,7 +172,7 @@ async fn votes_are_given_and_taken() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(voters(status(&info).await), ["hv1", "hv3", "hv4"]);
     }
-    let node = info.0.core.world().nodes[&name("hv2")].clone();
+    let node = info.shared.core.world().nodes[&name("hv2")].clone();
     assert_eq!((node.spec.role, node.status.member_id), (NodeRole::Hypervisor, 0));
     let again = info.set_voter(voter("hv2", true)).await.expect_err("refused");
     assert_eq!((again.code(), rule(&again).as_str()), (Code::FailedPrecondition, "coordinator-by-joining"));
@@ -188,7 +188,7 @@ async fn a_leader_that_loses_its_vote_hands_over_first() {
     assert_eq!((sent_on.code(), rule(&sent_on).as_str()), (Code::Unavailable, "not-leader"));
     assert!(sent_on.metadata().contains_key("pvc-leader"), "the client is told whom to ask");
     let new = desk.info().await;
-    assert_ne!(new.0.node, name("hv1"));
+    assert_ne!(new.shared.node, name("hv1"));
     new.set_voter(voter("hv1", false)).await.expect("it votes no more");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let told = status(&new).await;
@@ -214,7 +214,7 @@ async fn the_audit_tells_who_did_what() {
     vms.start_vm(from("token/ci", Some(Role::Operator), start)).await.expect("started");
     desk.says("web1", ObservedPhase::Running, "").await;
     let audit = |before_revision, page_size| admin(v1::ListAuditRequest { before_revision, page_size });
-    let follower = ClusterInfo(desk.following().await);
+    let follower = ClusterInfo::new(desk.following().await);
     let mut told = Vec::new();
     for info in [&info, &follower] {
         let entries = info.list_audit(audit(0, 2)).await.expect("an audit").into_inner().entries;

@@ -78,7 +78,7 @@ impl Desk {
     }
 
     pub async fn info(&self) -> ClusterInfo {
-        ClusterInfo(self.leading().await)
+        ClusterInfo::new(self.leading().await)
     }
 
     /// Defines a VM of 1 vCPU and 128 MiB.

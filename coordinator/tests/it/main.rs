@@ -1,7 +1,9 @@
 //! Three coordinators in one process over an in-memory network and virtual time: the core, and the services
 //! over it.
 
+mod adoption;
 mod authz;
+mod backup;
 mod cluster;
 mod cluster_info;
 mod desk;
@@ -10,6 +12,7 @@ mod hosts;
 mod lane;
 mod liveness;
 mod quiet;
+mod standby;
 mod tokens;
 mod vm_hosts;
 mod vms;

@@ -3,7 +3,9 @@
 //! `decide` reads the world and the command, and answers with changes or a refusal. It runs on the
 //! leader, in the decision lane, one command after the other; never inside the store.
 
+mod adopt;
 mod advance;
+mod cluster;
 mod draft;
 mod fault;
 mod migration;
@@ -18,11 +20,15 @@ mod token;
 mod vm;
 mod volume;
 
+pub use adopt::CountedGuest;
+pub use cluster::replaced_fault;
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
 
+use std::collections::BTreeSet;
+
 use crate::Revision;
-use crate::change::Changes;
+use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
@@ -146,6 +152,31 @@ pub enum Command {
         name: Name,
     },
 
+    // The cluster, asked by people
+    /// Unset: unchanged. 0: never.
+    UpdateCluster {
+        replace_voter_after_seconds: Option<u32>,
+        expected_revision: Revision,
+    },
+    /// A person's word that nothing runs on a node whose count of its guests is waited for.
+    ConfirmNodeOff {
+        node: Name,
+    },
+    /// The three steps of restoring a backup, each of which may be repeated. `backup` is its checksum.
+    BeginRestore {
+        backup: String,
+        cluster_id: String,
+        revision: u64,
+        nodes: BTreeSet<Name>,
+    },
+    RestoreObjects {
+        backup: String,
+        objects: Vec<Object>,
+    },
+    EndRestore {
+        backup: String,
+    },
+
     // Asked by hosts
     /// The first coordinator enrols itself when it founds the cluster.
     FoundNode {
@@ -162,6 +193,15 @@ pub enum Command {
         role: NodeRole,
         address: String,
         key_hash: String,
+        /// A coordinator that does not vote.
+        standby: bool,
+    },
+    /// All guests that a node has found on itself, none of them in mid-migration.
+    CountGuests {
+        node: Name,
+        session: u64,
+        incarnation: u64,
+        guests: Vec<CountedGuest>,
     },
     Report {
         node: Name,
@@ -181,6 +221,22 @@ pub enum Command {
         node: Name,
         role: NodeRole,
     },
+    /// A coordinator is to vote, or to stand by.
+    SetStandby {
+        node: Name,
+        standby: bool,
+    },
+    ReplaceVoter {
+        dead: Name,
+        by: Name,
+    },
+    /// The store was recovered from the loss of its quorum, so many times.
+    BeginRecovery {
+        recoveries: u64,
+        members: BTreeSet<u64>,
+    },
+    /// What was found on no node after a restore or a recovery is off.
+    SettleUnfound,
     RaiseFault {
         name: Name,
         subject: String,
@@ -204,7 +260,36 @@ pub enum Command {
 
 /// Decides. Pure: the same world, command and context give the same answer.
 pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result<Changes, Rejection> {
+    if let Some(vm) = command.vm() {
+        adopt::refuse_unconfirmed(world, vm)?;
+    }
     match command {
+        Command::CreateVm { name, .. } | Command::CreateVolume { name, .. } => {
+            adopt::refuse_while_restoring(world, name.as_str())?;
+        }
+        _ => {}
+    }
+    match command {
+        Command::UpdateCluster { replace_voter_after_seconds, expected_revision } => {
+            cluster::update(world, *replace_voter_after_seconds, *expected_revision, context)
+        }
+        Command::ConfirmNodeOff { node } => adopt::confirm_off(world, node, context),
+        Command::BeginRestore { backup, cluster_id, revision, nodes } => {
+            adopt::begin_restore(world, backup, cluster_id, *revision, nodes, context)
+        }
+        Command::RestoreObjects { backup, objects } => {
+            adopt::restore_objects(world, backup, objects, context)
+        }
+        Command::EndRestore { backup } => adopt::end_restore(world, backup, context),
+        Command::CountGuests { node, session, incarnation, guests } => {
+            adopt::count_guests(world, node, *session, *incarnation, guests, context)
+        }
+        Command::SetStandby { node, standby } => cluster::set_standby(world, node, *standby, context),
+        Command::ReplaceVoter { dead, by } => cluster::replace_voter(world, dead, by, context),
+        Command::BeginRecovery { recoveries, members } => {
+            adopt::begin_recovery(world, *recoveries, members, context)
+        }
+        Command::SettleUnfound => Ok(adopt::settle(world, context)),
         Command::CreateVm { name, spec } => vm::create(world, name, spec, context),
         Command::UpdateVm { name, patch, expected_revision } => {
             vm::update(world, name, patch, *expected_revision, context)
@@ -256,8 +341,9 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::FoundNode { name, address, member_id } => {
             node::found(world, name, address, *member_id, context)
         }
-        Command::RedeemJoinToken { token, secret_hash, node, role, address, key_hash } => {
-            token::redeem(world, token, secret_hash, node, *role, address, key_hash, context)
+        Command::RedeemJoinToken { token, secret_hash, node, role, address, key_hash, standby } => {
+            let joiner = token::Joiner { node, role: *role, address, key_hash, standby: *standby };
+            token::redeem(world, token, secret_hash, &joiner, context)
         }
         Command::Report { node, session, vms, volumes, facts } => {
             report::report(world, node, *session, vms, volumes, facts.as_ref(), context)
@@ -273,5 +359,25 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::AdvanceTask { name } => task::advance(world, name, context),
         Command::AssignVolumeWorker { name } => volume::assign_worker(world, name, context),
         Command::Prune => Ok(task::prune(world, context)),
+    }
+}
+
+impl Command {
+    /// The VM of which a person asks this, where it is one that exists.
+    fn vm(&self) -> Option<&Name> {
+        match self {
+            Command::UpdateVm { name, .. }
+            | Command::RenameVm { name, .. }
+            | Command::DeleteVm { name, .. }
+            | Command::StartVm { name, .. }
+            | Command::ShutdownVm { name, .. }
+            | Command::StopVm { name }
+            | Command::RestartVm { name, .. }
+            | Command::DisableVm { name, .. }
+            | Command::MigrateVm { name, .. }
+            | Command::UnmigrateVm { name, .. }
+            | Command::MoveVm { name, .. } => Some(name),
+            _ => None,
+        }
     }
 }

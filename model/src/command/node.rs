@@ -92,7 +92,7 @@ pub(super) fn new_node(
 ) -> Node {
     Node {
         meta: draft.new_meta(name.clone()),
-        spec: NodeSpec { role, schedulable: true },
+        spec: NodeSpec { role, schedulable: true, standby: false },
         status: NodeStatus {
             reachability: Reachability::NeverSeen,
             since: draft.context.now,
@@ -157,6 +157,7 @@ pub(super) fn set_role(
             }
             // Numbers are never used twice: with a new vote comes a new one.
             node.status.member_id = 0;
+            node.spec.standby = false;
         }
     }
     let draft = Draft::new(world, format!("change the role of node/{name}"), context);

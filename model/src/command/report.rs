@@ -89,9 +89,9 @@ pub(super) fn report(
         volume::report(&mut draft, node, report);
     }
     for report in vms {
-        let Some(vm) = draft.world.vm_by_uid(report.uid).cloned() else {
-            continue;
-        };
+        // Of a VM that is still looked for, only the count of the guests says anything.
+        let vm = draft.world.vm_by_uid(report.uid).filter(|vm| draft.world.is_confirmed(vm)).cloned();
+        let Some(vm) = vm else { continue };
         if let Some(observed) = &report.observed {
             observe(&mut draft, &vm, node, observed);
         }

@@ -113,18 +113,26 @@ pub(super) fn revoke(world: &World, name: &Name) -> Result<Changes, Rejection> {
     Ok(changes)
 }
 
+/// A host that comes with a join token.
+pub(super) struct Joiner<'a> {
+    pub node: &'a Name,
+    pub role: NodeRole,
+    pub address: &'a str,
+    pub key_hash: &'a str,
+    /// A coordinator that does not vote.
+    pub standby: bool,
+}
+
 /// Spends a join token: one token, one node, one key. The same three may ask again, so that a join
 /// that was interrupted after this step can be run again.
 pub(super) fn redeem(
     world: &World,
     token_name: &Name,
     secret_hash: &str,
-    node: &Name,
-    role: NodeRole,
-    address: &str,
-    key_hash: &str,
+    joiner: &Joiner<'_>,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
+    let Joiner { node, role, address, key_hash, standby } = *joiner;
     let refuse = |rule, detail: String| {
         Rejection::new(RejectionKind::Denied, rule, format!("token/{token_name}"), detail)
             .help("make a new one on a coordinator: pvc token join")
@@ -168,7 +176,8 @@ pub(super) fn redeem(
         NodeRole::Coordinator => (draft.context.draw() >> 12).max(1),
         NodeRole::Hypervisor => 0,
     };
-    let enrolled = new_node(&mut draft, node, role, address, member_id);
+    let mut enrolled = new_node(&mut draft, node, role, address, member_id);
+    enrolled.spec.standby = standby && role == NodeRole::Coordinator;
     draft.put(Object::Node(enrolled));
     let mut token = Token::clone(token);
     token.kind = TokenKind::Join { node: only.clone(), spent: Some(wanted) };

@@ -64,6 +64,7 @@ pub(super) fn create(
         task: None,
         deleting: false,
         delete_volumes: false,
+        confirmed: world.incarnation(),
     };
     check_spec(&draft.world, &vm)?;
     complete_macs(&mut draft, &mut vm);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use pvc_model::command::VmReport;
+use pvc_model::command::{CountedGuest, VmReport};
 use pvc_model::vm::Observed;
 use pvc_model::{Name, Uid, Vm};
 use tokio::time::Instant;
 
 use super::decide::{Action, Look, Verdict, decide};
-use super::link::{LinkError, WorkProgress};
+use super::link::{GuestCount, LinkError, WorkProgress};
 use super::memory::{Doing, Receiving, Sending, VmMemory};
 use super::{Agent, Done, LOOK_EVERY, WORKS_MAX, volumes};
 use crate::hypervisor::{
@@ -18,6 +18,8 @@ use crate::hypervisor::{
 
 /// The same thing is begun again for a guest after this long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The leader may take up a great many guests in steps, and asks until it has all of them.
+const COUNT_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What came of some work on a guest.
 pub(super) enum GuestDone {
@@ -34,13 +36,14 @@ impl Agent {
     pub(super) async fn reconcile(&mut self) -> Instant {
         self.reconcile_volumes();
         let now = Instant::now();
-        let mut look_at = now + LOOK_EVERY;
+        let mut look_at = now + if self.view.count_guests { COUNT_AGAIN_AFTER } else { LOOK_EVERY };
         let guests = match self.parts.hypervisor.guests().await {
             Ok(guests) => guests,
             Err(error) => {
                 // Nothing is known: nothing is done and nothing is said about guests.
                 self.facts.problem = error.to_string();
                 self.pending.clear();
+                self.count = None;
                 return now + Duration::from_secs(1);
             }
         };
@@ -54,6 +57,7 @@ impl Agent {
         self.unknown_guests =
             guests.iter().map(|g| g.uid).filter(|u| !self.view.vms.contains_key(u)).collect();
         self.pending.clear();
+        self.count = self.counted(&guests);
         let vms: Vec<Vm> = self.view.vms.values().cloned().collect();
         for vm in vms {
             let guest = guests.iter().find(|g| g.uid == vm.uid());
@@ -68,6 +72,28 @@ impl Agent {
         }
         self.endings.clear();
         look_at
+    }
+
+    /// All guests here, where the leader asks and it can be said: one in mid-migration may be gone in a
+    /// moment, and one that is being started may come.
+    fn counted(&self, guests: &[Guest]) -> Option<GuestCount> {
+        let moving = guests.iter().any(|guest| guest.incoming || guest.outgoing);
+        let at_work = self.memories.values().any(|memory| {
+            let sends = matches!(memory.sending, Some((_, Sending::UnderWay)));
+            memory.doing.is_some() || memory.uncertain_since.is_some() || sends
+        });
+        let said = self.counted_at.is_some_and(|at| at.elapsed() < COUNT_AGAIN_AFTER);
+        if !self.view.count_guests || moving || at_work || said {
+            return None;
+        }
+        let counted = |guest: &Guest| CountedGuest {
+            uid: guest.uid,
+            epoch: guest.stamp.epoch,
+            boot_generation: guest.stamp.boot_generation,
+            spec_generation: guest.stamp.spec_generation,
+        };
+        let guests = guests.iter().map(counted).collect();
+        Some(GuestCount { incarnation: self.view.incarnation, guests })
     }
 
     fn judge(&mut self, vm: &Vm, guest: Option<&Guest>, now: Instant) -> Verdict {
@@ -276,12 +302,17 @@ impl Agent {
         let facts = (stored != Some(&self.facts)).then(|| self.facts.clone());
         let untaken = self.volume_reports.values().filter(|said| said.taken.is_none());
         let volumes: Vec<_> = untaken.map(|said| said.report.clone()).collect();
-        let nothing_new = self.pending.is_empty() && volumes.is_empty() && facts.is_none();
+        let nothing_new =
+            self.pending.is_empty() && volumes.is_empty() && facts.is_none() && self.count.is_none();
         if nothing_new || self.report_on_its_way() {
             return Ok(());
         }
         let vms = std::mem::take(&mut self.pending);
-        match self.send(vms, volumes, facts).await {
+        let count = self.count.take();
+        if count.is_some() {
+            self.counted_at = Some(Instant::now());
+        }
+        match self.send(vms, volumes, facts, count).await {
             Ok(revision) => {
                 // All that were untaken went with it: nothing is added while it is on its way.
                 for said in self.volume_reports.values_mut() {

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use pvc_model::Name;
 use tokio::time::Instant;
 
+use super::incarnation::Incarnation;
 use super::lease::Lease;
 use super::link::{CoordinatorLink, Heartbeat, WorkProgress};
 
@@ -37,6 +38,7 @@ pub struct Heartbeats {
     pub lease: Lease,
     pub told: Arc<Mutex<Told>>,
     pub load: Arc<dyn LoadSource>,
+    pub incarnation: Incarnation,
 }
 
 impl Heartbeats {
@@ -56,10 +58,12 @@ impl Heartbeats {
             sequence += 1;
             let heartbeat = self.heartbeat(sequence);
             let (link, lease) = (self.link.clone(), self.lease.clone());
+            let incarnation = self.incarnation.clone();
             under_way.spawn(async move {
                 let sent_at = Instant::now();
                 match link.heartbeat(heartbeat, ANSWER_WITHIN).await {
-                    Ok(ack) => lease.renew(sent_at, ack.revision),
+                    Ok(ack) if incarnation.admits(ack.incarnation) => lease.renew(sent_at, ack.revision),
+                    Ok(_) => tracing::warn!("a heartbeat was acknowledged by a leader of the past"),
                     Err(error) => tracing::debug!(%error, "heartbeat not acknowledged"),
                 }
             });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pvc_model::command::{VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
 use pvc_model::node::{Node, NodeFacts};
 use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};
 
@@ -38,6 +38,7 @@ pub struct HeartbeatAck {
     pub sequence: u64,
     pub term: u64,
     pub revision: Revision,
+    pub incarnation: u64,
 }
 
 /// Everything that concerns the node (`full`), or what has changed of it.
@@ -52,6 +53,18 @@ pub struct Assignments {
     /// By uid: a name may have passed to another volume.
     pub volumes_gone: Vec<Uid>,
     pub node: Option<Node>,
+    /// Of the cluster, at this revision.
+    pub incarnation: u64,
+    /// The node is to count its guests.
+    pub count_guests: bool,
+}
+
+/// All guests on the node, none of them in mid-migration and none being started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestCount {
+    /// For this incarnation of the cluster.
+    pub incarnation: u64,
+    pub guests: Vec<CountedGuest>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +75,8 @@ pub struct Report {
     pub volumes: Vec<VolumeReport>,
     /// In the first report of a session, and whenever a fact has changed.
     pub facts: Option<NodeFacts>,
+    /// Where the assignments ask for it.
+    pub count: Option<GuestCount>,
     /// A retry carries the same: it is decided once.
     pub request_id: String,
 }

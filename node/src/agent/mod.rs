@@ -10,6 +10,7 @@
 pub mod decide;
 mod guests;
 pub mod heartbeat;
+pub mod incarnation;
 pub mod lease;
 pub mod link;
 mod memory;
@@ -34,8 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::hypervisor::{Ending, Hypervisor, VirtType};
 use heartbeat::{Heartbeats, LoadSource, Told};
+use incarnation::Incarnation;
 use lease::Lease;
-use link::{AssignmentStream, Assignments, CoordinatorLink, LinkError, Report};
+use link::{AssignmentStream, Assignments, CoordinatorLink, GuestCount, LinkError, Report};
 use memory::VmMemory;
 use view::NodeView;
 use volumes::Pools;
@@ -58,6 +60,8 @@ pub struct Parts {
     pub pools: Pools,
     pub load: Arc<dyn LoadSource>,
     pub lease: Lease,
+    /// Of the cluster: a coordinator of a lower one is not listened to.
+    pub incarnation: Incarnation,
     pub settings: Settings,
     /// Draws the request ids of reports.
     pub request_id: Arc<dyn Fn() -> String + Send + Sync>,
@@ -110,6 +114,9 @@ pub struct Agent {
     endings: BTreeMap<Uid, Ending>,
     /// What the next report is to say of VMs.
     pending: Vec<VmReport>,
+    /// The guests as they were counted at the last look, where that is asked for and can be said.
+    count: Option<GuestCount>,
+    counted_at: Option<Instant>,
 }
 
 /// What came of work on a volume, until the view shows it.
@@ -144,6 +151,8 @@ impl Agent {
             unknown_guests: Vec::new(),
             endings: BTreeMap::new(),
             pending: Vec::new(),
+            count: None,
+            counted_at: None,
         };
         (agent, view_in)
     }
@@ -160,6 +169,7 @@ impl Agent {
                     lease: self.parts.lease.clone(),
                     told: self.told.clone(),
                     load: self.parts.load.clone(),
+                    incarnation: self.parts.incarnation.clone(),
                 };
                 let mut beating = JoinSet::new();
                 beating.spawn(heartbeats.run());
@@ -178,7 +188,7 @@ impl Agent {
             let known = self.view.node.as_ref().map_or(0, |n| n.status.session);
             self.session = known + 1;
             self.facts = self.look_at_host().await;
-            match self.send(Vec::new(), Vec::new(), Some(self.facts.clone())).await {
+            match self.send(Vec::new(), Vec::new(), Some(self.facts.clone()), None).await {
                 Ok(_) => return Ok(stream),
                 Err(LinkError::Rejected(refusal)) if refusal.rule == "stale-session" => {
                     // An earlier daemon's session has just become known: learn of it and open a later one.
@@ -214,15 +224,22 @@ impl Agent {
         let uids = guests.iter().map(|g| g.uid).collect();
         let mut stream = self.parts.link.assignments(&self.parts.me, uids).await?;
         let first = stream.next().await?;
-        self.take(first);
+        self.take(first)?;
         Ok(stream)
     }
 
-    fn take(&mut self, told: Assignments) {
+    /// What a coordinator of the past says is not taken.
+    fn take(&mut self, told: Assignments) -> Result<(), LinkError> {
+        if !self.parts.incarnation.admits(told.incarnation) {
+            let past =
+                format!("it speaks for incarnation {} of the cluster, which is over", told.incarnation);
+            return Err(LinkError::Unavailable(past));
+        }
         self.view.take(told);
         self.view_out.send_replace(Arc::new(self.view.clone()));
         let view = &self.view;
         self.memories.retain(|uid, memory| view.vms.contains_key(uid) || memory.doing.is_some());
+        Ok(())
     }
 
     async fn serve(&mut self, stream: &mut Box<dyn AssignmentStream>) -> AgentError {
@@ -247,8 +264,8 @@ impl Agent {
                 !self.unknown_guests.is_empty() && known_guests_asked.elapsed() > Duration::from_secs(30);
             tokio::select! {
                 biased;
-                told = stream.next(), if !ask_again => match told {
-                    Ok(told) => self.take(told),
+                told = stream.next(), if !ask_again => match told.and_then(|told| self.take(told)) {
+                    Ok(()) => {}
                     Err(error) => {
                         tracing::info!(%error, "assignments ended; opening them again");
                         match self.open_stream().await {
@@ -312,6 +329,7 @@ impl Agent {
         vms: Vec<VmReport>,
         volumes: Vec<VolumeReport>,
         facts: Option<NodeFacts>,
+        count: Option<GuestCount>,
     ) -> Result<Revision, LinkError> {
         let report = Report {
             node: self.parts.me.clone(),
@@ -319,6 +337,7 @@ impl Agent {
             vms,
             volumes,
             facts,
+            count,
             request_id: (self.parts.request_id)(),
         };
         self.parts.link.report(report).await

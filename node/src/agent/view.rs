@@ -13,6 +13,10 @@ pub struct NodeView {
     pub vms: BTreeMap<Uid, Vm>,
     volumes: BTreeMap<Uid, Volume>,
     pub node: Option<Node>,
+    /// Of the cluster.
+    pub incarnation: u64,
+    /// The node is to count its guests.
+    pub count_guests: bool,
 }
 
 impl NodeView {
@@ -32,6 +36,8 @@ impl NodeView {
             self.node = told.node;
         }
         self.revision = told.revision;
+        self.incarnation = told.incarnation;
+        self.count_guests = told.count_guests;
     }
 
     pub fn volume(&self, name: &Name) -> Option<&Volume> {

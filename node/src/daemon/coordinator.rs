@@ -4,7 +4,8 @@
 //! store there ─────────────────────────────▶ take part as before
 //! store empty, mark /etc/pvc/found-once ───▶ found, enrol this node, remove the mark
 //! store empty, no mark, member id 1 ───────▶ refuse: the founder's disk was wiped
-//! store empty, no mark, another id ────────▶ ask to become a voter
+//! store empty, no mark, another id ────────▶ ask to become a voter, or to stand by
+//! refused by the others for ever ──────────▶ not opened any more: the host is a hypervisor
 //! ```
 //! The mark is written once, by `pvc-bootstrap init`, before the cluster's CA is made: a wiped disk finds
 //! none. A joiner whose disk was wiped asks again, and the leader sees by its incarnation what happened.
@@ -22,7 +23,7 @@ use pvc_coordinator::door::Door;
 use pvc_coordinator::peers::Peers;
 use pvc_coordinator::raft_transport::RaftTransport;
 use pvc_coordinator::services::Shared;
-use pvc_host::daemon_config::{DaemonConfig, FOUND_MARK};
+use pvc_host::daemon_config::{DaemonConfig, FOUND_MARK, store_id};
 use pvc_identity::{Ca, TlsStore};
 use pvc_model::{Command, Name};
 use pvc_proto::internal::v1::BecomeMemberRequest;
@@ -35,6 +36,8 @@ use super::host_service::HostCalls;
 use super::metrics::Gauges;
 use super::serve;
 
+/// Kept in the data directory: this host's copy of the state was refused for ever.
+const EXPELLED_MARK: &str = "expelled";
 /// Member id of the node that founds the cluster.
 const FOUNDER: u64 = 1;
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ pub struct CoordinatorPart {
     peers: Peers,
     ca_dir: PathBuf,
     mark: Option<PathBuf>,
+    transport: Arc<RaftTransport>,
+    expelled_mark: PathBuf,
 }
 
 impl CoordinatorPart {
@@ -76,9 +81,10 @@ impl CoordinatorPart {
             .iter()
             .filter_map(|c| Some((c.address.to_string(), c.node.parse().ok()?)))
             .collect();
-        let transport = RaftTransport::new(peers.clone(), &config.cluster_id, config.member_id, names);
+        let store_id = store_id(&config.cluster_id, config.recoveries);
+        let transport = RaftTransport::new(peers.clone(), &store_id, config.member_id, names);
         let me = Member::new(config.member_id, config.listen.to_string());
-        let options = Options::new(Engine::Disk { dir }, me, &config.cluster_id);
+        let options = Options::new(Engine::Disk { dir }, me, &store_id);
         let store = match Store::open(options, transport.clone()).await {
             Ok(store) => store,
             Err(error @ (OpenError::LogMissing { .. } | OpenError::LogDamaged { .. })) => {
@@ -86,7 +92,8 @@ impl CoordinatorPart {
             }
             Err(error) => return Err(error).context("the store does not open"),
         };
-        let core = Coordinator::start(store, Arc::new(SystemEnvironment), CoordinatorOptions::default());
+        let options = CoordinatorOptions { recoveries: config.recoveries, ..CoordinatorOptions::default() };
+        let core = Coordinator::start(store, Arc::new(SystemEnvironment), options);
         transport.know(core.clone());
         let shared = Shared {
             core,
@@ -96,7 +103,8 @@ impl CoordinatorPart {
             ca_pin: ca.pin(),
             closing: closing.clone(),
         };
-        Ok(CoordinatorPart { shared, peers, ca_dir, mark })
+        let expelled_mark = config.data_dir.join(EXPELLED_MARK);
+        Ok(CoordinatorPart { shared, peers, ca_dir, mark, transport, expelled_mark })
     }
 
     pub fn core(&self) -> &Coordinator {
@@ -213,7 +221,8 @@ async fn ask_to_vote(node: String, member_id: u64, cluster: Coordinators) {
     loop {
         let request = BecomeMemberRequest { node: node.clone(), member_id };
         let status = match JoinServiceClient::new(cluster.clone()).become_member(request).await {
-            Ok(_) => return tracing::info!("this coordinator votes"),
+            Ok(answer) if answer.get_ref().voter => return tracing::info!("this coordinator votes"),
+            Ok(_) => return tracing::info!("this coordinator stands by"),
             Err(status) => status,
         };
         // Nothing that time would change.
@@ -231,9 +240,39 @@ async fn ask_to_vote(node: String, member_id: u64, cluster: Coordinators) {
     }
 }
 
+/// What the others said when they refused this host's copy of the state for ever; None: nothing.
+pub fn expelled_before(config: &DaemonConfig) -> anyhow::Result<Option<String>> {
+    Ok(pvc_host::durable_file::read_text_if_there(&config.data_dir.join(EXPELLED_MARK))?)
+}
+
+/// What to do about it.
+pub fn expelled(node: &str, data_dir: &std::path::Path, said: &str) -> String {
+    format!(
+        "the other coordinators refuse this host's copy of the cluster's state for ever ({}). Its guests go on, \
+         and it serves them as a hypervisor. To make it a coordinator again: move its VMs away, `pvc node remove \
+         {node}`, stop pvcd, empty {} and /etc/pvc, and join anew: `pvc-bootstrap join --role coordinator`",
+        said.trim(),
+        data_dir.display()
+    )
+}
+
 /// Resolves when the store can't go on: the process must be started again.
 pub async fn failed(part: Option<&CoordinatorPart>) -> anyhow::Error {
     let Some(part) = part else { return std::future::pending().await };
+    let mut expelled = part.transport.expelled();
+    tokio::select! {
+        said = expelled.wait_for(Option::is_some) => {
+            let said = said.ok().and_then(|said| said.clone()).unwrap_or_default();
+            if let Err(error) = pvc_host::durable_file::write(&part.expelled_mark, said.as_bytes(), 0o644) {
+                tracing::error!(%error, "what the others said could not be kept");
+            }
+            anyhow::anyhow!("the other coordinators refuse this host's copy of the state for ever: {said}")
+        }
+        error = stopped(part) => error,
+    }
+}
+
+async fn stopped(part: &CoordinatorPart) -> anyhow::Error {
     let mut status = part.core().store().status();
     let failed = status.wait_for(|status| status.is_fatal()).await;
     match failed {

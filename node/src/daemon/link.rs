@@ -55,7 +55,12 @@ impl CoordinatorLink for ClusterLink {
         });
         request.set_timeout(deadline);
         let ack = self.client().heartbeat(request).await.map_err(|status| failure(&status))?.into_inner();
-        Ok(HeartbeatAck { sequence: ack.sequence, term: ack.term, revision: ack.revision })
+        Ok(HeartbeatAck {
+            sequence: ack.sequence,
+            term: ack.term,
+            revision: ack.revision,
+            incarnation: ack.incarnation,
+        })
     }
 
     async fn assignments(
@@ -78,6 +83,10 @@ impl CoordinatorLink for ClusterLink {
             volumes: report.volumes.iter().map(Into::into).collect(),
             node_report: report.facts.as_ref().map(|facts| wire::NodeReport { status: Some(facts.into()) }),
             request_id: report.request_id,
+            guest_count: report.count.map(|count| wire::GuestCount {
+                incarnation: count.incarnation,
+                guests: count.guests.iter().map(Into::into).collect(),
+            }),
         });
         request.set_timeout(REPORT_DEADLINE);
         let answer = self.client().report(request).await.map_err(|status| failure(&status))?;
@@ -121,6 +130,8 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
         volumes: told.volumes.iter().map(Volume::try_from).collect::<Result<_, _>>()?,
         volumes_gone: uids("volumes_gone", &told.volumes_gone)?,
         node: told.node.as_ref().map(Node::try_from).transpose()?,
+        incarnation: told.incarnation,
+        count_guests: told.count_guests,
     })
 }
 

@@ -26,6 +26,7 @@ use pvc_host::daemon_config::{DaemonConfig, Role};
 use pvc_identity::{ExpectedPeer, TlsStore};
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::Lease;
 use crate::agent::{Agent, AgentError, Parts, Settings};
 use crate::hypervisor::Hypervisor;
@@ -57,15 +58,20 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let pools = config::pools(&config)?;
     let settings = host_settings(&config)?;
     let lease = Lease::default();
+    let incarnation = Incarnation::load(&config.data_dir.join("incarnation"), &config.cluster_id)?;
     let known = KnownCoordinators::new(config.coordinators.iter().map(|c| c.node.as_str()));
     let cluster = coordinators(&config, &tls);
     let link = Arc::new(ClusterLink::new(cluster.clone(), known.clone()));
     let agent_view = AgentView::default();
     let host = HostCalls::new(hypervisor.clone(), pools.clone(), settings.clone(), tail, closing.clone());
 
-    let part = match config.role {
-        Role::Coordinator => Some(CoordinatorPart::open(&config, &tls, &closing).await?),
-        Role::Hypervisor => None,
+    let part = match (config.role, coordinator::expelled_before(&config)?) {
+        (Role::Coordinator, None) => Some(CoordinatorPart::open(&config, &tls, &closing).await?),
+        (Role::Coordinator, Some(said)) => {
+            tracing::error!("{}", coordinator::expelled(&config.node, &config.data_dir, &said));
+            None
+        }
+        (Role::Hypervisor, _) => None,
     };
     let gauges = metrics::Gauges {
         core: part.as_ref().map(|part| part.core().clone()),
@@ -94,6 +100,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
             pools: pools.clone(),
             load: Arc::new(system::ProcLoad),
             lease: lease.clone(),
+            incarnation: incarnation.clone(),
             settings: settings.agent.clone(),
             request_id: Arc::new(pvc_client::request_id),
         },

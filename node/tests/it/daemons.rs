@@ -151,6 +151,7 @@ impl Cluster {
             cluster_id: self.cluster_id.clone(),
             role,
             member_id,
+            recoveries: 0,
             data_dir: folder.join("data"),
             identity_dir: folder.join("etc"),
             ca_dir: (role == Role::Coordinator).then(|| folder.join("etc/ca")),
@@ -194,6 +195,16 @@ impl Cluster {
 
     /// Spends a join token at hv1.
     pub async fn redeem(&self, token: &str, host: &Host, key: &KeyPair) -> Result<RedeemResponse, Status> {
+        self.redeem_at(&self.hosts[0].address(), token, host, key).await
+    }
+
+    async fn redeem_at(
+        &self,
+        coordinator: &str,
+        token: &str,
+        host: &Host,
+        key: &KeyPair,
+    ) -> Result<RedeemResponse, Status> {
         let parsed: JoinToken = token.parse().expect("a join token");
         let trust = Trust::Pinned(Arc::new(PinnedCa::new(parsed.pin).expect("a pin")));
         let request = RedeemRequest {
@@ -206,18 +217,27 @@ impl Cluster {
                 Role::Hypervisor => v1::NodeRole::Hypervisor,
             }
             .into(),
+            standby: false,
         };
-        let channel = channel(&self.hosts[0].address(), &trust).expect("an address");
+        let channel = channel(coordinator, &trust).expect("an address");
         Ok(JoinServiceClient::new(channel).redeem(request).await?.into_inner())
     }
 
     /// Joins a host by a token and waits until it takes part.
     pub async fn join(&mut self, name: &str, role: Role) {
+        let address = self.hosts[0].address();
+        self.join_at(name, role, &address).await;
+    }
+
+    /// The same, with the token spent at this coordinator.
+    pub async fn join_at(&mut self, name: &str, role: Role, coordinator: &str) -> RedeemResponse {
         let mut host = self.host(name, role, 0);
         let token = self.join_token().await;
         let key = KeyPair::generate().expect("a key");
-        let answer = self.redeem(&token, &host, &key).await.expect("joined");
+        let answer = self.redeem_at(coordinator, &token, &host, &key).await.expect("joined");
         host.config.member_id = answer.member_id;
+        host.config.recoveries = answer.recoveries;
+        let told = answer.clone();
         let credentials =
             Credentials::new(answer.certificate_pem, key.pem(), answer.ca_pem).expect("they fit");
         credentials.save(&host.config.identity_dir).expect("saved");
@@ -234,6 +254,7 @@ impl Cluster {
         if role == Role::Coordinator {
             self.votes(&admin, name).await;
         }
+        told
     }
 
     pub fn by_name(&mut self, name: &str) -> &mut Host {

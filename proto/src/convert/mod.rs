@@ -6,6 +6,7 @@
 //! [`World`]: pvc_model::World
 //! [`Rejection`]: pvc_model::Rejection
 
+mod cluster;
 mod fault;
 mod meta;
 mod node;
@@ -19,9 +20,10 @@ mod vm;
 mod vm_spec;
 mod volume;
 
+pub use cluster::awaited_nodes;
 pub use node::{node_facts, node_role, node_view, reachability};
 pub use refuse::{At, wire_time};
-pub use report::{vm_report, volume_report};
+pub use report::{counted_guest, vm_report, volume_report};
 pub use role::role;
 pub use stored::{DecodeError, decode_object, encode_object};
 pub use task::{task_state, task_view};

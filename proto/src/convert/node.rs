@@ -27,6 +27,7 @@ impl From<&Node> for v1::Node {
             spec: Some(v1::NodeSpec {
                 role: v1::NodeRole::from(node.spec.role).into(),
                 schedulable: node.spec.schedulable,
+                standby: node.spec.standby,
             }),
             status: Some((&node.status).into()),
             ..v1::Node::default()
@@ -82,7 +83,11 @@ impl TryFrom<&v1::Node> for Node {
         let root = At::new(&subject);
         let at = root.field("spec");
         let spec = at.present(wire.spec.as_ref())?;
-        let spec = NodeSpec { role: node_role(&at.field("role"), spec.role)?, schedulable: spec.schedulable };
+        let spec = NodeSpec {
+            role: node_role(&at.field("role"), spec.role)?,
+            schedulable: spec.schedulable,
+            standby: spec.standby,
+        };
         let at = root.field("status");
         let status = at.present(wire.status.as_ref())?;
         let status = NodeStatus {

@@ -1,7 +1,7 @@
 //! What nodes report to the leader.
 
 use pvc_model::Rejection;
-use pvc_model::command::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, MigrationEvent, MigrationReport, VmReport, VolumeReport};
 
 use super::refuse::{At, WireEnum, wire_enum};
 use super::vm::observed;
@@ -64,5 +64,26 @@ pub fn volume_report(at: &At<'_>, report: &wire::VolumeReport) -> Result<VolumeR
         uid: at.field("uid").uid(&report.uid)?,
         status: volume_status(&status, status.present(report.status.as_ref())?)?,
         deleted: report.deleted,
+    })
+}
+
+impl From<&CountedGuest> for wire::CountedGuest {
+    fn from(guest: &CountedGuest) -> Self {
+        wire::CountedGuest {
+            uid: guest.uid.to_string(),
+            epoch: guest.epoch,
+            boot_generation: guest.boot_generation,
+            spec_generation: guest.spec_generation,
+        }
+    }
+}
+
+/// `at` is the guest itself.
+pub fn counted_guest(at: &At<'_>, guest: &wire::CountedGuest) -> Result<CountedGuest, Rejection> {
+    Ok(CountedGuest {
+        uid: at.field("uid").uid(&guest.uid)?,
+        epoch: guest.epoch,
+        boot_generation: guest.boot_generation,
+        spec_generation: guest.spec_generation,
     })
 }

@@ -5,7 +5,7 @@
 
 use prost::Message;
 use pvc_model::change::Collection;
-use pvc_model::{Fault, Node, Object, Rejection, Revision, Task, Token, Vm, Volume};
+use pvc_model::{Cluster, Fault, Node, Object, Rejection, Revision, Task, Token, Vm, Volume};
 
 use crate::v1;
 
@@ -35,6 +35,7 @@ pub fn encode_object(object: &Object) -> Vec<u8> {
         Object::Task(o) => encode(v1::Task::from(o), |wire| &mut wire.meta),
         Object::Token(o) => encode(v1::Token::from(o), |wire| &mut wire.meta),
         Object::Fault(o) => encode(v1::Fault::from(o), |wire| &mut wire.meta),
+        Object::Cluster(o) => encode(v1::Cluster::from(o), |wire| &mut wire.meta),
     }
 }
 
@@ -78,6 +79,10 @@ pub fn decode_object(
             let wire = v1::Fault::decode(bytes).map_err(protobuf)?;
             Object::Fault(Fault::try_from(&wire).map_err(refused)?)
         }
+        Collection::Cluster => {
+            let wire = v1::Cluster::decode(bytes).map_err(protobuf)?;
+            Object::Cluster(Cluster::try_from(&wire).map_err(refused)?)
+        }
     };
     let meta = match &mut object {
         Object::Node(o) => &mut o.meta,
@@ -86,6 +91,7 @@ pub fn decode_object(
         Object::Task(o) => &mut o.meta,
         Object::Token(o) => &mut o.meta,
         Object::Fault(o) => &mut o.meta,
+        Object::Cluster(o) => &mut o.meta,
     };
     meta.revision = revision;
     Ok(object)

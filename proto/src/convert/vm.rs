@@ -42,6 +42,7 @@ impl From<&Vm> for v1::Vm {
             delete_volumes: vm.delete_volumes,
             intent: vm.intent,
             release: vm.release,
+            confirmed: vm.confirmed,
         }
     }
 }
@@ -143,6 +144,7 @@ impl TryFrom<&v1::Vm> for Vm {
             task: root.field("task").optional_name(&wire.task)?,
             deleting: wire.deleting,
             delete_volumes: wire.delete_volumes,
+            confirmed: wire.confirmed,
         })
     }
 }

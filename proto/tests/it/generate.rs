@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
@@ -23,6 +24,7 @@ pub fn object() -> impl Strategy<Value = Object> {
         task().prop_map(Object::Task),
         token().prop_map(Object::Token),
         fault().prop_map(Object::Fault),
+        cluster().prop_map(Object::Cluster),
     ]
 }
 
@@ -75,7 +77,7 @@ prop_compose! {
     fn node()(
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
-        schedulable in any::<bool>(),
+        [schedulable, standby] in any::<[bool; 2]>(),
         reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
         since in time(),
         member_id in any::<u64>(),
@@ -84,7 +86,7 @@ prop_compose! {
         facts in facts(),
     ) -> Node {
         let status = NodeStatus { reachability, since, member_id, session, address, facts };
-        Node { meta, spec: NodeSpec { role, schedulable }, status }
+        Node { meta, spec: NodeSpec { role, schedulable, standby }, status }
     }
 }
 
@@ -204,16 +206,16 @@ prop_compose! {
         observed in option::of(observed()),
         migration in option::of(migration()),
         migrated_from in option::of(name()),
-        numbers in any::<[u64; 3]>(),
+        numbers in any::<[u64; 4]>(),
         flags in any::<[bool; 3]>(),
         off_grace_seconds in any::<u32>(),
         task in option::of(name()),
     ) -> Vm {
-        let [boot_generation, spec_generation, intent] = numbers;
+        let [boot_generation, spec_generation, intent, confirmed] = numbers;
         let [release, deleting, delete_volumes] = flags;
         Vm {
             meta, spec, desired, placement, observed, migration, migrated_from, boot_generation,
-            spec_generation, intent, release, off_grace_seconds, task, deleting, delete_volumes,
+            spec_generation, intent, release, off_grace_seconds, task, deleting, delete_volumes, confirmed,
         }
     }
 }
@@ -329,5 +331,31 @@ prop_compose! {
     ) -> Fault {
         let [subject, message, help] = texts;
         Fault { meta, subject, message, help, first, last, acknowledged_by }
+    }
+}
+
+prop_compose! {
+    fn restored()(
+        texts in [text(), text()],
+        revision in any::<u64>(),
+        complete in any::<bool>(),
+    ) -> Restored {
+        let [backup, cluster_id] = texts;
+        Restored { backup, cluster_id, revision, complete }
+    }
+}
+
+prop_compose! {
+    fn cluster()(
+        meta in meta(),
+        replace_voter_after_seconds in option::of(1..=u32::MAX),
+        numbers in any::<[u64; 2]>(),
+        awaited in vec(name(), 0..3),
+        restored in option::of(restored()),
+    ) -> Cluster {
+        let [incarnation, recoveries] = numbers;
+        let awaited = awaited.into_iter().collect();
+        let status = ClusterState { incarnation, recoveries, awaited, restored };
+        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
     }
 }

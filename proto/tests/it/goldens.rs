@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use pvc_model::change::Collection;
+use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
@@ -64,7 +65,7 @@ fn node() {
             problem: "libvirtd does not answer".into(),
         },
     };
-    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true };
+    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
     check("node.bin", Object::Node(Node { meta: meta("hv1"), spec, status }));
 }
 
@@ -142,6 +143,7 @@ fn vm() {
         task: Some(name("t-9")),
         deleting: true,
         delete_volumes: true,
+        confirmed: 0,
     };
     check("vm.bin", Object::Vm(vm));
 }
@@ -221,4 +223,21 @@ fn damage_is_told_from_refusal() {
     assert_eq!(error.to_string(), "an object in vms is not a protobuf message of its kind");
     let error = decode_object(Collection::Vms, &[], 1).unwrap_err();
     assert_eq!(error.to_string(), "an object in vms is not what this version can hold");
+}
+
+#[test]
+fn cluster() {
+    let status = ClusterState {
+        incarnation: 2,
+        recoveries: 1,
+        awaited: [name("hv2"), name("hv3")].into(),
+        restored: Some(Restored {
+            backup: "f00d".into(),
+            cluster_id: "9f2c".into(),
+            revision: 815,
+            complete: true,
+        }),
+    };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
+    check("cluster.bin", Object::Cluster(Cluster { meta: meta("cluster"), spec, status }));
 }

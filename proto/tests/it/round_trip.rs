@@ -16,6 +16,7 @@ fn revision(object: &Object) -> u64 {
         Object::Task(o) => o.meta.revision,
         Object::Token(o) => o.meta.revision,
         Object::Fault(o) => o.meta.revision,
+        Object::Cluster(o) => o.meta.revision,
     }
 }
 
@@ -38,6 +39,7 @@ proptest! {
             Object::Task(o) => Object::Task(Task::try_from(&v1::Task::from(o)).unwrap()),
             Object::Token(o) => Object::Token(Token::try_from(&v1::Token::from(o)).unwrap()),
             Object::Fault(o) => Object::Fault((&v1::Fault::from(o)).try_into().unwrap()),
+            Object::Cluster(o) => Object::Cluster((&v1::Cluster::from(o)).try_into().unwrap()),
         };
         prop_assert_eq!(back, object);
     }

@@ -25,7 +25,11 @@ fn world() -> World {
     let mut world = World::default();
     let node = v1::Node {
         meta: Some((&meta("hv1")).into()),
-        spec: Some(v1::NodeSpec { role: v1::NodeRole::Coordinator.into(), schedulable: true }),
+        spec: Some(v1::NodeSpec {
+            role: v1::NodeRole::Coordinator.into(),
+            schedulable: true,
+            standby: false,
+        }),
         status: Some(v1::NodeStatus {
             reachability: v1::Reachability::Reachable.into(),
             since: Some(pbjson_types::Timestamp::default()),

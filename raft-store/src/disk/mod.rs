@@ -47,6 +47,21 @@ pub(crate) async fn seed(
     seeding.await.unwrap_or_else(|panic| Err(OpenError::Raft(panic.to_string())))
 }
 
+/// Whose data lie in a directory, if anybody's.
+pub(crate) fn identity(dir: &Path) -> Result<Option<IdentityForm>, OpenError> {
+    read_identity(dir)
+}
+
+/// Makes a directory durable with all that is in it.
+pub(crate) fn sync(dir: &Path) -> io::Result<()> {
+    durable::sync_tree(dir)
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_names(dir: &Path) -> io::Result<()> {
+    durable::sync_dir(dir)
+}
+
 fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
     |source| OpenError::Io { path: path.to_owned(), source }
 }

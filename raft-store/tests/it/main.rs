@@ -9,5 +9,6 @@ mod history;
 mod members;
 mod network;
 mod power;
+mod recover;
 mod vigil;
 mod watching;

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use raft_store::{Alarm, Checkpoint, MembersError, OpenError, Store};
+use raft_store::{Alarm, Checkpoint, MembersError, OpenError, Outcome, Precondition, Store};
 
 use crate::network::{CLUSTER, Cluster, key, member, put};
+
+const WRITERS: usize = 64;
+/// A write waits no longer than an election and a retry.
+const RETRIED_WITHIN: Duration = Duration::from_secs(6);
 
 #[tokio::test(start_paused = true)]
 async fn one_to_three_to_five_to_three_under_writers() {
@@ -18,15 +22,22 @@ async fn one_to_three_to_five_to_three_under_writers() {
         disks: cluster.disks.clone(),
         checkpoint: cluster.checkpoint.clone(),
     });
-    let writers: Vec<_> = (0..3)
+    let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let (cluster, stop, written) = (shared.clone(), stop.clone(), written.clone());
             tokio::spawn(async move {
                 let mut count = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    cluster.write(put(&format!("w{writer}-{count}"), "1")).await;
+                    let mut transaction = put(&format!("w{writer}-{count}"), "1");
+                    // Applied a second time, by whatever retry, it would be a conflict.
+                    transaction.preconditions = vec![Precondition::Absent(transaction.puts[0].0.clone())];
+                    let begun = tokio::time::Instant::now();
+                    let outcome = cluster.write(transaction).await;
+                    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+                    assert!(begun.elapsed() < RETRIED_WITHIN, "acknowledged after {:?}", begun.elapsed());
                     count += 1;
                     written.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(40)).await;
                 }
                 count
             })
@@ -53,10 +64,11 @@ async fn one_to_three_to_five_to_three_under_writers() {
         cluster.crash(id).await;
     }
     stop.store(true, Ordering::Relaxed);
-    let mut counts = Vec::new();
+    let mut counts: Vec<u64> = Vec::new();
     for writer in writers {
         counts.push(writer.await.unwrap());
     }
+    assert!(counts.iter().all(|count| *count > 0), "nobody was left out: {counts:?}");
     cluster.settle().await;
     let (leader, _) = cluster.leader().await;
     assert_eq!(leader.status().borrow().members.iter().filter(|m| m.voter).count(), 3);
@@ -251,4 +263,82 @@ async fn a_dead_member_holds_the_log_no_longer_than_the_status_says() {
     }
     let free = |s: &raft_store::Status| s.log_held.is_none() && purged(s);
     tokio::time::timeout(Duration::from_secs(60), status.wait_for(free)).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_takes_a_dead_voters_place_in_one_step() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.start(4).await;
+    let leader = cluster.leader().await.0;
+    leader.add_learner(member(4)).await.unwrap();
+    let dead = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
+    cluster.crash(dead).await;
+    cluster.write(put("a", "1")).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (leader, _) = cluster.leader().await;
+    leader.replace(dead, 4).await.unwrap();
+    let voters = |store: &Store| -> Vec<u64> {
+        let status = store.status();
+        let status = status.borrow();
+        status.members.iter().filter(|m| m.voter).map(|m| m.member.id).collect()
+    };
+    let expected: Vec<u64> = (1..=4).filter(|id| *id != dead).collect();
+    assert_eq!(voters(&leader), expected);
+    assert_eq!(leader.replace(dead, 4).await, Err(MembersError::NotVoter { id: dead }));
+    // The dead one comes back with its data: it follows, and does not vote.
+    cluster.write(put("b", "1")).await;
+    cluster.start(dead).await;
+    cluster.settle().await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(cluster.store(dead).view().len(), 2);
+    assert_eq!(voters(&cluster.leader().await.0), expected);
+    assert_eq!(cluster.leader().await.0.confirm(dead).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_voter_is_not_replaced_by_one_that_lags_or_where_the_quorum_is_gone() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.start(4).await;
+    let leader = cluster.leader().await.0;
+    leader.add_learner(member(4)).await.unwrap();
+    cluster.settle().await;
+    cluster.crash(4).await;
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader.options().me.id).collect();
+    for i in 0..200 {
+        cluster.write(put(&format!("n{i}"), "1")).await;
+    }
+    let refused = leader.replace(others[0], 4).await;
+    assert!(matches!(refused, Err(MembersError::Lagging { id: 4, .. })), "{refused:?}");
+    cluster.start(4).await;
+    cluster.settle().await;
+    for other in &others {
+        cluster.crash(*other).await;
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let refused = leader.replace(others[0], 4).await;
+    let lost = matches!(refused, Err(MembersError::WouldLoseQuorum { .. } | MembersError::NotLeader { .. }));
+    assert!(lost, "{refused:?}");
+}
+
+/// A voter that was removed and starts again with its old data: nobody votes for it, nobody follows it, and
+/// the others do not even notice.
+#[tokio::test(start_paused = true)]
+async fn a_removed_voter_does_not_come_back_with_its_old_data() {
+    let mut cluster = Cluster::of(3).await;
+    cluster.write(put("a", "1")).await;
+    cluster.settle().await;
+    let leader = cluster.leader().await.0;
+    let removed = (1..=3).find(|id| *id != leader.options().me.id).unwrap();
+    cluster.crash(removed).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    leader.remove(removed).await.unwrap();
+    cluster.write(put("b", "1")).await;
+    let before = leader.status().borrow().clone();
+    let back = cluster.start(removed).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let after = leader.status().borrow().clone();
+    assert_eq!((after.term, after.leader), (before.term, before.leader), "no election");
+    assert!(back.view().get(&key("b")).is_none(), "it gets nothing");
+    assert_eq!(leader.add_learner(member(removed)).await, Err(MembersError::KnownId { id: removed }));
+    cluster.write(put("c", "1")).await;
 }

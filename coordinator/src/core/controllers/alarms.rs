@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_model::{Command, Name, World};
 use raft_store::{Alarm, MemberId, Status};
+use tokio::time::Instant;
 
 use super::super::coordinator::Coordinator;
 use super::super::leader::member_name;
@@ -26,11 +27,12 @@ pub(super) struct Alarms {
     coordinator: Coordinator,
     /// What each voter was missing at the last look: the same again means that it stands still.
     missing: BTreeMap<MemberId, u64>,
+    next: Instant,
 }
 
 impl Alarms {
     pub fn new(coordinator: Coordinator) -> Self {
-        Alarms { coordinator, missing: BTreeMap::new() }
+        Alarms { coordinator, missing: BTreeMap::new(), next: Instant::now() }
     }
 
     /// Everything that should be a fault now, by name.
@@ -80,6 +82,11 @@ impl Controller for Alarms {
     const NAME: &'static str = "alarms";
 
     async fn reconcile(&mut self) -> Outcome {
+        // Two looks that follow each other at once say nothing about who stands still.
+        if Instant::now() < self.next {
+            return Outcome::Settled;
+        }
+        self.next = Instant::now() + TICK;
         let world = self.coordinator.world();
         let status = self.coordinator.store().status().borrow().clone();
         let wanted = self.wanted(&world, &status);
@@ -105,6 +112,6 @@ impl Controller for Alarms {
     }
 
     fn timer(&self) -> Option<Duration> {
-        Some(TICK)
+        Some(self.next.saturating_duration_since(Instant::now()))
     }
 }

@@ -4,6 +4,7 @@
 //!
 //! They run while this coordinator leads and decides, and are gone before it is told otherwise.
 
+mod adoption;
 mod alarms;
 mod driver;
 mod fault_name;
@@ -11,6 +12,7 @@ mod liveness;
 mod prune;
 mod tasks;
 mod volumes;
+mod voters;
 
 use std::time::Duration;
 
@@ -66,6 +68,8 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();
         let ended = tokio::select! {

@@ -146,3 +146,31 @@ fn a_vote_is_taken_away_for_good() {
     c.join("hv3", "192.0.2.3:7371", NodeRole::Hypervisor).expect("joins");
     assert_eq!(c.rule(role("hv3", NodeRole::Coordinator)), "coordinator-by-joining");
 }
+
+#[test]
+fn a_standby_takes_a_voters_place_and_both_are_told() {
+    let mut c = Cluster::of(&["hv1", "hv2"]);
+    c.join("hv3", "192.0.2.9:7371", NodeRole::Coordinator).expect("joins");
+    let standby = |c: &Cluster, node: &str| c.world.nodes[&name(node)].spec.standby;
+    let replace = |dead: &str, by: &str| ReplaceVoter { dead: name(dead), by: name(by) };
+    assert_eq!(c.rule(replace("hv1", "hv3")), "standby-replaces-voter");
+    c.ok(SetStandby { node: name("hv3"), standby: true });
+    assert_eq!(c.rule(SetStandby { node: name("hv2"), standby: true }), "coordinator-needed");
+    c.ok(replace("hv1", "hv3"));
+    assert!(standby(&c, "hv1") && !standby(&c, "hv3"));
+    assert!(c.world.faults.contains_key(&crate::command::replaced_fault(&name("hv1"))));
+    assert_eq!(c.rule(replace("hv1", "hv3")), "standby-replaces-voter", "once");
+}
+
+#[test]
+fn settings_have_limits_and_a_default() {
+    let mut c = Cluster::of(&["hv1"]);
+    let set = |seconds| UpdateCluster { replace_voter_after_seconds: seconds, expected_revision: 0 };
+    assert_eq!(c.world.settings().replace_voter_after_seconds, Some(15));
+    assert_eq!(c.ok(set(None)), 0);
+    assert_eq!(c.rule(set(Some(4))), "out-of-range");
+    c.ok(set(Some(60)));
+    assert_eq!(c.world.settings().replace_voter_after_seconds, Some(60));
+    c.ok(set(Some(0)));
+    assert_eq!(c.world.settings().replace_voter_after_seconds, None, "by people only");
+}

@@ -1,3 +1,4 @@
+mod adopting;
 mod joining;
 mod moving;
 mod power;

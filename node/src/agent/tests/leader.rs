@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
 };
 
 #[derive(Clone)]
@@ -75,11 +75,21 @@ impl Leader {
                 role: NodeRole::Hypervisor,
                 address,
                 key_hash: "key".into(),
+                standby: false,
             };
             self.submit(make).and_then(|_| self.submit(spend))
         };
         let heard = Command::SetReachability { node: node.clone(), reachability: Reachability::Reachable };
         joined.and_then(|_| self.submit(heard)).expect("enrols");
+    }
+
+    /// The cluster as it was then: of a backup, or of a survivor.
+    pub fn rewind(&self, mut world: World) {
+        let mut state = self.state.lock();
+        let revision = state.world.revision + 1;
+        world.revision = revision;
+        state.world = world;
+        self.changed.send_replace(revision);
     }
 
     /// Puts an object as if it had come about so.
@@ -131,7 +141,9 @@ impl Link {
 impl CoordinatorLink for Link {
     async fn heartbeat(&self, heartbeat: Heartbeat, _deadline: Duration) -> Result<HeartbeatAck, LinkError> {
         self.travel().await?;
-        Ok(HeartbeatAck { sequence: heartbeat.sequence, term: 1, revision: self.leader.world().revision })
+        let world = self.leader.world();
+        let (revision, incarnation) = (world.revision, world.incarnation());
+        Ok(HeartbeatAck { sequence: heartbeat.sequence, term: 1, revision, incarnation })
     }
 
     async fn assignments(
@@ -147,7 +159,10 @@ impl CoordinatorLink for Link {
 
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         self.travel().await?;
-        let Report { node, session, vms, volumes, facts, .. } = report;
+        let Report { node, session, vms, volumes, facts, count, .. } = report;
+        if let Some(GuestCount { incarnation, guests }) = count {
+            self.leader.submit(Command::CountGuests { node: node.clone(), session, incarnation, guests })?;
+        }
         let answer = self.leader.submit(Command::Report { node, session, vms, volumes, facts });
         let mut state = self.leader.state.lock();
         if state.lose_answers > 0 {
@@ -182,7 +197,8 @@ impl AssignmentStream for Stream {
         let concerns = |vm: &Vm| {
             let moving = vm.migration.as_ref().is_some_and(|m| m.from == *me || m.to == *me);
             let seen = vm.observed.as_ref().is_some_and(|o| o.node == *me);
-            vm.placed_on(me) || moving || seen || self.guests.contains(&vm.uid())
+            let concerns = vm.placed_on(me) || moving || seen || self.guests.contains(&vm.uid());
+            concerns && world.is_confirmed(vm)
         };
         let vms: Vec<Vm> = world.vms.values().filter(|vm| concerns(vm)).map(|vm| Vm::clone(vm)).collect();
         let now: BTreeSet<Uid> = vms.iter().map(Vm::uid).collect();
@@ -197,6 +213,8 @@ impl AssignmentStream for Stream {
             volumes: world.volumes.values().map(|v| (**v).clone()).collect(),
             volumes_gone: Vec::new(),
             node: world.nodes.get(me).map(|n| (**n).clone()),
+            incarnation: world.incarnation(),
+            count_guests: world.awaits(me),
         })
     }
 }

@@ -1,5 +1,6 @@
 //! The agent against fake hypervisors and a leader that is nothing but `pvc_model::decide`.
 
+mod adopting;
 mod guests;
 mod leader;
 mod moving;
@@ -18,6 +19,7 @@ use pvc_model::{Name, Rejection, Vm};
 use tokio::task::JoinHandle;
 
 use super::heartbeat::LoadSource;
+use super::incarnation::Incarnation;
 use super::lease::Lease;
 use super::volumes::Pools;
 use super::{Agent, AgentError, Parts, Settings};
@@ -81,6 +83,7 @@ impl Lab {
             pools,
             load: Arc::new(NoLoad),
             lease: Lease::default(),
+            incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),

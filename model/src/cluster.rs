@@ -1,0 +1,65 @@
+//! The cluster's own object: what people set for all of it, and what it has been through. There is one, made
+//! with its first change; until then the defaults hold.
+
+use std::collections::BTreeSet;
+
+use crate::Meta;
+use crate::name::Name;
+
+/// The name of the one object.
+pub const NAME: &str = "cluster";
+
+/// Seconds after which a dead voter is replaced, unless people say otherwise.
+pub const REPLACE_VOTER_AFTER_DEFAULT: u32 = 15;
+/// The least and the most that people may say.
+pub const REPLACE_VOTER_AFTER_RANGE: std::ops::RangeInclusive<u32> = 5..=86_400;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    pub meta: Meta,
+    pub spec: ClusterSpec,
+    pub status: ClusterState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSpec {
+    /// A voter that was silent for so many seconds is replaced by a standby. None: by people only.
+    pub replace_voter_after_seconds: Option<u32>,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT) }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Rises with each restore of a backup and each recovery from a lost quorum: what was said before may
+    /// be of a past that this cluster does not know.
+    pub incarnation: u64,
+    /// Recoveries from a lost quorum that the objects know of.
+    pub recoveries: u64,
+    /// Nodes that are still to say which guests they have. While there is any, a VM whose guest was not
+    /// found may run on one of them.
+    pub awaited: BTreeSet<Name>,
+    pub restored: Option<Restored>,
+}
+
+/// The backup that this cluster was restored from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The backup's own checksum, hexadecimal.
+    pub backup: String,
+    pub cluster_id: String,
+    pub revision: u64,
+    /// All of it is here.
+    pub complete: bool,
+}
+
+impl Cluster {
+    /// A restore that has begun and is not complete.
+    pub fn restoring(&self) -> Option<&Restored> {
+        self.status.restored.as_ref().filter(|restored| !restored.complete)
+    }
+}

@@ -1,0 +1,154 @@
+//! The cluster's settings, and who of the coordinators is to vote.
+
+use super::draft::{Draft, check_revision};
+use crate::Revision;
+use crate::change::{Changes, Collection, Object};
+use crate::cluster::{self, Cluster, ClusterSpec, ClusterState, REPLACE_VOTER_AFTER_RANGE};
+use crate::context::Context;
+use crate::fault::Fault;
+use crate::name::Name;
+use crate::node::{Node, NodeRole};
+use crate::rejection::Rejection;
+use crate::world::World;
+
+const SUBJECT: &str = "cluster";
+
+pub(super) fn update(
+    world: &World,
+    replace_voter_after_seconds: Option<u32>,
+    expected: Revision,
+    context: &mut Context,
+) -> Result<Changes, Rejection> {
+    let actual = world.cluster.as_ref().map_or(0, |cluster| cluster.meta.revision);
+    check_revision(SUBJECT, expected, actual)?;
+    let mut draft = Draft::new(world, "modify the cluster's settings", context);
+    let mut cluster = the_cluster(&mut draft);
+    match replace_voter_after_seconds {
+        None => {}
+        Some(0) => cluster.spec.replace_voter_after_seconds = None,
+        Some(seconds) if REPLACE_VOTER_AFTER_RANGE.contains(&seconds) => {
+            cluster.spec.replace_voter_after_seconds = Some(seconds);
+        }
+        Some(seconds) => {
+            let (least, most) = REPLACE_VOTER_AFTER_RANGE.into_inner();
+            let detail =
+                format!("replace_voter_after_seconds: {least} to {most}, or 0 for never, not {seconds}");
+            return Err(Rejection::invalid("out-of-range", SUBJECT, detail));
+        }
+    }
+    put_cluster(&mut draft, cluster);
+    Ok(draft.finish_replying(Collection::Cluster, &name()))
+}
+
+/// Whether a coordinator is to vote, or to stand by.
+pub(super) fn set_standby(
+    world: &World,
+    node: &Name,
+    standby: bool,
+    context: &mut Context,
+) -> Result<Changes, Rejection> {
+    let old = coordinator(world, node)?;
+    let what = if standby { "standby" } else { "voter" };
+    let mut draft = Draft::new(world, format!("make node/{node} a {what}"), context);
+    mark(&mut draft, old, standby);
+    Ok(draft.finish_replying(Collection::Nodes, node))
+}
+
+/// A dead voter's place is given to a standby. Raft's own members follow this decision.
+pub(super) fn replace_voter(
+    world: &World,
+    dead: &Name,
+    by: &Name,
+    context: &mut Context,
+) -> Result<Changes, Rejection> {
+    let (old_dead, old_by) = (coordinator(world, dead)?, coordinator(world, by)?);
+    if old_dead.spec.standby || !old_by.spec.standby {
+        let detail = format!("node {dead} must vote, and node {by} stand by");
+        return Err(Rejection::precondition("standby-replaces-voter", format!("node/{by}"), detail));
+    }
+    let summary = format!("replace the silent voter node/{dead} by the standby node/{by}");
+    let mut draft = Draft::new(world, summary, context);
+    mark(&mut draft, old_dead, true);
+    mark(&mut draft, old_by, false);
+    let fault = replaced_fault(dead);
+    let message = format!("voter {dead} was silent for too long: the standby {by} votes in its place");
+    let help = format!(
+        "bring {dead} back: with its data it is a standby then; without them remove it from the cluster and \
+         join it anew"
+    );
+    raise(&mut draft, &fault, &format!("node/{dead}"), message, help);
+    Ok(draft.finish_replying(Collection::Nodes, by))
+}
+
+/// The fault that tells of a replaced voter. A long name keeps its beginning: the subject tells it whole.
+pub fn replaced_fault(dead: &Name) -> Name {
+    let whole = format!("voter-replaced.{dead}");
+    let cut = whole[..whole.len().min(63)].trim_end_matches(['-', '.']);
+    cut.parse().expect("a label, a dot and the beginning of a name are a name")
+}
+
+fn coordinator<'a>(world: &'a World, name: &Name) -> Result<&'a Node, Rejection> {
+    let node = world.node(name)?;
+    if node.spec.role == NodeRole::Coordinator {
+        return Ok(node);
+    }
+    Err(Rejection::precondition("coordinator-needed", format!("node/{name}"), "it is no coordinator")
+        .help(format!("pvc node remove {name}, then `pvc-bootstrap join --role coordinator --standby`")))
+}
+
+fn mark(draft: &mut Draft<'_>, old: &Node, standby: bool) {
+    if old.spec.standby != standby {
+        let mut node = old.clone();
+        node.spec.standby = standby;
+        node.meta.updated = draft.context.now;
+        draft.put(Object::Node(node));
+    }
+}
+
+pub(super) fn name() -> Name {
+    cluster::NAME.parse().expect("a label is a name")
+}
+
+/// The cluster's object, as it is or as it would be from the beginning.
+pub(super) fn the_cluster(draft: &mut Draft<'_>) -> Cluster {
+    match &draft.world.cluster {
+        Some(cluster) => Cluster::clone(cluster),
+        None => Cluster {
+            meta: draft.new_meta(name()),
+            spec: ClusterSpec::default(),
+            status: ClusterState::default(),
+        },
+    }
+}
+
+/// Puts it where it has changed.
+pub(super) fn put_cluster(draft: &mut Draft<'_>, mut cluster: Cluster) {
+    let changed = match &draft.world.cluster {
+        Some(old) => **old != cluster,
+        None => cluster.spec != ClusterSpec::default() || cluster.status != ClusterState::default(),
+    };
+    if changed {
+        cluster.meta.updated = draft.context.now;
+        draft.put(Object::Cluster(cluster));
+    }
+}
+
+/// Raises a fault within another decision.
+pub(super) fn raise(draft: &mut Draft<'_>, name: &Name, subject: &str, message: String, help: String) {
+    let now = draft.context.now;
+    let old = draft.world.faults.get(name).cloned();
+    let fault = match old {
+        Some(old) if old.message == message => return,
+        Some(old) => Fault { message, help, last: now, ..Fault::clone(&old) },
+        None => Fault {
+            meta: draft.new_meta(name.clone()),
+            subject: subject.to_owned(),
+            message,
+            help,
+            first: now,
+            last: now,
+            acknowledged_by: None,
+        },
+    };
+    draft.put(Object::Fault(fault));
+}

@@ -1,0 +1,77 @@
+//! The cluster's own object.
+
+use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::{Rejection, World};
+
+use super::meta::{meta, subject};
+use super::refuse::At;
+use crate::v1;
+
+impl From<&ClusterSpec> for v1::ClusterSpec {
+    fn from(spec: &ClusterSpec) -> Self {
+        v1::ClusterSpec { replace_voter_after_seconds: spec.replace_voter_after_seconds.unwrap_or(0) }
+    }
+}
+
+impl From<&ClusterState> for v1::ClusterState {
+    fn from(state: &ClusterState) -> Self {
+        v1::ClusterState {
+            incarnation: state.incarnation,
+            recoveries: state.recoveries,
+            awaited_nodes: state.awaited.iter().map(ToString::to_string).collect(),
+            restored: state.restored.as_ref().map(|restored| v1::Restored {
+                backup: restored.backup.clone(),
+                cluster_id: restored.cluster_id.clone(),
+                revision: restored.revision,
+                complete: restored.complete,
+            }),
+        }
+    }
+}
+
+impl From<&Cluster> for v1::Cluster {
+    fn from(cluster: &Cluster) -> Self {
+        v1::Cluster {
+            meta: Some((&cluster.meta).into()),
+            spec: Some((&cluster.spec).into()),
+            status: Some((&cluster.status).into()),
+        }
+    }
+}
+
+impl TryFrom<&v1::Cluster> for Cluster {
+    type Error = Rejection;
+
+    fn try_from(wire: &v1::Cluster) -> Result<Self, Rejection> {
+        let subject = subject("cluster", wire.meta.as_ref());
+        let root = At::new(&subject);
+        let spec = root.field("spec").present(wire.spec.as_ref())?;
+        let at = root.field("status");
+        let status = at.present(wire.status.as_ref())?;
+        let awaited = status.awaited_nodes.iter().enumerate();
+        let seconds = spec.replace_voter_after_seconds;
+        Ok(Cluster {
+            meta: meta(&root, wire.meta.as_ref())?,
+            spec: ClusterSpec { replace_voter_after_seconds: (seconds != 0).then_some(seconds) },
+            status: ClusterState {
+                incarnation: status.incarnation,
+                recoveries: status.recoveries,
+                awaited: awaited
+                    .map(|(i, node)| at.item("awaited_nodes", i).name(node))
+                    .collect::<Result<_, _>>()?,
+                restored: status.restored.as_ref().map(|restored| Restored {
+                    backup: restored.backup.clone(),
+                    cluster_id: restored.cluster_id.clone(),
+                    revision: restored.revision,
+                    complete: restored.complete,
+                }),
+            },
+        })
+    }
+}
+
+/// The names of the nodes whose guests are still to be counted.
+pub fn awaited_nodes(world: &World) -> Vec<String> {
+    let awaited = world.cluster.iter().flat_map(|cluster| &cluster.status.awaited);
+    awaited.map(ToString::to_string).collect()
+}
