@@ -133,6 +133,7 @@ impl Cluster {
         let start = tokio::time::Instant::now();
         let environment = TestEnvironment { start, drawn: AtomicU64::new(0), salt: id << 32 };
         let coordinator = Coordinator::start(store, Arc::new(environment), self.options.clone());
+        let coordinator = coordinator.expect("a level that this build can do");
         self.coordinators.insert(id, coordinator.clone());
         coordinator
     }
@@ -223,7 +224,7 @@ impl Cluster {
 }
 
 pub fn beat(sequence: u64) -> Heartbeat {
-    Heartbeat { session: 1, sequence, load: Load::default(), progress: Vec::new() }
+    Heartbeat { session: 1, sequence, load: Load::default(), progress: Vec::new(), store: None }
 }
 
 pub fn name(text: &str) -> Name {
