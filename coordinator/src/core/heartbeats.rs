@@ -198,7 +198,13 @@ mod tests {
     fn beat(session: u64, sequence: u64, percent: Option<u32>) -> Heartbeat {
         let task: Name = "0000000a".parse().expect("a name");
         let progress = percent.map(|percent| Progress { task, percent, text: String::new() });
-        Heartbeat { session, sequence, load: Load::default(), progress: progress.into_iter().collect(), store: None }
+        Heartbeat {
+            session,
+            sequence,
+            load: Load::default(),
+            progress: progress.into_iter().collect(),
+            store: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]

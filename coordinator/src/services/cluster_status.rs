@@ -215,7 +215,8 @@ impl Problems {
     fn of_timing(&mut self, shared: &Shared, world: &World, store: &StoreStatus) {
         let mut timings: BTreeMap<StoreTiming, Vec<String>> = BTreeMap::new();
         for id in store.members.iter().map(|known| known.member.id) {
-            let (Some(name), Some(health)) = (member_name(world, id), health(shared, world, store, id)) else {
+            let (Some(name), Some(health)) = (member_name(world, id), health(shared, world, store, id))
+            else {
                 continue;
             };
             timings.entry(health.timing).or_default().push(name.to_string());

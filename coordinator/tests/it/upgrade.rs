@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pvc_coordinator::core::{CoordinatorOptions, SubmitError};
+use pvc_model::Command;
 use pvc_model::feature::{LevelError, Levels};
 use pvc_model::node::NodeFacts;
 use pvc_model::vm::VmSpec;
-use pvc_model::Command;
+use raft_store::MemberId;
 use tokio::time::{sleep, timeout};
 
 use super::cluster::{Cluster, name};
@@ -18,7 +19,8 @@ const NEW: Levels = Levels { oldest: 1, newest: 2 };
 
 /// A node's daemon was started anew and says what it can.
 async fn reports(cluster: &Cluster, node: &str, session: u64, levels: Levels) -> Result<(), SubmitError> {
-    let facts = NodeFacts { level: levels.newest, version: format!("0.{}", levels.newest), ..Default::default() };
+    let facts =
+        NodeFacts { level: levels.newest, version: format!("0.{}", levels.newest), ..Default::default() };
     loop {
         let (_, leader) = cluster.leader().await;
         match leader.report(&name(node), session, vec![], vec![], Some(facts.clone()), None).await {
@@ -36,7 +38,8 @@ async fn the_level_rises_once_when_the_last_of_all_nodes_is_upgraded() {
         reports(&cluster, node, 1, OLD).await.expect("reported");
     }
     let written = AtomicU64::new(0);
-    for (id, node) in [(2, "hv2"), (3, "hv3"), (1, "hv1")] {
+    for node in ["hv2", "hv3", "hv1"] {
+        let id = member(&cluster, node).await;
         // Writes go on all the while.
         let upgrade = async {
             sleep(Duration::from_secs(2)).await;
@@ -73,16 +76,21 @@ async fn the_level_rises_once_when_the_last_of_all_nodes_is_upgraded() {
     assert_eq!((rejection.rule, rejection.subject.as_str()), ("feature-level", "node/hv2"));
     assert_eq!(leader.world().nodes[&name("hv2")].status.facts.level, 2, "what it can stays as it was said");
     // and as a coordinator.
-    let (leading, _) = cluster.leader().await;
-    let id = if leading == 2 { 3 } else { 2 };
+    let leads = leader.leader().expect("its name");
+    let node = if leads == name("hv2") { "hv3" } else { "hv2" };
+    let id = member(&cluster, node).await;
     cluster.kill(id).await;
     cluster.options.levels = OLD;
-    let refused = match cluster.try_open(id, &format!("hv{id}")).await {
+    let refused = match cluster.try_open(id, node).await {
         Err(refused) => refused,
         // Its copy was older than the raise.
         Ok(core) => timeout(Duration::from_secs(10), core.outdated()).await.expect("it must not go on"),
     };
     assert_eq!(refused, LevelError::TooOld { cluster: 2, newest: 1 });
+}
+
+async fn member(cluster: &Cluster, node: &str) -> MemberId {
+    cluster.leader().await.1.world().nodes[&name(node)].status.member_id
 }
 
 /// Creates VMs, one after the other, until it is dropped. Counts those that were acknowledged.
