@@ -14,7 +14,9 @@ help:
 	@echo "make demo-down    clear that cluster away"
 	@echo "make test         install what is missing, then fmt, clippy, the house's walls and all tests"
 	@echo "make check        the same without the tests; never writes"
-	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed)"
+	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed), 10,000 of the"
+	@echo "                  store alone (PVC_STORE_SEEDS), ten minutes of it in real processes (PVC_PROCESSES_SECONDS), 600 power"
+	@echo "                  cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation"
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
 	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
@@ -53,13 +55,20 @@ test: check test-python
 	$(CARGO) test --workspace --all-features --locked
 
 chaos: deps
+	$(CARGO) build --release --locked -p pvc-bare -p pvc-chaos-tests
 	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
+	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test -p raft-store --all-features --locked --profile validate
+	$(TARGET)/release/pvc-sim store-seeds \
+		--from $(or $(PVC_STORE_FROM),1000) --count $(or $(PVC_STORE_SEEDS),10000) --jobs $(shell nproc)
+	$(TARGET)/release/pvc-sim store-calm --seed 1 --seconds 3600
+	$(AS_ROOT) $(TARGET)/release/pvc-sim processes \
+		--seed $(or $(PVC_PROCESSES_SEED),$(shell date +%s)) --seconds $(or $(PVC_PROCESSES_SECONDS),600)
 
 # BENCH: more arguments, e.g. BENCH='--parts load --rounds 1'
 bench:
 	scripts/install-deps.sh build run test bench
-	$(AS_USER) $(CARGO) build --release --locked -p pvc-bare -p pvc-benches
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-bare -p pvc-node -p pvc-benches
 	$(AS_ROOT) $(TARGET)/release/pvc-bench --out $(TARGET)/bench.jsonl $(BENCH)
 
 bench-micro: deps

@@ -3,3 +3,13 @@
 //! ratios: these are not the only programs on the machine.
 
 pub mod compare;
+
+/// Real daemons on loopback, as `node`'s own tests found them.
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../node/tests/it/daemons.rs"]
+mod daemons;
+
+/// A program of ours: it lies beside this one.
+fn program(name: &str) -> std::path::PathBuf {
+    std::env::current_exe().map_or_else(|_| name.into(), |own| own.with_file_name(name))
+}

@@ -8,6 +8,11 @@ use clap::{Parser, Subcommand};
 use futures::StreamExt;
 use pvc_process::Cmd;
 
+use crate::members;
+use crate::members::calm::stay_calm;
+use crate::processes;
+use crate::processes::ground::step_aside;
+use crate::processes::run::Order;
 use crate::run::{count_panics, run};
 use crate::script::{self, Outcome};
 use crate::stories;
@@ -43,6 +48,48 @@ enum What {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
     },
+    /// Plays one seed of the store alone.
+    StoreSeed {
+        seed: u64,
+        #[arg(long)]
+        aloud: bool,
+    },
+    /// Plays many seeds of the store alone.
+    StoreSeeds {
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        #[arg(long, default_value_t = 500)]
+        count: u64,
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+    },
+    /// Lets the store live on busy machines, where nobody may be elected.
+    StoreCalm {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Of virtual time.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
+        /// How long a member stands still at most, in place of what is usual, in milliseconds.
+        #[arg(long)]
+        stall_ms: Option<u64>,
+    },
+    /// Runs the store in real processes, and judges what it tells its clients. Needs root.
+    Processes {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// `pvc-bare`; the one beside this program, if none is given.
+        #[arg(long)]
+        bare: Option<PathBuf>,
+        /// The folder to which the file of a failure is written.
+        #[arg(long)]
+        failures: Option<PathBuf>,
+        /// Tell what befalls the members as it happens.
+        #[arg(long)]
+        aloud: bool,
+    },
     /// Plays a story.
     Story {
         name: String,
@@ -58,8 +105,12 @@ enum What {
 impl Sim {
     pub fn seed(&self) -> Option<u64> {
         match &self.what {
-            What::Seed { seed, .. } | What::Story { seed, .. } => Some(*seed),
-            What::Seeds { .. } | What::Stories => None,
+            What::Seed { seed, .. }
+            | What::StoreSeed { seed, .. }
+            | What::StoreCalm { seed, .. }
+            | What::Processes { seed, .. }
+            | What::Story { seed, .. } => Some(*seed),
+            What::Seeds { .. } | What::StoreSeeds { .. } | What::Stories => None,
         }
     }
 }
@@ -71,6 +122,34 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             let again = format!("PVC_SEED={seed} cargo test -p pvc-chaos-tests seeds -- --nocapture");
             report(&format!("seed {seed}"), &run(script::play(*seed, *aloud)), &again)
         }
+        What::StoreSeed { seed, aloud } => {
+            count_panics();
+            let again = format!("cargo run -p pvc-chaos-tests -- store-seed {seed} --aloud");
+            report(&format!("store, seed {seed}"), &run(members::script::play(*seed, *aloud)), &again)
+        }
+        What::StoreCalm { seed, seconds, stall_ms } => {
+            count_panics();
+            let calm = stay_calm(*seed, Duration::from_secs(*seconds), *stall_ms);
+            let again =
+                format!("cargo run -p pvc-chaos-tests -- store-calm --seed {seed} --seconds {seconds}");
+            report(&format!("calm store, seed {seed}"), &run(calm), &again)
+        }
+        What::Processes { seed, seconds, bare, failures, aloud } => {
+            if *aloud {
+                tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+            }
+            let beside =
+                std::env::current_exe().context("where is this program?")?.with_file_name("pvc-bare");
+            let order = Order {
+                seed: *seed,
+                time: Duration::from_secs(*seconds),
+                program: bare.clone().unwrap_or(beside),
+                failures: failures.clone().unwrap_or_else(std::env::temp_dir),
+            };
+            step_aside()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(processes::run::play(&order))
+        }
         What::Story { name, seed, aloud } => {
             count_panics();
             let story = stories::find(name).with_context(|| format!("there is no story {name:?}"))?;
@@ -81,7 +160,8 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             stories::NAMES.iter().for_each(|name| println!("{name}"));
             Ok(())
         }
-        What::Seeds { from, count, jobs } => many(*from, *count, *jobs),
+        What::Seeds { from, count, jobs } => many("seed", *from, *count, *jobs),
+        What::StoreSeeds { from, count, jobs } => many("store-seed", *from, *count, *jobs),
     }
 }
 
@@ -100,13 +180,13 @@ fn report(what: &str, outcome: &Outcome, again: &str) -> Result<()> {
     bail!("{what} has broken a rule; once more: {again}")
 }
 
-/// Each seed in a process of its own.
-fn many(from: u64, count: u64, jobs: usize) -> Result<()> {
+/// Each seed in a process of its own, which is told `what` and the seed.
+fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
     let me = std::env::current_exe().context("where is this program?")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let begun = tokio::time::Instant::now();
     let failed = runtime.block_on(async {
-        let seeds = futures::stream::iter(from..from + count).map(|seed| one(&me, seed));
+        let seeds = futures::stream::iter(from..from + count).map(|seed| one(&me, what, seed));
         let mut outcomes = seeds.buffer_unordered(jobs.max(1));
         let (mut failed, mut done) = (Vec::new(), 0);
         while let Some((seed, outcome)) = outcomes.next().await {
@@ -129,8 +209,8 @@ fn many(from: u64, count: u64, jobs: usize) -> Result<()> {
     Ok(())
 }
 
-async fn one(me: &Path, seed: u64) -> (u64, Result<(), String>) {
-    let cmd = Cmd::new(PathBuf::from(me)).args(["seed", &seed.to_string()]).accept_codes([0, 1, 101]);
+async fn one(me: &Path, what: &str, seed: u64) -> (u64, Result<(), String>) {
+    let cmd = Cmd::new(PathBuf::from(me)).args([what, &seed.to_string()]).accept_codes([0, 1, 101]);
     let outcome = match cmd.run(ONE_WITHIN).await {
         Ok(output) if output.code == 0 => Ok(()),
         Ok(output) => Err(format!("{}{}", output.stdout_text(), output.stderr_text())),

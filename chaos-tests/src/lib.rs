@@ -3,7 +3,8 @@
 //! it; checks look on.
 //!
 //! What may never happen here: a wall clock, a thread, or chance that does not come from the seed. The same
-//! seed must do the same again, or a failure could not be looked at.
+//! seed must do the same again, or a failure could not be looked at. `processes` alone is another world: real
+//! processes, real time, and the same checks.
 
 pub mod asking;
 pub mod checks;
@@ -12,9 +13,12 @@ pub mod command;
 pub mod daemon;
 pub mod dice;
 pub mod faults;
+pub mod history;
 pub mod link;
+pub mod members;
 pub mod net;
 pub mod people;
+pub mod processes;
 pub mod run;
 pub mod sabotage;
 pub mod script;

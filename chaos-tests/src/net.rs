@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pvc_coordinator::core::Coordinator;
 use pvc_model::Name;
-use raft_store::Store;
+use raft_store::{Pause, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::dice::Dice;
@@ -27,6 +27,8 @@ pub struct Place(pub u8);
 impl Place {
     /// Those who use the cluster.
     pub const PEOPLE: Place = Place(0);
+    /// Where there are clients in several places, they sit at desks; those have the numbers from here on.
+    pub const DESKS: u8 = 100;
 
     /// The node that is here.
     pub fn node(self) -> Name {
@@ -42,6 +44,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             0 => f.write_str("people"),
+            number if number >= Place::DESKS => write!(f, "desk{}", number - Place::DESKS),
             number => write!(f, "hv{number}"),
         }
     }
@@ -53,13 +56,35 @@ impl fmt::Debug for Place {
     }
 }
 
-/// What answers at a host: the part of its daemon that the network reaches.
+/// What answers at a host: the part of its process that the network reaches.
+pub trait Reached: Clone + Send + Sync + 'static {
+    fn store(&self) -> &Store;
+    /// The process has ended: what it was doing is never heard of.
+    fn gone(&self) -> &CancellationToken;
+    /// By which it is stopped: then its messages wait for it.
+    fn pause(&self) -> Option<&Pause>;
+}
+
+/// A daemon with a coordinator. None of them is ever stopped without being killed.
 #[derive(Clone)]
 pub struct Endpoint {
     pub store: Store,
     pub coordinator: Coordinator,
-    /// The process has ended: what it was doing is never heard of.
     pub gone: CancellationToken,
+}
+
+impl Reached for Endpoint {
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    fn pause(&self) -> Option<&Pause> {
+        None
+    }
 }
 
 /// How messages fare where nothing is cut.
@@ -91,24 +116,29 @@ pub enum CallError {
 }
 
 /// Clones are the same network.
-#[derive(Clone)]
-pub struct Net {
+pub struct Net<E = Endpoint> {
     dice: Dice,
     pub trace: Trace,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<State<E>>>,
 }
 
-struct State {
+impl<E> Clone for Net<E> {
+    fn clone(&self) -> Self {
+        Net { dice: self.dice.clone(), trace: self.trace.clone(), state: Arc::clone(&self.state) }
+    }
+}
+
+struct State<E> {
     weather: Weather,
     /// From, to.
     cuts: BTreeSet<(Place, Place)>,
     /// Hosts whose messages, both ways, take this much longer.
     laggards: BTreeMap<Place, Duration>,
-    endpoints: BTreeMap<Place, Endpoint>,
+    endpoints: BTreeMap<Place, E>,
 }
 
-impl Net {
-    pub fn new(seed: u64, trace: Trace) -> Net {
+impl<E: Reached> Net<E> {
+    pub fn new(seed: u64, trace: Trace) -> Net<E> {
         let state = State {
             weather: Weather::FAIR,
             cuts: BTreeSet::new(),
@@ -161,19 +191,19 @@ impl Net {
         !state.cuts.contains(&(a, b)) && !state.cuts.contains(&(b, a))
     }
 
-    pub fn attach(&self, place: Place, endpoint: Endpoint) {
+    pub fn attach(&self, place: Place, endpoint: E) {
         self.state.lock().endpoints.insert(place, endpoint);
     }
 
-    pub fn detach(&self, place: Place) -> Option<Endpoint> {
+    pub fn detach(&self, place: Place) -> Option<E> {
         self.state.lock().endpoints.remove(&place)
     }
 
-    pub fn endpoint(&self, place: Place) -> Option<Endpoint> {
+    pub fn endpoint(&self, place: Place) -> Option<E> {
         self.state.lock().endpoints.get(&place).cloned()
     }
 
-    pub fn endpoints(&self) -> Vec<(Place, Endpoint)> {
+    pub fn endpoints(&self) -> Vec<(Place, E)> {
         self.state.lock().endpoints.iter().map(|(place, e)| (*place, e.clone())).collect()
     }
 
@@ -206,7 +236,7 @@ impl Net {
         from: Place,
         to: Place,
         within: Duration,
-        serve: impl FnOnce(Endpoint) -> F + Send + 'static,
+        serve: impl FnOnce(E) -> F + Send + 'static,
     ) -> Result<T, CallError>
     where
         F: Future<Output = T> + Send + 'static,
@@ -220,8 +250,12 @@ impl Net {
             let answer = match net.endpoint(to) {
                 None => Err(CallError::Refused),
                 Some(endpoint) => {
-                    let gone = endpoint.gone.clone();
-                    let served = gone.run_until_cancelled_owned(serve(endpoint)).await;
+                    let (gone, pause) = (endpoint.gone().clone(), endpoint.pause().cloned());
+                    let serving = serve(endpoint);
+                    let served = match pause {
+                        None => gone.run_until_cancelled_owned(serving).await,
+                        Some(pause) => gone.run_until_cancelled_owned(pause.hold(serving)).await,
+                    };
                     served.ok_or(CallError::Reset)
                 }
             };

@@ -13,7 +13,7 @@ use raft_store::{Member, MemberId, RpcError, RpcKind, Transport, TransportError}
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{CallError, Net, Place};
+use crate::net::{CallError, Endpoint, Net, Place, Reached};
 
 /// Where each member is. Members are never moved.
 #[derive(Clone, Default)]
@@ -33,8 +33,8 @@ impl Directory {
     }
 }
 
-pub struct Wire {
-    pub net: Net,
+pub struct Wire<E = Endpoint> {
+    pub net: Net<E>,
     pub directory: Directory,
     pub me: MemberId,
     pub here: Place,
@@ -42,7 +42,7 @@ pub struct Wire {
     pub gone: CancellationToken,
 }
 
-impl Wire {
+impl<E> Wire<E> {
     fn place_of(&self, target: &Member) -> Result<Place, TransportError> {
         if self.gone.is_cancelled() {
             return Err(TransportError::Unreachable("this process has ended".to_owned()));
@@ -62,7 +62,7 @@ fn answer(answer: Result<Result<Bytes, RpcError>, CallError>) -> Result<Bytes, T
 }
 
 #[async_trait]
-impl Transport for Wire {
+impl<E: Reached> Transport for Wire<E> {
     async fn call(
         &self,
         target: &Member,
@@ -73,7 +73,7 @@ impl Transport for Wire {
         let to = self.place_of(target)?;
         let from = self.me;
         let call = self.net.call(self.here, to, deadline, move |there| async move {
-            there.store.handle(from, kind, payload).await
+            there.store().handle(from, kind, payload).await
         });
         answer(call.await)
     }
@@ -92,7 +92,7 @@ impl Transport for Wire {
         read.map_err(|error| TransportError::Unreachable(error.to_string()))?;
         self.net.trace.say(format!("{} sends a snapshot to {to}", self.here));
         let call = self.net.call(self.here, to, deadline, move |there| async move {
-            there.store.handle_snapshot(from, header, Box::pin(Cursor::new(all))).await
+            there.store().handle_snapshot(from, header, Box::pin(Cursor::new(all))).await
         });
         answer(call.await)
     }

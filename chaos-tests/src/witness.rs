@@ -36,6 +36,12 @@ pub enum Rule {
     Heals,
     /// An idle cluster commits nothing.
     IdleIsQuiet,
+    /// Each operation on the store takes effect at one moment between its call and its answer.
+    Linearizable,
+    /// A watch shows every change, in order and whole.
+    WatchesAreWhole,
+    /// Nobody is elected while a leader does well.
+    NoFalseElection,
     /// No task panics, no daemon gives up.
     NobodyGivesUp,
 }

@@ -26,8 +26,11 @@ pub struct Peers(Arc<Shared>);
 struct Shared {
     tls: Arc<TlsStore>,
     keep_alive: KeepAlive,
-    channels: Mutex<HashMap<(Option<Name>, String, Line), Channel>>,
+    channels: Mutex<HashMap<Way, Channel>>,
 }
+
+/// To whom, where, and on which line.
+type Way = (Option<Name>, String, Line);
 
 /// Which of the connections to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

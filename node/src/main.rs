@@ -8,6 +8,7 @@ use pvc_node::daemon;
 
 fn main() -> ExitCode {
     raft_store::give_freed_memory_back();
+    raft_store::abort_on_panic();
     let args = Args::parse();
     let tail = daemon::logs::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

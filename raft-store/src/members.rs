@@ -129,8 +129,8 @@ impl Store {
     }
 
     /// Gives a voter's vote to a learner that has caught up, in one step: at no moment is there a voter
-    /// more or less. The voter keeps its copy of the state. Refused when the voters that would vote then and
-    /// are alive are fewer than a quorum of them.
+    /// more or less. The voter keeps its copy of the state. Refused when of those that vote now, or
+    /// of those that would then, fewer than a quorum are alive.
     pub async fn replace(&self, voter: MemberId, learner: MemberId) -> Result<(), MembersError> {
         let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
         let metrics = self.leading()?;
@@ -145,11 +145,13 @@ impl Store {
         if voters.contains(&learner) {
             return Err(MembersError::AlreadyVoter { id: learner });
         }
-        self.check_quorum_without(voter, membership, &metrics)?;
-        self.caught_up(learner, Duration::ZERO).await?;
-        let metrics = self.leading()?;
+        // Both sets must agree, those that vote now and those that will: else the change would never end.
+        self.check_alive(voter, &voters, &metrics)?;
         voters.remove(&voter);
         voters.insert(learner);
+        self.check_alive(voter, &voters, &metrics)?;
+        self.caught_up(learner, Duration::ZERO).await?;
+        let metrics = self.leading()?;
         self.change(&metrics, ChangeMembers::ReplaceAllVoters(voters), true).await
     }
 
@@ -244,16 +246,26 @@ impl Store {
         if left.is_empty() {
             return Err(MembersError::LastVoter { id });
         }
+        self.check_alive(id, &left, metrics)
+    }
+
+    /// Refuses what is asked about `id` where fewer than a quorum of `voters` are alive.
+    fn check_alive(
+        &self,
+        id: MemberId,
+        voters: &BTreeSet<MemberId>,
+        metrics: &Metrics,
+    ) -> Result<(), MembersError> {
         let recent = self.inner.options.timing.contact_lost();
         let answers = |voter: &MemberId| {
             let sent = metrics.heartbeat.as_ref().and_then(|h| h.get(voter)).copied().flatten();
             *voter == metrics.id || sent.is_some_and(|sent| instant(sent).elapsed() < recent)
         };
-        let alive = left.iter().filter(|voter| answers(voter)).count();
-        if alive > left.len() / 2 {
+        let alive = voters.iter().filter(|voter| answers(voter)).count();
+        if alive > voters.len() / 2 {
             return Ok(());
         }
-        Err(MembersError::WouldLoseQuorum { id, alive, voters: left.len() })
+        Err(MembersError::WouldLoseQuorum { id, alive, voters: voters.len() })
     }
 
     async fn change(

@@ -7,6 +7,7 @@ use crate::form::IdentityForm;
 use crate::limits::Limits;
 use crate::member::{Member, MemberId};
 use crate::memory::MemoryDisk;
+use crate::pause::Pause;
 use crate::snapshot::SnapshotError;
 use crate::timing::{Timing, TimingError};
 
@@ -50,6 +51,8 @@ pub struct Options {
     /// Members to ask for the state when this one's state database is lost and its log does not reach
     /// back far enough. The members known from the log are asked too.
     pub peers: Vec<Member>,
+    /// Lets a simulation stop the member and resume it.
+    pub pause: Option<Pause>,
 }
 
 impl Options {
@@ -63,6 +66,7 @@ impl Options {
             checkpoint: Checkpoint::default(),
             seed: None,
             peers: Vec::new(),
+            pause: None,
         }
     }
 }
@@ -87,13 +91,14 @@ pub enum OpenError {
     #[error("{path}: the identity file is damaged ({detail}); restore it or re-join as a new member")]
     DamagedIdentity { path: PathBuf, detail: String },
     #[error(
-        "{path}: the log of member {member} is gone. A member without its log must not vote again: \
-         remove member {member} from the cluster, empty the directory and join as a new member"
+        "{path}: the log of member {member} is gone, or its oldest part. A member without its log must not vote \
+         again: remove member {member} from the cluster, empty the directory and join as a new member"
     )]
     LogMissing { path: PathBuf, member: MemberId },
     #[error(
-        "{path}: the log is damaged ({detail}). Nothing was changed. If the other members are well: remove \
-         member {member} from the cluster, empty the directory and join as a new member"
+        "{path}: the log is damaged ({detail}). A member that has forgotten what it acknowledged must not vote. \
+         If the other members are well: remove member {member} from the cluster, empty the directory and join \
+         as a new member. If there is no other: restore a backup"
     )]
     LogDamaged { path: PathBuf, member: MemberId, detail: String },
     #[error("{path}: already in use by another process")]

@@ -14,6 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{SeedableRng, TryRng};
 
 use crate::member::{MemberId, MemberNode};
+use crate::pause::Pause;
 use crate::transaction::Outcome;
 
 openraft::declare_raft_types!(
@@ -66,13 +67,22 @@ pub enum Applied {
 #[derive(Debug)]
 pub struct SeededRuntime(TokioRuntime);
 
-tokio::task_local! {
-    static GENERATOR: Arc<Mutex<SmallRng>>;
+/// What the tasks of one store share.
+#[derive(Clone)]
+struct Own {
+    generator: Arc<Mutex<SmallRng>>,
+    pause: Option<Pause>,
 }
 
-/// Runs `future`, and all tasks that openraft spawns from it, on a generator seeded by `seed`.
-pub(crate) async fn seeded<F: Future>(seed: u64, future: F) -> F::Output {
-    GENERATOR.scope(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))), future).await
+tokio::task_local! {
+    static OWN: Own;
+}
+
+/// Runs `future`, and all tasks that openraft spawns from it, on a generator seeded by `seed`; the tasks are
+/// stopped by `pause`.
+pub(crate) async fn seeded<F: Future>(seed: u64, pause: Option<Pause>, future: F) -> F::Output {
+    let generator = Arc::new(Mutex::new(SmallRng::seed_from_u64(seed)));
+    OWN.scope(Own { generator, pause }, future).await
 }
 
 /// The store's generator inside its tasks, a random one elsewhere.
@@ -112,9 +122,10 @@ impl AsyncRuntime for SeededRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        match GENERATOR.try_with(Arc::clone) {
-            Ok(generator) => TokioRuntime::spawn(GENERATOR.scope(generator, future)),
-            Err(_) => TokioRuntime::spawn(future),
+        let Ok(own) = OWN.try_with(Own::clone) else { return TokioRuntime::spawn(future) };
+        match own.pause.clone() {
+            None => TokioRuntime::spawn(OWN.scope(own, future)),
+            Some(pause) => TokioRuntime::spawn(pause.hold(OWN.scope(own, future))),
         }
     }
 
@@ -145,7 +156,7 @@ impl AsyncRuntime for SeededRuntime {
     }
 
     fn thread_rng() -> Self::ThreadLocalRng {
-        let own = GENERATOR.try_with(Arc::clone);
+        let own = OWN.try_with(|own| own.generator.clone());
         Generator(own.unwrap_or_else(|_| Arc::new(Mutex::new(SmallRng::seed_from_u64(rand::random())))))
     }
 

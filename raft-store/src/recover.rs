@@ -18,7 +18,7 @@ use crate::backup::IDENTITY_VERSION;
 use crate::disk;
 use crate::form::{BatchForm, IdentityForm, LogEntryForm, LogHeadForm, Payload, decode};
 use crate::member::{Member, MemberNode};
-use crate::open::OpenError;
+use crate::open::{Engine, OpenError, Options};
 use crate::raft::{LogId, Membership, StoredMembership, Vote};
 use crate::state::State;
 use crate::store::Store;
@@ -126,7 +126,8 @@ async fn read(recovery: &Recovery) -> Result<(Survivor, Past), OpenError> {
         let source = io::Error::new(io::ErrorKind::NotFound, "there is no store");
         return Err(OpenError::Io { path: dir.clone(), source });
     }
-    let opened = disk::open(dir, old_cluster_id, me.id).await?;
+    let options = Options::new(Engine::Disk { dir: dir.clone() }, me.clone(), old_cluster_id);
+    let opened = disk::open(dir, &options).await?;
     let (head, entries) = (opened.head, opened.entries);
     // An engine whose thread has died has nothing left to close.
     let _ = opened.state.close().await;

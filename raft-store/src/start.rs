@@ -37,7 +37,7 @@ impl Store {
         }
         let mut opened = match &options.engine {
             Engine::Memory(disk) => disk.open(&options.cluster_id, options.me.id)?,
-            Engine::Disk { dir } => crate::disk::open(dir, &options.cluster_id, options.me.id).await?,
+            Engine::Disk { dir } => crate::disk::open(dir, &options).await?,
         };
         let caller = Caller {
             transport,
@@ -85,7 +85,8 @@ async fn start(
     let config = config(&options)?;
     let seed = options.seed.unwrap_or_else(rand::random);
     let id = options.me.id;
-    let raft = crate::raft::seeded(seed, Raft::new(id, config, caller.clone(), log.clone(), machine)).await;
+    let new = Raft::new(id, config, caller.clone(), log.clone(), machine);
+    let raft = crate::raft::seeded(seed, options.pause.clone(), new).await;
     let raft = raft.map_err(|fatal| OpenError::Raft(fatal.to_string()))?;
     let inner = Arc::new(Inner {
         raft,
@@ -108,9 +109,10 @@ async fn start(
         reads: Reads::default(),
         options,
     });
-    tokio::spawn(crate::status::follow(inner.clone(), inner.closing.subscribe()));
-    tokio::spawn(crate::status::guard(inner.clone(), inner.closing.subscribe()));
-    tokio::spawn(crate::vigil::keep(inner.clone(), inner.closing.subscribe()));
+    let pause = inner.options.pause.as_ref();
+    crate::pause::spawn(pause, crate::status::follow(inner.clone(), inner.closing.subscribe()));
+    crate::pause::spawn(pause, crate::status::guard(inner.clone(), inner.closing.subscribe()));
+    crate::pause::spawn(pause, crate::vigil::keep(inner.clone(), inner.closing.subscribe()));
     Ok(Store { inner })
 }
 

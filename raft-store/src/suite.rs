@@ -11,7 +11,9 @@ use crate::engine::Opened;
 use crate::limits::Limits;
 use crate::log::LogStore;
 use crate::machine::{Shown, StateMachine};
+use crate::member::Member;
 use crate::memory::MemoryDisk;
+use crate::open::{Engine, Options};
 use crate::raft::TypeConfig;
 use crate::state::State;
 use crate::watch::Hub;
@@ -39,7 +41,9 @@ struct Disk<'a>(&'a Path);
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Disk<'_> {
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir_in(self.0).expect("a temporary directory");
-        let opened = crate::disk::open(dir.path(), "suite", 1).await.expect("a fresh directory opens");
+        let engine = Engine::Disk { dir: dir.path().to_owned() };
+        let options = Options::new(engine, Member::new(1, "suite"), "suite");
+        let opened = crate::disk::open(dir.path(), &options).await.expect("a fresh directory opens");
         let (log, machine) = assemble(opened);
         Ok((dir, log, machine))
     }

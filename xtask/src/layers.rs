@@ -60,7 +60,16 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     (
         "benches",
         "pvc-benches",
-        &["pvc-model", "pvc-proto", "pvc-client", "pvc-process", "pvc-bare", "raft-store"],
+        &[
+            "pvc-model",
+            "pvc-proto",
+            "pvc-identity",
+            "pvc-client",
+            "pvc-process",
+            "pvc-host",
+            "pvc-bare",
+            "raft-store",
+        ],
     ),
     ("xtask", "xtask", &["pvc-cli", "pvc-gateway", "pvc-bootstrap", "pvc-node"]),
 ];

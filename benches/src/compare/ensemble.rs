@@ -10,7 +10,8 @@ use pvc_process::{Cmd, Daemon, DaemonLogs};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ground::{Ground, HOSTS, address};
-use super::target;
+use super::target::Clients;
+use crate::daemons::{Cluster, Host};
 
 const GRACE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +25,8 @@ pub enum System {
     /// The store alone, by `pvc-bare`
     #[value(name = "ours")]
     Bare,
+    /// The whole path: `pvcd` with TLS, roles, the decision lane and gRPC
+    Pvcd,
 }
 
 impl fmt::Display for System {
@@ -32,6 +35,7 @@ impl fmt::Display for System {
             System::Zookeeper => "zookeeper",
             System::Etcd => "etcd",
             System::Bare => "ours",
+            System::Pvcd => "pvcd",
         })
     }
 }
@@ -41,7 +45,7 @@ impl System {
         match self {
             System::Zookeeper => 2181,
             System::Etcd => 2379,
-            System::Bare => 7000,
+            System::Bare | System::Pvcd => 7000,
         }
     }
 }
@@ -52,6 +56,8 @@ pub struct Ensemble<'a> {
     dir: PathBuf,
     bare: PathBuf,
     servers: [Option<Daemon>; HOSTS],
+    /// With `Pvcd`, in place of the servers.
+    cluster: Option<Cluster>,
 }
 
 impl<'a> Ensemble<'a> {
@@ -61,28 +67,57 @@ impl<'a> Ensemble<'a> {
         for host in 1..=HOSTS {
             std::fs::create_dir_all(dir.join(host.to_string()))?;
         }
-        Ok(Ensemble { system, ground, dir, bare: bare.to_owned(), servers: [None, None, None] })
+        Ok(Ensemble {
+            system,
+            ground,
+            dir,
+            bare: bare.to_owned(),
+            servers: [None, None, None],
+            cluster: None,
+        })
     }
 
-    pub fn endpoints(&self) -> Vec<String> {
-        (1..=HOSTS).map(|host| self.endpoint(host)).collect()
+    /// How its clients reach it.
+    pub fn clients(&self) -> Clients {
+        let trust = self.cluster.as_ref().map(Cluster::admin_trust);
+        Clients {
+            system: self.system,
+            endpoints: (1..=HOSTS).map(|host| self.endpoint(host)).collect(),
+            trust,
+        }
     }
 
     pub fn endpoint(&self, host: usize) -> String {
-        format!("{}:{}", address(host), self.system.port())
+        match &self.cluster {
+            Some(cluster) => cluster.hosts[host - 1].address(),
+            None => format!("{}:{}", address(host), self.system.port()),
+        }
     }
 
     pub fn pids(&self) -> Vec<u32> {
-        self.servers.iter().flatten().map(Daemon::pid).collect()
+        let daemons = self.cluster.iter().flat_map(|cluster| cluster.hosts.iter().filter_map(Host::pid));
+        self.servers.iter().flatten().map(Daemon::pid).chain(daemons).collect()
     }
 
     /// A server's data.
     pub fn data(&self, host: usize) -> PathBuf {
-        self.dir.join(host.to_string()).join("data")
+        match &self.cluster {
+            Some(cluster) => cluster.hosts[host - 1].config.data_dir.clone(),
+            None => self.dir.join(host.to_string()).join("data"),
+        }
+    }
+
+    fn runs(&self, host: usize) -> bool {
+        let daemon = self.cluster.as_ref().and_then(|cluster| cluster.hosts[host - 1].pid());
+        self.servers[host - 1].is_some() || daemon.is_some()
     }
 
     /// Starts the servers that do not run.
     pub fn start(&mut self) -> Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.hosts.iter_mut().filter(|host| host.pid().is_none()).for_each(Host::start);
+            return Ok(());
+        }
         for host in 1..=HOSTS {
             if self.servers[host - 1].is_none() {
                 self.servers[host - 1] = Some(self.start_one(host)?);
@@ -93,6 +128,12 @@ impl<'a> Ensemble<'a> {
 
     /// The first start: founds what has to be founded, and waits until it serves.
     pub async fn found(&mut self) -> Result<()> {
+        if self.system == System::Pvcd {
+            // Where the daemons' folders go. Set once; a second time it is this folder already.
+            let _ = tempfile::env::override_temp_dir(&self.dir);
+            self.cluster = Some(Cluster::of_three().await);
+            return self.ready().await;
+        }
         self.start()?;
         if self.system == System::Bare {
             let members: Vec<String> =
@@ -133,6 +174,7 @@ impl<'a> Ensemble<'a> {
             System::Bare => Cmd::new(&self.bare)
                 .args(["serve", "--id", &host.to_string(), "--listen", &self.endpoint(host), "--dir"])
                 .arg(&data),
+            System::Pvcd => anyhow::bail!("daemons are started by their cluster"),
         };
         let logs = DaemonLogs::joined(dir.join("out"));
         Ok(cmd.in_netns(self.ground.name(host)).spawn_daemon(&logs)?)
@@ -142,12 +184,13 @@ impl<'a> Ensemble<'a> {
     pub async fn ready(&self) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         for host in 1..=HOSTS {
-            if self.servers[host - 1].is_none() {
+            if !self.runs(host) {
                 continue;
             }
+            let clients = self.clients();
             loop {
                 let tried = timeout(Duration::from_secs(2), async {
-                    let mut client = target::connect(self.system, &self.endpoints(), host - 1).await?;
+                    let mut client = clients.connect(host - 1).await?;
                     client.create("ready", b"1").await?;
                     client.get_lin("ready").await
                 });
@@ -169,7 +212,7 @@ impl<'a> Ensemble<'a> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             for host in 1..=HOSTS {
-                if self.servers[host - 1].is_some() && self.leads(host).await.unwrap_or(false) {
+                if self.runs(host) && self.leads(host).await.unwrap_or(false) {
                     return Ok(host);
                 }
             }
@@ -200,11 +243,18 @@ impl<'a> Ensemble<'a> {
                 let mut client = pvc_bare::client::Client::connect(&self.endpoint(host), DEADLINE).await?;
                 Ok(timeout(DEADLINE, client.status()).await??.leads)
             }
+            System::Pvcd => {
+                let cluster = self.cluster.as_ref().context("no cluster")?;
+                Ok(cluster.leader().await == cluster.hosts[host - 1].config.node)
+            }
         }
     }
 
     /// Kills a server as `kill -9` does.
     pub async fn kill(&mut self, host: usize) -> Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.hosts[host - 1].kill();
+        }
         if let Some(server) = self.servers[host - 1].take() {
             server.id().signal(libc::SIGKILL)?;
             server.id().stop(Duration::ZERO).await?;
@@ -213,7 +263,10 @@ impl<'a> Ensemble<'a> {
     }
 
     /// Kills without waiting for anything: the moment counts.
-    pub fn kill_now(&self, host: usize) -> Result<()> {
+    pub fn kill_now(&mut self, host: usize) -> Result<()> {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.hosts[host - 1].kill();
+        }
         if let Some(server) = &self.servers[host - 1] {
             server.id().signal(libc::SIGKILL)?;
         }
@@ -222,6 +275,9 @@ impl<'a> Ensemble<'a> {
 
     /// Stops all servers in order.
     pub async fn stop(&mut self) -> Result<()> {
+        for host in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.hosts) {
+            host.stop(GRACE).await?;
+        }
         for server in &mut self.servers {
             if let Some(server) = server.take() {
                 server.id().stop(GRACE).await?;

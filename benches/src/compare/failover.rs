@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ensemble::{Ensemble, System};
+use super::ensemble::Ensemble;
 use super::ground::Ground;
 use super::load::value;
-use super::target;
+use super::target::Clients;
 
 const WRITERS_PER_SERVER: usize = 8;
 const BEFORE: Duration = Duration::from_secs(2);
@@ -34,9 +34,9 @@ pub async fn strike(ensemble: &mut Ensemble<'_>, ground: &Ground, blow: Blow) ->
     let leader = ensemble.leader().await?;
     let (acknowledged, mut heard) = mpsc::unbounded_channel();
     let mut writers = JoinSet::new();
-    let endpoints = ensemble.endpoints();
-    for n in 0..endpoints.len() * WRITERS_PER_SERVER {
-        writers.spawn(write(ensemble.system, endpoints.clone(), n, acknowledged.clone()));
+    let clients = ensemble.clients();
+    for n in 0..clients.endpoints.len() * WRITERS_PER_SERVER {
+        writers.spawn(write(clients.clone(), n, acknowledged.clone()));
     }
     sleep(BEFORE).await;
     let mut before = 0;
@@ -71,19 +71,13 @@ pub async fn strike(ensemble: &mut Ensemble<'_>, ground: &Ground, blow: Blow) ->
 }
 
 /// One writer, tied to one server, for ever.
-async fn write(
-    system: System,
-    endpoints: Vec<String>,
-    n: usize,
-    acknowledged: mpsc::UnboundedSender<(Instant, Instant)>,
-) {
+async fn write(clients: Clients, n: usize, acknowledged: mpsc::UnboundedSender<(Instant, Instant)>) {
     let value = value(n as u64);
     let mut conn = None;
     sleep(Duration::from_millis(13 * n as u64)).await;
     loop {
         let Some(client) = conn.as_mut() else {
-            let connecting = target::connect(system, &endpoints, n % endpoints.len());
-            match timeout(Duration::from_millis(600), connecting).await {
+            match timeout(Duration::from_millis(600), clients.connect(n)).await {
                 Ok(Ok(client)) => conn = Some(client),
                 _ => sleep(Duration::from_millis(20)).await,
             }

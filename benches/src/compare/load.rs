@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use super::ensemble::Ensemble;
 use super::figures::{cpu_seconds, machine_cpu_seconds, own_cpu_seconds};
-use super::target;
 
 pub const VALUE_BYTES: usize = 256;
 
@@ -66,9 +65,9 @@ pub async fn fill(ensemble: &Ensemble<'_>, count: u64, clients: usize) -> Result
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut all = JoinSet::new();
-    let endpoints = ensemble.endpoints();
+    let connect = ensemble.clients();
     for client in 0..clients {
-        let mut conn = target::connect(ensemble.system, &endpoints, client % endpoints.len()).await?;
+        let mut conn = connect.connect(client).await?;
         let next = next.clone();
         all.spawn(async move {
             loop {
@@ -108,11 +107,11 @@ pub async fn run(
     warm: Duration,
     time: Duration,
 ) -> Result<Cell> {
-    let endpoints = ensemble.endpoints();
+    let connect = ensemble.clients();
     let (stop, counting) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let mut all = JoinSet::new();
     for client in 0..clients {
-        let mut conn = target::connect(ensemble.system, &endpoints, client % endpoints.len()).await?;
+        let mut conn = connect.connect(client).await?;
         let (stop, counting) = (stop.clone(), counting.clone());
         all.spawn(async move {
             let mut tally = Tally::new()?;

@@ -10,4 +10,5 @@ pub mod load;
 pub mod report;
 pub mod run;
 pub mod target;
+mod target_pvcd;
 pub mod watch;

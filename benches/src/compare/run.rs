@@ -17,6 +17,8 @@ use super::watch::{self, FanOut};
 pub const KEYS: u64 = 100_000;
 /// Keys that the load reads and writes.
 const HOT_KEYS: u64 = 10_000;
+/// The same, of VMs.
+const HOT_VMS: u64 = 1_000;
 const WARM: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -110,7 +112,11 @@ pub struct Measured {
 }
 
 /// Who can take part.
-pub const SYSTEMS: [System; 3] = [System::Zookeeper, System::Etcd, System::Bare];
+pub const SYSTEMS: [System; 4] = [System::Zookeeper, System::Etcd, System::Bare, System::Pvcd];
+
+fn hot_keys(system: System) -> u64 {
+    if system == System::Pvcd { HOT_VMS } else { HOT_KEYS }
+}
 
 /// Runs the plan. Everything that is measured is given to `tell` at once.
 pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
@@ -144,6 +150,10 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
     for (part, blow) in [(Part::Kill, Blow::Kill), (Part::Cut, Blow::Cut)] {
         for round in 0..if has(part) { plan.blows } else { 0 } {
             for ensemble in &mut all {
+                // The daemons share this process's own network.
+                if ensemble.system == System::Pvcd && blow == Blow::Cut {
+                    continue;
+                }
                 note(&format!("blow {}: {}'s leader, {blow:?}", round + 1, ensemble.system));
                 let ms = failover::strike(ensemble, &ground, blow).await?;
                 let sample = match blow {
@@ -192,7 +202,9 @@ async fn fill(plan: &Plan, all: &mut [Ensemble<'_>], tell: &mut dyn FnMut(Measur
             sleep(Duration::from_secs(3)).await;
             sizes(ensemble, When::Idle, tell);
         }
-        let count = if measured { KEYS } else { HOT_KEYS };
+        // A VM is more than a key: so many of them, and what they take, compare with nothing.
+        let measured = measured && system != System::Pvcd;
+        let count = if measured { KEYS } else { hot_keys(system) };
         note(&format!("{system}: {count} keys"));
         let per_second = load::fill(ensemble, count, 256).await?;
         if measured {
@@ -216,13 +228,15 @@ async fn measure_load(plan: &Plan, all: &[Ensemble<'_>], tell: &mut dyn FnMut(Me
     for ensemble in all {
         note(&format!("{}: warming up", ensemble.system));
         for op in [Op::Put, Op::Lin, Op::Local] {
-            load::run(ensemble, op, 64, HOT_KEYS, Duration::ZERO, Duration::from_secs(2)).await?;
+            load::run(ensemble, op, 64, hot_keys(ensemble.system), Duration::ZERO, Duration::from_secs(2))
+                .await?;
         }
     }
     for round in 0..plan.rounds {
         for op in [Op::Put, Op::Lin, Op::Local] {
             for (ensemble, clients) in each(all, &plan.clients) {
-                let cell = load::run(ensemble, op, clients, HOT_KEYS, WARM, plan.time).await?;
+                let cell =
+                    load::run(ensemble, op, clients, hot_keys(ensemble.system), WARM, plan.time).await?;
                 let system = ensemble.system;
                 note(&format!(
                     "round {}: {system:9} {op:?} by {clients:3}: {:.0}/s, p50 {} us, servers {} %, generator {} %, others {} %{}",

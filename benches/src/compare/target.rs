@@ -7,6 +7,8 @@ use anyhow::{Result, anyhow, bail};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use pvc_client::Trust;
+
 use super::ensemble::System;
 
 #[async_trait]
@@ -31,15 +33,34 @@ pub trait Watching: Send {
 
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A client of the server that is `at` in the list. Ours takes its writes to the leader, whom a server names,
-/// as our client library does.
-pub async fn connect(system: System, endpoints: &[String], at: usize) -> Result<Box<dyn Conn>> {
-    let endpoint = endpoints.get(at).ok_or_else(|| anyhow!("no server {at}"))?;
-    Ok(match system {
-        System::Zookeeper => Box::new(zookeeper::Conn::new(endpoint).await?),
-        System::Etcd => Box::new(etcd::Conn::new(endpoint).await?),
-        System::Bare => Box::new(bare::Conn::new(endpoint).await?),
-    })
+/// How clients reach a system.
+#[derive(Clone)]
+pub struct Clients {
+    pub system: System,
+    /// HOST:PORT, a server each.
+    pub endpoints: Vec<String>,
+    /// What `pvcd` is shown.
+    pub trust: Option<Trust>,
+}
+
+impl Clients {
+    /// A client of the server that is `at` in the list, which goes round. Ours take their writes to the leader,
+    /// whom a server names, as our client library does.
+    pub async fn connect(&self, at: usize) -> Result<Box<dyn Conn>> {
+        let at = at % self.endpoints.len();
+        let endpoint = &self.endpoints[at];
+        Ok(match self.system {
+            System::Zookeeper => Box::new(zookeeper::Conn::new(endpoint).await?),
+            System::Etcd => Box::new(etcd::Conn::new(endpoint).await?),
+            System::Bare => Box::new(bare::Conn::new(endpoint).await?),
+            System::Pvcd => {
+                let trust = self.trust.as_ref().ok_or_else(|| anyhow!("no credentials"))?;
+                let mut endpoints = self.endpoints.clone();
+                endpoints.rotate_left(at);
+                Box::new(super::target_pvcd::Conn::new(&endpoints, trust))
+            }
+        })
+    }
 }
 
 mod etcd {

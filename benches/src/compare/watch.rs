@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ensemble::Ensemble;
 use super::load::value;
-use super::target;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -23,13 +22,13 @@ pub struct FanOut {
 }
 
 pub async fn run(ensemble: &Ensemble<'_>, watchers: usize, writes: usize) -> Result<FanOut> {
-    let endpoints = ensemble.endpoints();
-    let mut writer = target::connect(ensemble.system, &endpoints, 0).await?;
+    let clients = ensemble.clients();
+    let mut writer = clients.connect(0).await?;
     writer.create("watched", &value(1)).await?;
     let (told, mut heard) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
     for at in 0..watchers {
-        let conn = target::connect(ensemble.system, &endpoints, at % endpoints.len()).await?;
+        let conn = clients.connect(at).await?;
         let mut watching = conn.watch("watched").await?;
         let told = told.clone();
         all.spawn(async move {

@@ -116,6 +116,26 @@ impl Replicas {
         }
     }
 
+    /// Follows a store that no coordinator stands on, until its process ends.
+    pub async fn follow_store(self, place: Place, store: Store, gone: CancellationToken) {
+        let (mut status, mut leadership) = (store.status(), store.leadership());
+        let mut shown = store.view();
+        let mut digest = shown.iter().fold(0, |sum, (key, entry)| sum ^ digest_of(key, entry));
+        loop {
+            if let Some(leadership) = *leadership.borrow_and_update() {
+                self.leads(place, leadership.term);
+            }
+            status.mark_unchanged();
+            digest = self.step(place, &mut shown, store.view(), digest);
+            tokio::select! {
+                biased;
+                () = gone.cancelled() => return,
+                changed = status.changed() => if changed.is_err() { return },
+                changed = leadership.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
     fn step(&self, place: Place, shown: &mut View, now: View, mut digest: u64) -> u64 {
         if now.revision < shown.revision {
             let detail = format!("{place} went from revision {} back to {}", shown.revision, now.revision);

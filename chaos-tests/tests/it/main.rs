@@ -7,10 +7,13 @@ mod checks;
 #[path = "../../../node/tests/it/daemons.rs"]
 mod daemons;
 mod doors;
+mod history;
+mod processes;
 mod recover;
 mod repeats;
 mod seeds;
 mod sim;
+mod store;
 mod stories;
 
 /// A program of the workspace, beside the tests' own folder.

@@ -12,6 +12,7 @@ mod health;
 mod hosts;
 mod lane;
 mod liveness;
+mod members;
 mod quiet;
 mod standby;
 mod tokens;

@@ -25,6 +25,7 @@ use pvc_coordinator::raft_transport::RaftTransport;
 use pvc_coordinator::services::Shared;
 use pvc_host::daemon_config::{DaemonConfig, FOUND_MARK, store_id};
 use pvc_identity::{Ca, TlsStore};
+use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name};
 use pvc_proto::internal::v1::BecomeMemberRequest;
 use pvc_proto::internal::v1::join_service_client::JoinServiceClient;
@@ -197,6 +198,22 @@ impl CoordinatorPart {
         }
     }
 
+    /// Keeps the others' refusal, so that the next start opens no store.
+    fn keep_expelled(&self, said: &str) -> anyhow::Result<()> {
+        let world = self.core().world();
+        let others = world
+            .nodes
+            .values()
+            .filter(|node| node.spec.role == NodeRole::Coordinator && node.meta.name != self.shared.node);
+        let coordinators = others.filter_map(|node| {
+            let address = node.status.address.parse().ok()?;
+            Some(pvc_host::daemon_config::Coordinator { node: node.meta.name.to_string(), address })
+        });
+        let kept = Expelled { said: said.to_owned(), coordinators: coordinators.collect() };
+        let text = toml::to_string(&kept).context("texts and tables can be written as TOML")?;
+        Ok(pvc_host::durable_file::write(&self.expelled_mark, text.as_bytes(), 0o644)?)
+    }
+
     pub async fn close(self) {
         self.shared.core.stop().await;
         self.shared.core.store().shutdown().await;
@@ -272,9 +289,21 @@ async fn ask_to_vote(node: String, member_id: u64, cluster: Coordinators) {
     }
 }
 
-/// What the others said when they refused this host's copy of the state for ever; None: nothing.
-pub fn expelled_before(config: &DaemonConfig) -> anyhow::Result<Option<String>> {
-    Ok(pvc_host::durable_file::read_text_if_there(&config.data_dir.join(EXPELLED_MARK))?)
+/// What is kept of the others' refusal of this host's copy of the state, and where they are: this host's
+/// configuration may name none but itself.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Expelled {
+    pub said: String,
+    #[serde(default)]
+    pub coordinators: Vec<pvc_host::daemon_config::Coordinator>,
+}
+
+/// Whether this host's copy of the state was refused for ever.
+pub fn expelled_before(config: &DaemonConfig) -> anyhow::Result<Option<Expelled>> {
+    let path = config.data_dir.join(EXPELLED_MARK);
+    let text = pvc_host::durable_file::read_text_if_there(&path)?;
+    text.map(|text| toml::from_str(&text).with_context(|| format!("{} can't be read", path.display())))
+        .transpose()
 }
 
 /// What to do about it.
@@ -295,7 +324,7 @@ pub async fn failed(part: Option<&CoordinatorPart>) -> anyhow::Error {
     tokio::select! {
         said = expelled.wait_for(Option::is_some) => {
             let said = said.ok().and_then(|said| said.clone()).unwrap_or_default();
-            if let Err(error) = pvc_host::durable_file::write(&part.expelled_mark, said.as_bytes(), 0o644) {
+            if let Err(error) = part.keep_expelled(&said) {
                 tracing::error!(%error, "what the others said could not be kept");
             }
             anyhow::anyhow!("the other coordinators refuse this host's copy of the state for ever: {said}")

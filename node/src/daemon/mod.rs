@@ -46,7 +46,15 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until it is told to stop or can't go on. `tail` is its own log.
 pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
-    let config = config::read(config_path)?;
+    let mut config = config::read(config_path)?;
+    let expelled = match config.role {
+        Role::Coordinator => coordinator::expelled_before(&config)?,
+        Role::Hypervisor => None,
+    };
+    if let Some(expelled) = &expelled {
+        config.coordinators.retain(|known| known.node != config.node);
+        config.coordinators.extend(expelled.coordinators.iter().cloned());
+    }
     let tls = config::identity(&config)?;
     tracing::info!(node = %config.node, cluster = %config.cluster_id, version = env!("CARGO_PKG_VERSION"), "starting");
     let stop = CancellationToken::new();
@@ -68,10 +76,10 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let agent_view = AgentView::default();
     let host = HostCalls::new(hypervisor.clone(), pools.clone(), settings.clone(), tail, closing.clone());
 
-    let part = match (config.role, coordinator::expelled_before(&config)?) {
+    let part = match (config.role, &expelled) {
         (Role::Coordinator, None) => Some(CoordinatorPart::open(&config, &tls, &closing).await?),
-        (Role::Coordinator, Some(said)) => {
-            tracing::error!("{}", coordinator::expelled(&config.node, &config.data_dir, &said));
+        (Role::Coordinator, Some(expelled)) => {
+            tracing::error!("{}", coordinator::expelled(&config.node, &config.data_dir, &expelled.said));
             None
         }
         (Role::Hypervisor, _) => None,

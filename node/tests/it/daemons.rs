@@ -48,6 +48,19 @@ impl Host {
         }
     }
 
+    /// Stops the daemon in order.
+    pub async fn stop(&mut self, grace: Duration) -> Result<(), pvc_process::StopError> {
+        match self.daemon.take() {
+            Some(daemon) => daemon.id().stop(grace).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The running daemon's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Daemon::pid)
+    }
+
     /// Waits until the daemon has ended by itself.
     pub async fn ended(&mut self) {
         let until = Instant::now() + PATIENCE;
@@ -171,9 +184,14 @@ impl Cluster {
 
     /// An administrator's client, which knows every coordinator.
     pub fn admin(&self) -> Client {
+        self.client(self.admin_trust(), None)
+    }
+
+    /// What an administrator shows, and whom they trust.
+    pub fn admin_trust(&self) -> Trust {
         let credentials = issue(&self.ca, LeafSpec::new(Identity::admin("root").expect("an admin")));
         let store = TlsStore::new(credentials, Timestamp::now()).expect("TLS");
-        self.client(Trust::Mutual(store, ExpectedPeer::AnyNode), None)
+        Trust::Mutual(store, ExpectedPeer::AnyNode)
     }
 
     /// A program's client: a service certificate, and an API token where it has one.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DIR/IDENTITY     whose data this is
+//! DIR/SEAL         how much of the log was durable, to know it again
 //! DIR/log/         the log and the vote (raft-engine)
 //! DIR/state-N/     the checkpoint (sled); the highest N counts
 //! ```
@@ -10,7 +11,10 @@
 mod durable;
 mod footprint;
 mod log;
+mod scan;
+mod seal;
 mod state;
+mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +26,7 @@ use crate::backup::IDENTITY_VERSION;
 use crate::engine::{IoFigures, Opened};
 use crate::form::{IdentityForm, LogHeadForm, decode};
 use crate::member::MemberId;
-use crate::open::{OpenError, check_identity};
+use crate::open::{Checkpoint, OpenError, Options, check_identity};
 use crate::state::State;
 use crate::status::Footprint;
 
@@ -31,9 +35,10 @@ const IDENTITY_MAGIC: &[u8; 8] = b"PVCMEMB\0";
 const LOG: &str = "log";
 
 /// Opens what is there, or makes it.
-pub(crate) async fn open(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opened, OpenError> {
-    let (dir, cluster_id) = (dir.to_owned(), cluster_id.to_owned());
-    let opening = tokio::task::spawn_blocking(move || open_blocking(&dir, &cluster_id, member));
+pub(crate) async fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+    let (dir, cluster_id) = (dir.to_owned(), options.cluster_id.clone());
+    let (member, checkpoint) = (options.me.id, options.checkpoint.clone());
+    let opening = tokio::task::spawn_blocking(move || open_blocking(&dir, &cluster_id, member, &checkpoint));
     opening.await.unwrap_or_else(|panic| Err(OpenError::Raft(panic.to_string())))
 }
 
@@ -75,7 +80,12 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> OpenError + '_ {
     |source| OpenError::Io { path: path.to_owned(), source }
 }
 
-fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opened, OpenError> {
+fn open_blocking(
+    dir: &Path,
+    cluster_id: &str,
+    member: MemberId,
+    checkpoint: &Checkpoint,
+) -> Result<Opened, OpenError> {
     durable::create_dir(dir).map_err(at(dir))?;
     let log_dir = dir.join(LOG);
     let known = read_identity(dir)?;
@@ -84,10 +94,11 @@ fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opene
     }
     let has_log = log::exists(&log_dir).map_err(at(&log_dir))?;
     let has_state = state::exists(dir).map_err(at(dir))?;
-    if !has_log && (known.is_some() || has_state) {
+    let has_seal = seal::read(dir).map_err(at(dir))?.is_some();
+    if !has_log && (known.is_some() || has_state || has_seal) {
         return Err(OpenError::LogMissing { path: log_dir, member });
     }
-    let mut log = log::open(&log_dir, member)?;
+    let mut log = log::open(&log_dir, member, checkpoint)?;
     let identity = match (log.identity()?, known) {
         (Some(witness), Some(identity)) if witness != identity => {
             check_identity(&witness, cluster_id, member)?;
@@ -103,6 +114,10 @@ fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opene
         }
         // The identity is written after the log has its witness: with an identity the log was emptied.
         (None, Some(_)) => return Err(OpenError::LogMissing { path: log_dir, member }),
+        (None, None) if !log.is_new() => {
+            let detail = "it does not say whose it is".to_owned();
+            return Err(OpenError::LogDamaged { path: log_dir, member, detail });
+        }
         (None, None) => {
             let incarnation = rand::random::<u64>().max(1);
             let cluster_id = cluster_id.to_owned();
@@ -114,6 +129,7 @@ fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opene
         }
     };
     let (head, entries) = log.load()?;
+    let seal = log.unseal(dir, identity.incarnation)?;
     let figures = Arc::new(IoFigures::default());
     let (database, checkpoint, set_aside) = state::open(dir, &identity.cluster_id).map_err(at(dir))?;
     Ok(Opened {
@@ -122,7 +138,7 @@ fn open_blocking(dir: &Path, cluster_id: &str, member: MemberId) -> Result<Opene
         entries,
         checkpoint: checkpoint.clone(),
         set_aside,
-        log: log::Writer::start(log, figures.clone()).map_err(at(&log_dir))?,
+        log: writer::Writer::start(log, seal, figures.clone()).map_err(at(&log_dir))?,
         state: state::Writer::start(dir, database, checkpoint, figures.clone()).map_err(at(dir))?,
         figures,
     })
@@ -141,7 +157,7 @@ fn seed_blocking(
     // The state first: a directory that has a state and no log does not start.
     drop(state::replace(dir, None, state).map_err(at(dir))?);
     let log_dir = dir.join(LOG);
-    let mut log = log::open(&log_dir, identity.member)?;
+    let mut log = log::open(&log_dir, identity.member, &Checkpoint::default())?;
     log.witness(identity, head).map_err(at(&log_dir))?;
     durable::sync_dir(dir).map_err(at(dir))?;
     write_identity(dir, identity)

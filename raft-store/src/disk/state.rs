@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -20,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::engine::{IoFigures, StateEngine};
 use crate::form::{ObjectForm, Record, RequestForm, StateHeadForm, decode};
+use crate::guard::{guarded, guarded_with_threads};
 use crate::key::Key;
 use crate::state::{State, object_form, request_form};
 
@@ -87,15 +87,15 @@ fn open_db(path: &Path) -> io::Result<(sled::Db, File)> {
     let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
     let mut tries = 0;
     let db = loop {
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => break db,
+        match guarded_with_threads(|| config.open()) {
+            Some(Ok(db)) => break db,
             // A database that was closed keeps its lock until the last of sled's own threads lets go.
-            Ok(Err(error)) if tries < LOCK_TRIES && error.to_string().contains("acquire lock") => {
+            Some(Err(error)) if tries < LOCK_TRIES && error.to_string().contains("acquire lock") => {
                 tries += 1;
                 std::thread::sleep(Duration::from_millis(10));
             }
-            Ok(Err(error)) => return Err(io::Error::other(error)),
-            Err(_) => return Err(io::Error::other("sled gave up on it")),
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => return Err(io::Error::other("sled gave up on it")),
         }
     };
     // sled writes these and never syncs them.
@@ -145,8 +145,8 @@ pub(super) fn open(
         fs::remove_dir_all(older)?;
     }
     let opened = open_db(&path).and_then(|(db, file)| {
-        let state = catch_unwind(AssertUnwindSafe(|| load(&db)))
-            .unwrap_or_else(|_| Err(io::Error::other("sled gave up on it")))?;
+        let state = guarded_with_threads(|| load(&db))
+            .unwrap_or_else(|| Err(io::Error::other("sled gave up on it")))?;
         if *state.cluster_id != *cluster_id {
             return Err(io::Error::other(format!("it belongs to cluster {}", state.cluster_id)));
         }
@@ -324,8 +324,8 @@ impl Thread {
                     return;
                 }
                 Job::Checkpoint { state, replace, done } => {
-                    let result = catch_unwind(AssertUnwindSafe(|| self.write(&state, replace)))
-                        .unwrap_or_else(|_| Err(io::Error::other("sled gave up on the state database")));
+                    let result = guarded(|| self.write(&state, replace))
+                        .unwrap_or_else(|| Err(io::Error::other("sled gave up on the state database")));
                     if let Err(error) = &result {
                         self.figures.failed(format!("checkpointing the state failed: {error}"));
                     }

@@ -11,9 +11,9 @@ use raft_store::{Alarm, Checkpoint, Engine, OpenError, Options, Store, Transacti
 use crate::network::{CLUSTER, Network, key, member, put};
 
 /// Set in the environment of a child: the directory that it is to write in.
-const CHILD_DIR: &str = "RAFT_STORE_CHILD_DIR";
+pub const CHILD_DIR: &str = "RAFT_STORE_CHILD_DIR";
 
-fn options(dir: &Path) -> Options {
+pub fn options(dir: &Path) -> Options {
     let mut options = Options::new(Engine::Disk { dir: dir.to_owned() }, member(1), CLUSTER);
     options.timing.heartbeat = Duration::from_millis(10);
     options.timing.election_min = Duration::from_millis(30);
@@ -72,11 +72,12 @@ fn write_for_ever(dir: &Path) -> ! {
     std::process::exit(3)
 }
 
+/// Runs a test of this binary in a process of its own, with `variable` set to `value`.
 #[expect(clippy::disallowed_methods, reason = "the test kills a process of its own, which is this binary")]
-pub fn spawn_child(dir: &Path, environment: &[(&str, String)]) -> Child {
+pub fn spawn(test: &str, variable: &str, value: &Path, environment: &[(&str, String)]) -> Child {
     std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["disk::child", "--exact", "--nocapture", "--test-threads", "1"])
-        .env(CHILD_DIR, dir)
+        .args([test, "--exact", "--nocapture", "--test-threads", "1"])
+        .env(variable, value)
         .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
@@ -112,7 +113,8 @@ fn a_hundred_kills_lose_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut total = 0;
     for round in 0..100_usize {
-        let acknowledged = collect_and_kill(spawn_child(dir.path(), &[]), 1 + round * 7 % 150);
+        let acknowledged =
+            collect_and_kill(spawn("disk::child", CHILD_DIR, dir.path(), &[]), 1 + round * 7 % 150);
         assert!(!acknowledged.is_empty(), "round {round}: the child wrote nothing");
         total += acknowledged.len();
         // Opening takes as long as a child's start: every tenth kill is looked at, by what all
@@ -236,39 +238,5 @@ async fn a_directory_that_is_not_whole_or_not_ours_is_refused() {
     let (store, _) = open(dir.path()).await.unwrap();
     assert_eq!(store.view().len(), 1);
     assert_eq!(std::fs::read(&identity).unwrap(), good, "the log bears witness");
-    store.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_damaged_log_is_told_from_a_torn_one() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, term) = open(dir.path()).await.unwrap();
-    for i in 0..30 {
-        write(&store, term, &format!("n{i}"), "a value that can be found in the file").await;
-    }
-    store.kill().await;
-    drop(store);
-    let log = dir.path().join("log");
-    let newest = std::fs::read_dir(&log)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|e| e == "raftlog"))
-        .max()
-        .unwrap();
-    let good = std::fs::read(&newest).unwrap();
-    let written = good.iter().rposition(|byte| *byte != 0).unwrap();
-    let mut bad = good.clone();
-    bad[written / 2] ^= 0xff;
-    std::fs::write(&newest, &bad).unwrap();
-    let error = open(dir.path()).await.err().expect("what was acknowledged behind the damage is gone");
-    assert!(matches!(&error, OpenError::LogDamaged { path, .. } if path.starts_with(&log)), "{error}");
-    assert_eq!(std::fs::read(&newest).unwrap(), bad, "nothing was changed");
-
-    // The last record cut in the middle is what a power cut leaves.
-    let mut torn = good;
-    torn[written - 3..].fill(0);
-    std::fs::write(&newest, torn).unwrap();
-    let (store, _) = open(dir.path()).await.unwrap();
-    assert!(store.view().len() >= 29);
     store.shutdown().await;
 }

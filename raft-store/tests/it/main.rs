@@ -2,7 +2,9 @@
 //! processes on real files.
 
 mod audit;
+mod bad_disks;
 mod cluster;
+mod damage;
 mod disk;
 mod failover;
 mod history;
@@ -10,5 +12,6 @@ mod members;
 mod network;
 mod power;
 mod recover;
+mod supervised;
 mod vigil;
 mod watching;

@@ -21,6 +21,7 @@ async fn one_to_three_to_five_to_three_under_writers() {
         network: cluster.network.clone(),
         disks: cluster.disks.clone(),
         checkpoint: cluster.checkpoint.clone(),
+        limits: cluster.limits.clone(),
     });
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
@@ -218,8 +219,12 @@ async fn a_backup_becomes_a_new_cluster() {
     let (revision, length) = cluster.leader().await.0.export(&mut backup).await.unwrap();
     assert_eq!(length as usize, backup.len());
 
-    let mut other =
-        Cluster { network: Default::default(), disks: Default::default(), checkpoint: Checkpoint::default() };
+    let mut other = Cluster {
+        network: Default::default(),
+        disks: Default::default(),
+        checkpoint: Checkpoint::default(),
+        limits: Default::default(),
+    };
     let mut options = other.options(7);
     let same = Store::import(&options, &backup[..]).await;
     assert!(matches!(same, Err(OpenError::Rebuild(_))), "the same cluster id is refused");

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_store::{
-    Checkpoint, Engine, Key, Leadership, Member, MemberId, MemoryDisk, Options, Outcome, ProposeError,
-    RpcKind, Store, Transaction, Transport, TransportError,
+    Checkpoint, Engine, Key, Leadership, Limits, Member, MemberId, MemoryDisk, Options, Outcome,
+    ProposeError, RpcKind, Store, Transaction, Transport, TransportError,
 };
 use tokio::io::AsyncRead;
 
@@ -113,6 +113,7 @@ pub struct Cluster {
     pub network: Network,
     pub disks: BTreeMap<MemberId, MemoryDisk>,
     pub checkpoint: Checkpoint,
+    pub limits: Limits,
 }
 
 pub const CLUSTER: &str = "test-cluster";
@@ -124,7 +125,11 @@ impl Cluster {
     }
 
     pub async fn with(voters: u64, checkpoint: Checkpoint) -> Cluster {
-        let mut cluster = Cluster { network: Network::default(), disks: BTreeMap::new(), checkpoint };
+        Cluster::limited(voters, checkpoint, Limits::default()).await
+    }
+
+    pub async fn limited(voters: u64, checkpoint: Checkpoint, limits: Limits) -> Cluster {
+        let mut cluster = Cluster { network: Network::default(), disks: BTreeMap::new(), checkpoint, limits };
         cluster.start(1).await.found().await.unwrap();
         for id in 2..=voters {
             cluster.add_voter(id).await;
@@ -143,6 +148,7 @@ impl Cluster {
         let disk = self.disks.entry(id).or_default().clone();
         let mut options = Options::new(Engine::Memory(disk), member(id), CLUSTER);
         options.checkpoint = self.checkpoint.clone();
+        options.limits = self.limits.clone();
         options.seed = Some(id * 7 + 1);
         options.peers = self.network.0.lock().stores.keys().map(|id| member(*id)).collect();
         options

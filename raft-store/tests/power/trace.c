@@ -3,10 +3,15 @@
  * its standard output, in the same order. A test replays this up to any moment and so knows
  * what a power cut at that moment may leave.
  *
- * While the file TRACE_FULL names is there, the disk is full: writes get ENOSPC.
+ * It also plays a bad disk. The file that TRACE_FAULTS names may appear, change and go at any time; each line is
+ * "KIND NUMBER PATTERN" and holds for paths that contain PATTERN ("/" = all):
+ *   full 0      writes and new files get ENOSPC
+ *   readonly 0  whatever would change something gets EROFS
+ *   eio 0       syncs fail with EIO and make nothing durable; as on Linux, a later sync does not make up for it
+ *   slow MS     syncs take MS milliseconds longer
  *
- * TRACE_DIR: the directory. TRACE_OUT: where to write. One record: kind, a, b, then two strings, each
- * after its length; all integers are 64 bits, little-endian. */
+ * TRACE_DIR: the directory. TRACE_OUT: where to write, if anywhere. One record: kind, a, b, then two strings,
+ * each after its length; all integers are 64 bits, little-endian. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,12 +27,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { WRITE = 1, ZEROS, SETLEN, CREATE, RENAME, REMOVE, MKDIR, SYNC_BEGIN, SYNC_END, SAID };
+enum { WRITE = 1, ZEROS, SETLEN, CREATE, RENAME, REMOVE, MKDIR, SYNC_BEGIN, SYNC_END, SAID, SYNC_FAIL };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *dir;
 static size_t dir_length;
 static int out = -1;
+static const char *faults;
 static uint64_t syncs;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -35,9 +41,12 @@ static uint64_t syncs;
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("TRACE_OUT");
     dir = getenv("TRACE_DIR");
-    if (!dir || !path) { dir = NULL; return; }
+    faults = getenv("TRACE_FAULTS");
+    if (!dir) return;
     dir_length = strlen(dir);
-    out = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    // Processes that run one after the other share a trace.
+    syncs = (uint64_t)getpid() << 32;
+    if (path) out = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 }
 
 static int inside(const char *path) {
@@ -65,16 +74,46 @@ static int path_at(int at, const char *name, char *path) {
     return inside(path);
 }
 
-static int full(int fd) {
+/* The number of the first rule of this kind that holds for the path; -1: none. */
+static long fault(const char *kind, const char *path) {
+    char text[2048];
+    if (!faults) return -1;
+    int fd = syscall(SYS_openat, AT_FDCWD, faults, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    ssize_t n = syscall(SYS_read, fd, text, sizeof text - 1);
+    syscall(SYS_close, fd);
+    if (n <= 0) return -1;
+    text[n] = 0;
+    char *rest = text, *line;
+    while ((line = strsep(&rest, "\n"))) {
+        char name[32], pattern[512];
+        long number;
+        if (sscanf(line, "%31s %ld %511s", name, &number, pattern) == 3 && !strcmp(name, kind)
+            && strstr(path + dir_length, pattern)) return number;
+    }
+    return -1;
+}
+
+static int refused(const char *path) {
+    if (fault("full", path) >= 0) { errno = ENOSPC; return 1; }
+    if (fault("readonly", path) >= 0) { errno = EROFS; return 1; }
+    return 0;
+}
+
+static int refused_fd(int fd) {
     char path[PATH_MAX];
-    const char *name = getenv("TRACE_FULL");
-    if (!name || syscall(SYS_access, name, F_OK) || !path_of(fd, path)) return 0;
-    errno = ENOSPC;
+    return faults && path_of(fd, path) && refused(path);
+}
+
+static int frozen(const char *path) {
+    if (!faults || !inside(path) || fault("readonly", path) < 0) return 0;
+    errno = EROFS;
     return 1;
 }
 
 static void put(const void *bytes, size_t n) {
     const char *p = bytes;
+    if (out < 0) return;
     while (n) {
         ssize_t k = syscall(SYS_write, out, p, n);
         if (k <= 0) _exit(97);
@@ -112,7 +151,7 @@ ssize_t write(int fd, const void *data, size_t n) {
     char path[PATH_MAX];
     if (dir && fd == 1) note(SAID, 0, 0, NULL, data, n);
     int ours = path_of(fd, path);
-    if (ours && full(fd)) return -1;
+    if (ours && refused(path)) return -1;
     off_t offset = 0;
     if (ours) {
         offset = (fcntl(fd, F_GETFL) & O_APPEND) ? lseek(fd, 0, SEEK_END) : lseek(fd, 0, SEEK_CUR);
@@ -124,7 +163,7 @@ ssize_t write(int fd, const void *data, size_t n) {
 
 ssize_t pwrite64(int fd, const void *data, size_t n, off64_t offset) {
     char path[PATH_MAX];
-    if (full(fd)) return -1;
+    if (refused_fd(fd)) return -1;
     ssize_t k = REAL(pwrite64)(fd, data, n, offset);
     if (k > 0 && path_of(fd, path)) wrote(path, offset, data, k);
     return k;
@@ -139,10 +178,15 @@ static int resized(int fd) {
     return 0;
 }
 
-int ftruncate64(int fd, off64_t n) { int r = REAL(ftruncate64)(fd, n); return r ? r : resized(fd); }
+int ftruncate64(int fd, off64_t n) {
+    char path[PATH_MAX];
+    if (path_of(fd, path) && frozen(path)) return -1;
+    int r = REAL(ftruncate64)(fd, n);
+    return r ? r : resized(fd);
+}
 int ftruncate(int fd, off_t n) { return ftruncate64(fd, n); }
 int fallocate64(int fd, int mode, off64_t o, off64_t n) {
-    if (full(fd)) return -1;
+    if (refused_fd(fd)) return -1;
     int r = REAL(fallocate64)(fd, mode, o, n);
     return r ? r : resized(fd);
 }
@@ -151,8 +195,12 @@ int fallocate(int fd, int mode, off_t o, off_t n) { return fallocate64(fd, mode,
 static int opened(int at, const char *name, int flags, mode_t mode) {
     char path[PATH_MAX];
     struct stat st;
-    int ours = (flags & O_CREAT) && path_at(at, name, path);
+    int changes = flags & (O_CREAT | O_WRONLY | O_RDWR | O_TRUNC);
+    int ours = changes && path_at(at, name, path);
+    if (ours && frozen(path)) return -1;
+    ours = ours && (flags & O_CREAT);
     int is_new = ours && lstat(path, &st);
+    if (is_new && faults && refused(path)) return -1;
     int fd = syscall(SYS_openat, at, name, flags, mode);
     if (fd >= 0 && is_new) note(CREATE, 0, 0, path, NULL, 0);
     if (fd >= 0 && !is_new && (flags & O_TRUNC)) resized(fd);
@@ -166,6 +214,7 @@ int openat64(int at, const char *name, int flags, ...) { MODE(flags) return open
 int openat(int at, const char *name, int flags, ...) { MODE(flags) return opened(at, name, flags, mode); }
 
 int rename(const char *from, const char *to) {
+    if (frozen(from)) return -1;
     pthread_mutex_lock(&lock);
     int r = REAL(rename)(from, to);
     if (!r && inside(from)) record(RENAME, 0, 0, from, to + dir_length + 1, strlen(to + dir_length + 1));
@@ -174,17 +223,17 @@ int rename(const char *from, const char *to) {
 }
 
 static void removed(int r, const char *path) { if (!r && inside(path)) note(REMOVE, 0, 0, path, NULL, 0); }
-int unlink(const char *name) { int r = REAL(unlink)(name); removed(r, name); return r; }
-int rmdir(const char *name) { int r = REAL(rmdir)(name); removed(r, name); return r; }
+int unlink(const char *name) { int r = frozen(name) ? -1 : REAL(unlink)(name); removed(r, name); return r; }
+int rmdir(const char *name) { int r = frozen(name) ? -1 : REAL(rmdir)(name); removed(r, name); return r; }
 int unlinkat(int at, const char *name, int flags) {
     char path[PATH_MAX];
     int ours = path_at(at, name, path);
-    int r = REAL(unlinkat)(at, name, flags);
+    int r = ours && frozen(path) ? -1 : REAL(unlinkat)(at, name, flags);
     if (ours) removed(r, path);
     return r;
 }
 int mkdir(const char *name, mode_t mode) {
-    int r = REAL(mkdir)(name, mode);
+    int r = frozen(name) ? -1 : REAL(mkdir)(name, mode);
     if (!r && inside(name)) note(MKDIR, 0, 0, name, NULL, 0);
     return r;
 }
@@ -196,6 +245,13 @@ static int synced(int fd, int (*sync)(int)) {
     uint64_t id = ++syncs;
     record(SYNC_BEGIN, id, 0, path, NULL, 0);
     pthread_mutex_unlock(&lock);
+    long ms = fault("slow", path);
+    if (ms > 0) usleep(ms * 1000);
+    if (fault("eio", path) >= 0) {
+        note(SYNC_FAIL, id, 0, path, NULL, 0);
+        errno = EIO;
+        return -1;
+    }
     int r = sync(fd);
     if (!r) note(SYNC_END, id, 0, path, NULL, 0);
     return r;

@@ -54,7 +54,8 @@ impl Voters {
         });
         let changed = match to_come {
             _ if going == status.id => {
-                let others = status.members.iter().filter(|m| m.voter && m.member.id != going);
+                let heard = |m: &&MemberStatus| m.silent_for.is_some_and(|silent| silent < SILENT);
+                let others = status.members.iter().filter(|m| m.voter && m.member.id != going).filter(heard);
                 match others.max_by_key(|member| member.matched) {
                     Some(other) => store.transfer_leadership(other.member.id).await,
                     None => return Some(Outcome::Settled),
