@@ -190,6 +190,7 @@ impl Daemon {
             let environment = HostEnvironment { clock, dice };
             let coordinator =
                 Coordinator::start(store.clone(), Arc::new(environment), CoordinatorOptions::default());
+            let coordinator = coordinator.expect("there is one version only");
             *core.lock() = Some((store.clone(), coordinator.clone()));
             let endpoint =
                 Endpoint { store: store.clone(), coordinator: coordinator.clone(), gone: gone.clone() };

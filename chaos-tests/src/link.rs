@@ -95,7 +95,8 @@ fn link_error(error: AskError) -> LinkError {
 impl CoordinatorLink for SimLink {
     async fn heartbeat(&self, heartbeat: Heartbeat, deadline: Duration) -> Result<HeartbeatAck, LinkError> {
         let sent = Instant::now();
-        let Heartbeat { node, session, sequence, load, memory_used_mib, vms_running, progress } = heartbeat;
+        let Heartbeat { node, session, sequence, load, memory_used_mib, vms_running, progress, store } =
+            heartbeat;
         let progress = progress
             .into_iter()
             .map(|p| Progress { task: p.task, percent: u32::from(p.percent), text: p.text })
@@ -105,6 +106,7 @@ impl CoordinatorLink for SimLink {
             sequence,
             load: Load { load, memory_used_mib, vms_running },
             progress,
+            store,
         };
         let asked = self.asking.leader(deadline, deadline, move |there| {
             let (node, beat) = (node.clone(), beat.clone());

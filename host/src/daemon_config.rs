@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::store_config::StoreConfig;
+
 /// Where `pvcd` looks for its configuration.
 pub const PATH: &str = "/etc/pvc/pvcd.toml";
 /// The one-time permission to found the cluster, a file in the identity's directory: written by
@@ -48,6 +50,9 @@ pub struct DaemonConfig {
     /// Where libvirt and qemu look for the node's certificate.
     #[serde(default = "pki_dir")]
     pub pki_dir: PathBuf,
+    /// The store's knobs.
+    #[serde(default, skip_serializing_if = "StoreConfig::is_usual")]
+    pub store: StoreConfig,
     /// Directories for volumes, by the name of their pool.
     #[serde(default)]
     pub storage: Vec<Storage>,

@@ -6,3 +6,4 @@
 pub mod daemon_config;
 pub mod durable_file;
 pub mod libvirt_pki;
+pub mod store_config;

@@ -44,6 +44,10 @@ pub struct ClusterState {
     /// found may run on one of them.
     pub awaited: BTreeSet<Name>,
     pub restored: Option<Restored>,
+    /// The feature level at which the cluster is; 0: never raised. See [`World::level`].
+    ///
+    /// [`World::level`]: crate::World::level
+    pub level: u32,
 }
 
 /// The backup that this cluster was restored from.

@@ -9,6 +9,8 @@ pub mod cluster;
 pub mod command;
 pub mod context;
 pub mod fault;
+pub mod feature;
+pub mod health;
 pub mod name;
 pub mod node;
 pub mod phase;

@@ -60,6 +60,8 @@ pub struct NodeFacts {
     pub kernel: String,
     /// Why the node can't run VMs now; empty when it can.
     pub problem: String,
+    /// The highest feature level that its pvcd can; 0: it told none.
+    pub level: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

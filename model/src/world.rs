@@ -143,6 +143,11 @@ impl World {
         self.cluster.as_ref().map_or(0, |cluster| cluster.status.incarnation)
     }
 
+    /// The feature level at which the cluster is.
+    pub fn level(&self) -> u32 {
+        self.cluster.as_ref().map_or(0, |cluster| cluster.status.level).max(crate::feature::FIRST)
+    }
+
     /// Whether it is known where the VM's guest is. After a restore or a recovery it is not, until the
     /// nodes have counted their guests: no node is told of the VM before.
     pub fn is_confirmed(&self, vm: &Vm) -> bool {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::form::{IdentityForm, LogHeadForm};
 use crate::raft::TypeConfig;
@@ -97,9 +98,10 @@ pub(crate) struct IoFigures {
     log_bytes: AtomicU64,
     last_sync_us: AtomicU64,
     slowest_sync_us: AtomicU64,
-    latest_syncs_us: Mutex<VecDeque<u64>>,
+    latest_syncs: Mutex<VecDeque<(Instant, u64)>>,
     checkpoints: AtomicU64,
     last_checkpoint_us: AtomicU64,
+    last_checkpoint_at: Mutex<Option<Instant>>,
     failure: Mutex<Option<String>>,
 }
 
@@ -125,23 +127,34 @@ impl IoFigures {
         self.log_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.last_sync_us.store(us, Ordering::Relaxed);
         self.slowest_sync_us.fetch_max(us, Ordering::Relaxed);
-        let mut latest = self.latest_syncs_us.lock();
+        let mut latest = self.latest_syncs.lock();
         if latest.len() == LATEST_SYNCS {
             latest.pop_front();
         }
-        latest.push_back(us);
+        latest.push_back((Instant::now(), us));
     }
 
     pub fn sync_p99(&self) -> Option<Duration> {
-        let mut latest: Vec<u64> = self.latest_syncs_us.lock().iter().copied().collect();
-        let last = latest.len().checked_sub(1)?;
-        let (_, p99, _) = latest.select_nth_unstable(last * 99 / 100);
-        Some(Duration::from_micros(*p99))
+        p99(self.latest_syncs.lock().iter().map(|(_, us)| *us).collect())
+    }
+
+    /// How many of the latest syncs ended within `window`, and their 99th percentile.
+    pub fn syncs_within(&self, window: Duration) -> (usize, Duration) {
+        let latest = self.latest_syncs.lock();
+        let recent = latest.iter().rev().take_while(|(at, _)| at.elapsed() <= window);
+        let recent: Vec<u64> = recent.map(|(_, us)| *us).collect();
+        (recent.len(), p99(recent).unwrap_or_default())
+    }
+
+    /// How long ago the last checkpoint became durable. None: there was none since the opening.
+    pub fn checkpoint_age(&self) -> Option<Duration> {
+        self.last_checkpoint_at.lock().map(|at| at.elapsed())
     }
 
     pub fn checkpointed(&self, us: u64) {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.last_checkpoint_us.store(us, Ordering::Relaxed);
+        *self.last_checkpoint_at.lock() = Some(Instant::now());
     }
 
     /// Records the first failure; the later ones only follow from it.
@@ -169,5 +182,33 @@ impl IoFigures {
             checkpoints: get(&self.checkpoints),
             last_checkpoint_us: get(&self.last_checkpoint_us),
         }
+    }
+}
+
+fn p99(mut us: Vec<u64>) -> Option<Duration> {
+    let last = us.len().checked_sub(1)?;
+    let (_, p99, _) = us.select_nth_unstable(last * 99 / 100);
+    Some(Duration::from_micros(*p99))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_sync_is_no_slow_disk_and_old_ones_are_forgotten() {
+        let figures = IoFigures::default();
+        let window = Duration::from_secs(30);
+        assert_eq!(figures.syncs_within(window), (0, Duration::ZERO));
+        for us in [1000, 900_000, 2000] {
+            figures.synced(1, 100, us);
+        }
+        assert_eq!(figures.syncs_within(window), (3, Duration::from_millis(2)));
+        figures.synced(1, 100, 800_000);
+        assert_eq!(figures.syncs_within(window), (4, Duration::from_millis(800)));
+        tokio::time::advance(Duration::from_secs(31)).await;
+        figures.synced(1, 100, 500);
+        assert_eq!(figures.syncs_within(window), (1, Duration::from_micros(500)));
+        assert_eq!(figures.sync_p99(), Some(Duration::from_millis(800)));
     }
 }

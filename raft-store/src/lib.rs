@@ -59,7 +59,7 @@ pub use recover::{Recovery, Survivor};
 pub use rpc::{MAX_CALL_BYTES, RpcError, RpcKind, Transport, TransportError};
 pub use snapshot::SnapshotError;
 pub use state::{REQUEST_MEMORY_COUNT, REQUEST_MEMORY_MS};
-pub use status::{Alarm, Leadership, LogHeld, MemberStatus, Role, Status};
+pub use status::{Alarm, Footprint, Leadership, LogHeld, MemberStatus, Role, Status};
 pub use store::{FoundError, ProposeError, ReadError, Store};
 pub use timing::{Timing, TimingError};
 pub use transaction::{Entry, Expected, Outcome, Precondition, Revision, Transaction};

@@ -75,6 +75,16 @@ pub struct LogHeld {
     pub entries: u64,
 }
 
+/// What the store takes of its disk, and what is left there. All zero where it lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Footprint {
+    pub log_bytes: u64,
+    pub state_bytes: u64,
+    /// Size of the file system.
+    pub disk_bytes: u64,
+    pub free_bytes: u64,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
     pub id: MemberId,

@@ -20,11 +20,11 @@ use crate::log::LogStore;
 use crate::machine::{Shown, StateMachine};
 use crate::member::{Member, MemberNode};
 use crate::network::Caller;
-use crate::open::Options;
+use crate::open::{Engine, Options};
 use crate::pull::Pulls;
 use crate::raft::{Applied, Command, CommittedLeader, TypeConfig};
 use crate::reads::Reads;
-use crate::status::{Alarm, Leadership, Status, instant};
+use crate::status::{Alarm, Footprint, Leadership, Status, instant};
 use crate::transaction::{Outcome, Revision, Transaction};
 use crate::view::View;
 use crate::watch::{WatchEnd, WatchError, Watcher};
@@ -230,6 +230,24 @@ impl Store {
     /// How long a sync of the log takes: 99 in 100 of the latest were done within this. None: there was none.
     pub fn log_sync_p99(&self) -> Option<Duration> {
         self.inner.figures.sync_p99()
+    }
+
+    /// How many syncs of the log ended within `window` (of the latest thousand), and their 99th percentile.
+    pub fn log_syncs_within(&self, window: Duration) -> (usize, Duration) {
+        self.inner.figures.syncs_within(window)
+    }
+
+    /// How long ago the last checkpoint became durable. None: there was none since the opening.
+    pub fn checkpoint_age(&self) -> Option<Duration> {
+        self.inner.figures.checkpoint_age()
+    }
+
+    /// What the store takes of its disk. Asks the file system, and waits as long as that takes.
+    pub async fn footprint(&self) -> std::io::Result<Footprint> {
+        match &self.inner.options.engine {
+            Engine::Disk { dir } => crate::disk::footprint(dir).await,
+            Engine::Memory(_) => Ok(Footprint::default()),
+        }
     }
 
     /// Events with revisions greater than `from`, in order and without a hole. Start from the revision

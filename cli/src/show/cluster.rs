@@ -1,6 +1,8 @@
 //! The cluster, its faults, its audit trail.
 
-use pvc_proto::v1::{AuditEntry, ClusterStatus, Fault, FaultState, WhoAmIResponse};
+use pvc_proto::v1::{
+    AuditEntry, ClusterStatus, Fault, FaultState, RaftMember, RunningVersion, StoreStatus, WhoAmIResponse,
+};
 
 use super::words::{choice, name, time, yes_no};
 use crate::output::Tone;
@@ -23,10 +25,17 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
                 (false, false) if member.standby => "standby",
                 (false, false) => "learner",
             };
-            format!(
+            let mut line = format!(
                 "{} {role}, member {}, {}, log {}",
                 member.node, member.id, member.address, member.matched
-            )
+            );
+            if !member.leader {
+                line.push_str(&format!(
+                    ", {} behind, silent for {:.1} s",
+                    member.behind, member.silent_seconds
+                ));
+            }
+            line
         })
         .collect();
     let store = status.store.clone().unwrap_or_default();
@@ -35,6 +44,8 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Cluster", &status.name)
         .row("Id", &status.cluster_id)
         .row("Version", &status.version)
+        .row("Feature level", level(status))
+        .section("Running", &versions(status))
         .toned(
             "Health",
             if status.healthy { "healthy" } else { "needs a person" },
@@ -61,10 +72,65 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
                 format!("log {}, committed {}, applied {}", store.last_log, store.committed, store.applied),
                 format!("snapshot {}, purged {}, commits {}", store.snapshot, store.purged, store.commits),
                 format!("log fsync p99 {:.1} ms", store.fsync_p99_ms),
+                held(&store),
             ],
         )
+        .section("Disks", &disks(status))
         .section("Store alarms", &store.alarms)
         .finish()
+}
+
+/// For whom the log is kept.
+fn held(store: &StoreStatus) -> String {
+    match store.held_for.as_str() {
+        "" => "log kept for nobody".to_owned(),
+        node => format!("log of {} entries kept for {node}", store.held_entries),
+    }
+}
+
+/// The store's disk on each coordinator, as far as it was told.
+fn disks(status: &ClusterStatus) -> Vec<String> {
+    let line = |member: &RaftMember| {
+        let Some(health) = &member.health else { return format!("{}: nothing told yet", member.node) };
+        let fsync = match health.fsyncs {
+            0 => "no fsync in 30 s".to_owned(),
+            count => format!(
+                "fsync p99 {:.1} ms of {count} in 30 s (limit {:.0} ms)",
+                health.fsync_p99_ms, health.fsync_limit_ms
+            ),
+        };
+        let checkpoint = match health.checkpoint_age_seconds {
+            Some(age) => format!("checkpoint {} {age:.0} s ago", health.checkpoint),
+            None => format!("checkpoint {} before its start", health.checkpoint),
+        };
+        let mib = |bytes: u64| bytes >> 20;
+        format!(
+            "{}: {fsync}, log {} MiB, state {} MiB, {} of {} MiB free, {checkpoint}",
+            member.node,
+            mib(health.log_bytes),
+            mib(health.state_bytes),
+            mib(health.free_bytes),
+            mib(health.disk_bytes)
+        )
+    };
+    status.members.iter().map(line).collect()
+}
+
+/// The cluster's feature level, and who holds it back.
+fn level(status: &ClusterStatus) -> String {
+    if status.level >= status.level_best {
+        return status.level.to_string();
+    }
+    format!("{} of {}, held back by {}", status.level, status.level_best, status.level_held_by.join(", "))
+}
+
+/// Which version runs where.
+fn versions(status: &ClusterStatus) -> Vec<String> {
+    let line = |running: &RunningVersion| match running.version.as_str() {
+        "" => format!("not told yet: {}", running.nodes.join(", ")),
+        version => format!("{version} (level {}): {}", running.level, running.nodes.join(", ")),
+    };
+    status.versions.iter().map(line).collect()
 }
 
 /// What happens to a voter that dies.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
+use pvc_model::feature::{LevelError, Levels, OURS};
+use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
 use raft_store::Store;
@@ -16,6 +18,7 @@ use super::assignments::AssignmentStream;
 use super::controllers;
 use super::environment::Environment;
 use super::error::{ReadError, SubmitError, WatchStop};
+use super::health::OwnHealth;
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
@@ -38,6 +41,10 @@ pub struct CoordinatorOptions {
     /// How often the store was recovered from the loss of its quorum. Nodes are told nothing before the
     /// objects know of it.
     pub recoveries: u64,
+    /// The log's fsync p99 above which this coordinator's disk is called slow.
+    pub sync_limit: Duration,
+    /// The feature levels that this build can. A test may pretend to be another build.
+    pub levels: Levels,
 }
 
 impl Default for CoordinatorOptions {
@@ -47,6 +54,8 @@ impl Default for CoordinatorOptions {
             lease: raft_store::Timing::default().election_max,
             read_deadline: Duration::from_secs(5),
             recoveries: 0,
+            sync_limit: SYNC_LIMIT_DEFAULT,
+            levels: OURS,
         }
     }
 }
@@ -61,6 +70,7 @@ pub(super) struct Shared {
     pub store: Store,
     pub feed: Arc<WorldFeed>,
     pub hearts: Heartbeats,
+    pub health: OwnHealth,
     pub environment: Arc<dyn Environment>,
     pub options: CoordinatorOptions,
     /// The term in which this coordinator decides now.
@@ -72,9 +82,15 @@ pub(super) struct Shared {
 }
 
 impl Coordinator {
-    /// Starts the lane, the feed and the controllers' supervisor on an open store.
-    pub fn start(store: Store, environment: Arc<dyn Environment>, options: CoordinatorOptions) -> Self {
+    /// Starts the lane, the feed and the controllers' supervisor on an open store. Refused where the cluster
+    /// is at a feature level that this build can't do: nothing is started then.
+    pub fn start(
+        store: Store,
+        environment: Arc<dyn Environment>,
+        options: CoordinatorOptions,
+    ) -> Result<Self, LevelError> {
         let feed = WorldFeed::new(&store.view());
+        options.levels.admit(feed.current().level())?;
         let (queue, requests) = mpsc::channel(QUEUE_COMMANDS_MAX);
         let (leading, led) = watch::channel(None);
         let stats = Arc::new(LaneStats::default());
@@ -91,9 +107,10 @@ impl Coordinator {
         };
         let hearts = Heartbeats::default();
         let shared = Shared {
-            store,
+            store: store.clone(),
             feed,
             hearts,
+            health: OwnHealth::new(store.clone(), options.sync_limit),
             environment,
             options,
             leading: led,
@@ -108,9 +125,11 @@ impl Coordinator {
             coordinator.shared.store.clone(),
             Arc::clone(&coordinator.shared.feed),
         )));
+        let measuring = coordinator.shared.health.clone().measure();
+        tasks.spawn(stop.clone().run_until_cancelled_owned(measuring));
         tasks.spawn(controllers::supervise(coordinator.clone(), stop));
         tasks.close();
-        coordinator
+        Ok(coordinator)
     }
 
     /// Stops the core's tasks and waits for them. The store is left open.
@@ -198,6 +217,29 @@ impl Coordinator {
 
     pub fn heartbeats(&self) -> &Heartbeats {
         &self.shared.hearts
+    }
+
+    /// How this coordinator's own store is.
+    pub fn store_health(&self) -> StoreHealth {
+        self.shared.health.read()
+    }
+
+    /// The feature levels that this build can.
+    pub fn levels(&self) -> Levels {
+        self.shared.options.levels
+    }
+
+    /// Resolves when the cluster is at a feature level that this build can't do: it must not go on.
+    pub async fn outdated(&self) -> LevelError {
+        let mut worlds = self.worlds();
+        loop {
+            if let Err(error) = self.levels().admit(worlds.borrow_and_update().level()) {
+                return error;
+            }
+            if worlds.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// A node's sign of life. Acknowledged only by the leader and only within its own lease: the node's

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pvc_model::Name;
+use pvc_model::health::StoreHealth;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -18,6 +19,8 @@ pub struct Heartbeat {
     pub sequence: u64,
     pub load: Load,
     pub progress: Vec<Progress>,
+    /// On a coordinator: its store's health.
+    pub store: Option<StoreHealth>,
 }
 
 /// How busy a node is.
@@ -58,6 +61,7 @@ struct Heard {
     session: u64,
     sequence: u64,
     load: Load,
+    store: Option<StoreHealth>,
 }
 
 #[derive(Debug)]
@@ -105,22 +109,22 @@ impl Heartbeats {
     pub fn hear(&self, node: &Name, beat: Heartbeat) {
         let mut inner = self.inner.lock();
         let now = Instant::now();
+        let Heartbeat { session, sequence, load, progress, store } = beat;
         let news = match inner.heard.get_mut(node) {
             // A late one of before says nothing new about now.
-            Some(known) if (beat.session, beat.sequence) <= (known.session, known.sequence) => return,
+            Some(known) if (session, sequence) <= (known.session, known.sequence) => return,
             Some(known) => {
                 let silent = now - known.at > Duration::from_secs(1);
-                *known = Heard { at: now, session: beat.session, sequence: beat.sequence, load: beat.load };
+                *known = Heard { at: now, session, sequence, load, store };
                 silent
             }
             None => {
-                let heard =
-                    Heard { at: now, session: beat.session, sequence: beat.sequence, load: beat.load };
+                let heard = Heard { at: now, session, sequence, load, store };
                 inner.heard.insert(node.clone(), heard);
                 true
             }
         };
-        let moved = inner.take_progress(node, beat.progress);
+        let moved = inner.take_progress(node, progress);
         drop(inner);
         if news {
             self.noticed.notify_one();
@@ -147,6 +151,13 @@ impl Heartbeats {
         let inner = self.inner.lock();
         let heard = inner.heard.get(node)?;
         Some((heard.load, heard.at.elapsed()))
+    }
+
+    /// What a coordinator last told of its store in this term, and how long ago.
+    pub fn store(&self, node: &Name) -> Option<(StoreHealth, Duration)> {
+        let inner = self.inner.lock();
+        let heard = inner.heard.get(node)?;
+        Some((heard.store.clone()?, heard.at.elapsed()))
     }
 
     pub fn progress(&self, task: &Name) -> Option<Progress> {
@@ -187,7 +198,13 @@ mod tests {
     fn beat(session: u64, sequence: u64, percent: Option<u32>) -> Heartbeat {
         let task: Name = "0000000a".parse().expect("a name");
         let progress = percent.map(|percent| Progress { task, percent, text: String::new() });
-        Heartbeat { session, sequence, load: Load::default(), progress: progress.into_iter().collect() }
+        Heartbeat {
+            session,
+            sequence,
+            load: Load::default(),
+            progress: progress.into_iter().collect(),
+            store: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]

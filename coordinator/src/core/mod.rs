@@ -9,6 +9,7 @@ pub mod controllers;
 mod coordinator;
 mod environment;
 mod error;
+mod health;
 mod heartbeats;
 mod lane;
 mod leader;

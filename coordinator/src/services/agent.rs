@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
-use pvc_proto::convert::{At, counted_guest, node_facts, vm_report, volume_report};
+use pvc_proto::convert::{At, counted_guest, node_facts, store_health, vm_report, volume_report};
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
     Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportRequest, ReportResponse,
@@ -50,6 +50,7 @@ impl AgentService for Agents {
                 vms_running: request.vms_running,
             },
             progress: progress.collect::<Result<_, Status>>()?,
+            store: request.store.as_ref().map(store_health),
         };
         let ack = self.0.core.heartbeat(&node, beat);
         let ack = ack.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;

@@ -1,15 +1,18 @@
 //! What the cluster is and how it is, in figures and in plain words. Needs no quorum: it is asked most when
 //! there is none.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use pvc_model::feature::{FIRST, outlook};
+use pvc_model::health::{StoreHealth, StoreTiming};
 use pvc_model::node::NodeRole;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Node, World};
 use pvc_proto::convert::awaited_nodes;
 use pvc_proto::v1;
-use raft_store::Status as StoreStatus;
+use raft_store::{MemberId, Status as StoreStatus};
 
 use super::shared::Shared;
 use crate::core::member_name;
@@ -26,8 +29,10 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
     let store = shared.core.store().status().borrow().clone();
     let phases: Vec<VmPhase> = world.vms.values().map(|vm| vm_phase(&world, vm).0).collect();
     let in_phase = |wanted: &[VmPhase]| count(phases.iter().filter(|phase| wanted.contains(phase)));
+    let outlook = outlook(&world);
     let mut problems = Problems::default();
     problems.of_raft(shared, &world, &store);
+    problems.of_timing(shared, &world, &store);
     problems.of_objects(&world);
     v1::ClusterStatus {
         cluster_id: shared.cluster_id.clone(),
@@ -35,7 +40,7 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         name: shared.cluster_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         leader: shared.core.leader().map(|name| name.to_string()).unwrap_or_default(),
-        members: members(&world, &store),
+        members: members(shared, &world, &store),
         nodes: count(world.nodes.values()),
         nodes_reachable: count(world.nodes.values().filter(|node| node.is_reachable())),
         vms: count(world.vms.values()),
@@ -46,10 +51,14 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         healthy: !problems.needs_a_person,
         problems: problems.told,
         revision: world.revision,
-        store: Some(figures(shared, store)),
+        store: Some(figures(shared, &world, store)),
         settings: Some((&world.settings()).into()),
         incarnation: world.incarnation(),
         awaited_nodes: awaited_nodes(&world),
+        level: world.level(),
+        level_best: outlook.best,
+        level_held_by: outlook.held_by.iter().map(ToString::to_string).collect(),
+        versions: versions(&world),
     }
 }
 
@@ -57,7 +66,31 @@ fn count(items: impl Iterator) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
 
-fn members(world: &World, store: &StoreStatus) -> Vec<v1::RaftMember> {
+/// What a coordinator last told of its store in this term; this one's own as it is now.
+fn health(shared: &Shared, world: &World, store: &StoreStatus, id: MemberId) -> Option<StoreHealth> {
+    if id == store.id {
+        return Some(shared.core.store_health());
+    }
+    shared.core.leading()?;
+    let name = member_name(world, id)?;
+    shared.core.heartbeats().store(&name).map(|(health, _)| health)
+}
+
+/// The versions that run, with the nodes that run them.
+fn versions(world: &World) -> Vec<v1::RunningVersion> {
+    let mut versions: BTreeMap<(&str, u32), Vec<String>> = BTreeMap::new();
+    for node in world.nodes.values() {
+        let facts = &node.status.facts;
+        versions.entry((&facts.version, facts.level)).or_default().push(node.meta.name.to_string());
+    }
+    let running = versions.into_iter().map(|((version, level), nodes)| {
+        let level = if version.is_empty() { level } else { level.max(FIRST) };
+        v1::RunningVersion { version: version.to_owned(), level, nodes }
+    });
+    running.collect()
+}
+
+fn members(shared: &Shared, world: &World, store: &StoreStatus) -> Vec<v1::RaftMember> {
     let leader = store.leader.as_ref().map(|leader| leader.id);
     let stands_by = |id| {
         let node = member_name(world, id).and_then(|name| world.nodes.get(&name));
@@ -75,13 +108,20 @@ fn members(world: &World, store: &StoreStatus) -> Vec<v1::RaftMember> {
             leader: leader == Some(id),
             matched: known.matched.unwrap_or(own),
             standby: stands_by(id),
+            behind: known.matched.map_or(0, |matched| store.last_log.saturating_sub(matched)),
+            silent_seconds: known.silent_for.map_or(0.0, |silent| silent.as_secs_f64()),
+            health: health(shared, world, store, id).as_ref().map(Into::into),
         }
     });
     shown.collect()
 }
 
-fn figures(shared: &Shared, store: StoreStatus) -> v1::StoreStatus {
+fn figures(shared: &Shared, world: &World, store: StoreStatus) -> v1::StoreStatus {
     let sync = shared.core.store().log_sync_p99().unwrap_or_default();
+    let held = store.log_held.as_ref();
+    let held_for = held.map(|held| {
+        member_name(world, held.member.id).map_or_else(|| held.member.to_string(), |name| name.to_string())
+    });
     v1::StoreStatus {
         term: store.term,
         last_log: store.last_log,
@@ -92,6 +132,8 @@ fn figures(shared: &Shared, store: StoreStatus) -> v1::StoreStatus {
         commits: shared.core.lane_stats().committed.load(std::sync::atomic::Ordering::Relaxed),
         fsync_p99_ms: sync.as_secs_f64() * 1000.0,
         alarms: store.alarms.iter().map(ToString::to_string).collect(),
+        held_entries: held.map_or(0, |held| held.entries),
+        held_for: held_for.unwrap_or_default(),
     }
 }
 
@@ -166,6 +208,28 @@ impl Problems {
             for alarm in &store.alarms {
                 self.tell(format!("on node {}, {alarm}", shared.node));
             }
+        }
+    }
+
+    /// Coordinators whose stores run with different timings: it works, and it is nobody's wish.
+    fn of_timing(&mut self, shared: &Shared, world: &World, store: &StoreStatus) {
+        let mut timings: BTreeMap<StoreTiming, Vec<String>> = BTreeMap::new();
+        for id in store.members.iter().map(|known| known.member.id) {
+            let (Some(name), Some(health)) = (member_name(world, id), health(shared, world, store, id))
+            else {
+                continue;
+            };
+            timings.entry(health.timing).or_default().push(name.to_string());
+        }
+        if timings.len() > 1 {
+            let told = timings.iter().map(|(timing, nodes)| {
+                format!("elections after {} ms on {}", timing.election_max_ms, nodes.join(", "))
+            });
+            let told: Vec<String> = told.collect();
+            self.tell(format!(
+                "coordinators run with different timings ({}): set the same store.patience in each pvcd.toml",
+                told.join("; ")
+            ));
         }
     }
 

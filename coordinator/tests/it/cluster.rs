@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment, Heartbeat, Load};
+use pvc_model::feature::LevelError;
 use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name};
 use raft_store::{Engine, Member, MemberId, MemoryDisk, Options, RpcKind, Store, Transport, TransportError};
@@ -94,7 +95,11 @@ pub struct Cluster {
 impl Cluster {
     /// Founds a cluster of three voters, hv1 to hv3, all enrolled as coordinators.
     pub async fn three() -> Cluster {
-        let mut cluster = Cluster::founded(CoordinatorOptions::default()).await;
+        Cluster::three_with(CoordinatorOptions::default()).await
+    }
+
+    pub async fn three_with(options: CoordinatorOptions) -> Cluster {
+        let mut cluster = Cluster::founded(options).await;
         let first = cluster.coordinators[&1].clone();
         for node in ["hv2", "hv3"] {
             let id = cluster.enrol(node, NodeRole::Coordinator).await;
@@ -124,17 +129,26 @@ impl Cluster {
 
     /// Opens the store of a member, with the data that it has or with none, and starts a coordinator on it.
     pub async fn open(&mut self, id: MemberId, node: &str) -> Coordinator {
+        self.try_open(id, node).await.expect("a level that this build can do")
+    }
+
+    /// Refused where the cluster is at a level that `options` say this build can't do.
+    pub async fn try_open(&mut self, id: MemberId, node: &str) -> Result<Coordinator, LevelError> {
         let disk = self.disks.entry(id).or_default().clone();
         let mut options = Options::new(Engine::Memory(disk), Member::new(id, address(node)), CLUSTER_ID);
         options.seed = Some(id);
         let wire = Wire { from: id, network: Arc::clone(&self.network) };
         let store = Store::open(options, Arc::new(wire)).await.expect("a store");
-        self.network.stores.write().insert(id, store.clone());
         let start = tokio::time::Instant::now();
         let environment = TestEnvironment { start, drawn: AtomicU64::new(0), salt: id << 32 };
-        let coordinator = Coordinator::start(store, Arc::new(environment), self.options.clone());
+        let coordinator = Coordinator::start(store.clone(), Arc::new(environment), self.options.clone())?;
+        self.network.stores.write().insert(id, store);
         self.coordinators.insert(id, coordinator.clone());
-        coordinator
+        Ok(coordinator)
+    }
+
+    pub fn disk(&self, id: MemberId) -> &MemoryDisk {
+        &self.disks[&id]
     }
 
     /// Who leads now; waits for it.
@@ -223,7 +237,7 @@ impl Cluster {
 }
 
 pub fn beat(sequence: u64) -> Heartbeat {
-    Heartbeat { session: 1, sequence, load: Load::default(), progress: Vec::new() }
+    Heartbeat { session: 1, sequence, load: Load::default(), progress: Vec::new(), store: None }
 }
 
 pub fn name(text: &str) -> Name {

@@ -6,6 +6,7 @@ use crate::change::{Changes, Collection, Object};
 use crate::cluster::{self, Cluster, ClusterSpec, ClusterState, REPLACE_VOTER_AFTER_RANGE};
 use crate::context::Context;
 use crate::fault::Fault;
+use crate::feature::{Levels, raise_to};
 use crate::name::Name;
 use crate::node::{Node, NodeRole};
 use crate::rejection::Rejection;
@@ -38,6 +39,15 @@ pub(super) fn update(
     }
     put_cluster(&mut draft, cluster);
     Ok(draft.finish_replying(Collection::Cluster, &name()))
+}
+
+pub(super) fn raise_level(world: &World, leader: Levels, context: &mut Context) -> Changes {
+    let Some(level) = raise_to(world, leader) else { return Changes::default() };
+    let mut draft = Draft::new(world, format!("raise the cluster's feature level to {level}"), context);
+    let mut cluster = the_cluster(&mut draft);
+    cluster.status.level = level;
+    put_cluster(&mut draft, cluster);
+    draft.finish()
 }
 
 /// Whether a coordinator is to vote, or to stand by.

@@ -30,6 +30,7 @@ use std::collections::BTreeSet;
 use crate::Revision;
 use crate::change::{Changes, Object};
 use crate::context::Context;
+use crate::feature::Levels;
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
@@ -235,6 +236,10 @@ pub enum Command {
         recoveries: u64,
         members: BTreeSet<u64>,
     },
+    /// Raises the cluster's feature level as far as all nodes can, and the leader's own build.
+    RaiseLevel {
+        leader: Levels,
+    },
     /// What was found on no node after a restore or a recovery is off.
     SettleUnfound,
     RaiseFault {
@@ -289,6 +294,7 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::BeginRecovery { recoveries, members } => {
             adopt::begin_recovery(world, *recoveries, members, context)
         }
+        Command::RaiseLevel { leader } => Ok(cluster::raise_level(world, *leader, context)),
         Command::SettleUnfound => Ok(adopt::settle(world, context)),
         Command::CreateVm { name, spec } => vm::create(world, name, spec, context),
         Command::UpdateVm { name, patch, expected_revision } => {

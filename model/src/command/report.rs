@@ -4,6 +4,7 @@ use super::draft::Draft;
 use super::{advance, migration, volume};
 use crate::change::{Changes, Object};
 use crate::context::Context;
+use crate::feature::FIRST;
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts};
 use crate::rejection::Rejection;
@@ -73,6 +74,18 @@ pub(super) fn report(
     if session > known && facts.is_none() {
         let detail = "a new session begins with the node's facts";
         return Err(Rejection::precondition("session-begins-with-facts", subject, detail));
+    }
+    if let Some(facts) = facts
+        && facts.level.max(FIRST) < world.level()
+    {
+        let detail = format!(
+            "its pvcd ({}) can do feature level {}, and the cluster is at {}",
+            facts.version,
+            facts.level.max(FIRST),
+            world.level()
+        );
+        return Err(Rejection::precondition("feature-level", subject, detail)
+            .help("install the version that the other nodes run"));
     }
     // What nodes see is no deed of anybody's: it would crowd people's deeds out of the audit.
     let mut draft = Draft::new(world, "", context);

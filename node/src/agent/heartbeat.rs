@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pvc_model::Name;
+use pvc_model::health::StoreHealth;
 use tokio::time::Instant;
 
 use super::incarnation::Incarnation;
@@ -18,10 +19,15 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// An answer that comes later than this renews too little to wait for.
 const ANSWER_WITHIN: Duration = Duration::from_millis(1500);
 
-/// What the host's load is; reading it must not block.
+/// What the host's load is, and how its store is; reading them must not block.
 pub trait LoadSource: Send + Sync + 'static {
     /// 1-minute load average and used memory in MiB.
     fn load(&self) -> (f64, u64);
+
+    /// On a coordinator: the health of its store.
+    fn store(&self) -> Option<StoreHealth> {
+        None
+    }
 }
 
 /// Progress of the works under way, and the number of guests: told with each heartbeat.
@@ -81,6 +87,7 @@ impl Heartbeats {
             memory_used_mib,
             vms_running: told.vms_running,
             progress: told.progress.values().cloned().collect(),
+            store: self.load.store(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
+use pvc_model::health::StoreHealth;
 use pvc_model::node::{Node, NodeFacts};
 use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};
 
@@ -19,6 +20,8 @@ pub struct Heartbeat {
     pub memory_used_mib: u64,
     pub vms_running: u32,
     pub progress: Vec<WorkProgress>,
+    /// On a coordinator: its store's health.
+    pub store: Option<StoreHealth>,
 }
 
 /// How far a long work is.

@@ -310,6 +310,7 @@ impl Agent {
         let mut facts = NodeFacts {
             version: settings.version.clone(),
             kernel: settings.kernel.clone(),
+            level: pvc_model::feature::OURS.newest,
             ..self.facts.clone()
         };
         match self.parts.hypervisor.facts().await {

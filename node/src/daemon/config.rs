@@ -29,6 +29,7 @@ pub fn read(path: &Path) -> anyhow::Result<DaemonConfig> {
         (daemon_config::Role::Hypervisor, 1.., _) => bail!(says("a hypervisor has no member_id")),
         _ => {}
     }
+    config.store.validate().with_context(|| says("store"))?;
     Ok(config)
 }
 

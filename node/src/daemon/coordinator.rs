@@ -29,7 +29,7 @@ use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name};
 use pvc_proto::internal::v1::BecomeMemberRequest;
 use pvc_proto::internal::v1::join_service_client::JoinServiceClient;
-use raft_store::{Engine, FoundError, Member, OpenError, Options, Store};
+use raft_store::{Engine, FoundError, Member, OpenError, Options, Store, Timing};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
@@ -85,7 +85,7 @@ impl CoordinatorPart {
         let store_id = store_id(&config.cluster_id, config.recoveries);
         let transport = RaftTransport::new(peers.clone(), &store_id, config.member_id, names);
         let me = Member::new(config.member_id, config.listen.to_string());
-        let options = Options::new(Engine::Disk { dir }, me, &store_id);
+        let options = store_options(config, Options::new(Engine::Disk { dir }, me, &store_id));
         let store = match Store::open(options, transport.clone()).await {
             Ok(store) => store,
             Err(error @ (OpenError::LogMissing { .. } | OpenError::LogDamaged { .. })) => {
@@ -93,8 +93,19 @@ impl CoordinatorPart {
             }
             Err(error) => return Err(error).context("the store does not open"),
         };
-        let options = CoordinatorOptions { recoveries: config.recoveries, ..CoordinatorOptions::default() };
-        let core = Coordinator::start(store, Arc::new(SystemEnvironment), options);
+        let options = CoordinatorOptions {
+            recoveries: config.recoveries,
+            lease: store_timing(config.store.patience).election_max,
+            sync_limit: Duration::from_millis(config.store.fsync_limit_ms.into()),
+            ..CoordinatorOptions::default()
+        };
+        let core = match Coordinator::start(store.clone(), Arc::new(SystemEnvironment), options) {
+            Ok(core) => core,
+            Err(error) => {
+                store.shutdown().await;
+                return Err(error.into());
+            }
+        };
         transport.know(core.clone());
         let shared = Shared {
             core,
@@ -209,6 +220,27 @@ impl CoordinatorPart {
     }
 }
 
+/// What the configuration says about the store.
+fn store_options(config: &DaemonConfig, options: Options) -> Options {
+    let checkpoint = raft_store::Checkpoint {
+        entries: config.store.checkpoint_entries,
+        bytes: config.store.checkpoint_mib << 20,
+        ..options.checkpoint
+    };
+    Options { timing: store_timing(config.store.patience), checkpoint, ..options }
+}
+
+/// The default timing, so many times as patient.
+fn store_timing(patience: u32) -> Timing {
+    let Timing { heartbeat, election_min, election_max, snapshot } = Timing::default();
+    Timing {
+        heartbeat: heartbeat * patience,
+        election_min: election_min * patience,
+        election_max: election_max * patience,
+        snapshot,
+    }
+}
+
 /// What to do about a coordinator whose data can't be used.
 fn lost_voter(node: &Name) -> String {
     format!(
@@ -298,6 +330,7 @@ pub async fn failed(part: Option<&CoordinatorPart>) -> anyhow::Error {
             anyhow::anyhow!("the other coordinators refuse this host's copy of the state for ever: {said}")
         }
         error = stopped(part) => error,
+        error = part.core().outdated() => error.into(),
     }
 }
 

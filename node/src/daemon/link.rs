@@ -52,6 +52,7 @@ impl CoordinatorLink for ClusterLink {
             memory_used_mib: heartbeat.memory_used_mib,
             vms_running: heartbeat.vms_running,
             progress: progress.collect(),
+            store: heartbeat.store.as_ref().map(Into::into),
         });
         request.set_timeout(deadline);
         let ack = self.client().heartbeat(request).await.map_err(|status| failure(&status))?.into_inner();

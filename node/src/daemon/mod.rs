@@ -41,6 +41,9 @@ use logs::LogTail;
 /// put it right.
 const AGENT_AGAIN: Duration = Duration::from_secs(30);
 
+/// A daemon that can't go on stays for so long: an election, a heartbeat and its answer fit in.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// Runs the daemon until it is told to stop or can't go on. `tail` is its own log.
 pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let mut config = config::read(config_path)?;
@@ -100,13 +103,14 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         cluster.clone(),
         part.as_ref().map(|part| part.peers().clone()),
     ));
+    let load = Arc::new(system::HostState { core: part.as_ref().map(|part| part.core().clone()) });
     let agent = tokio::spawn(act(
         move || Parts {
             me: settings.node.clone(),
             link: link.clone(),
             hypervisor: hypervisor.clone(),
             pools: pools.clone(),
-            load: Arc::new(system::ProcLoad),
+            load: load.clone(),
             lease: lease.clone(),
             incarnation: incarnation.clone(),
             settings: settings.agent.clone(),
@@ -125,6 +129,10 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         Err(failure) => tracing::error!(%failure, "can't go on; guests do"),
     }
     serve::stopping();
+    if cause.is_err() {
+        // The agent's heartbeats tell the leader why.
+        tokio::time::sleep(LAST_WORDS).await;
+    }
     agent.abort();
     renewing.abort();
     if let Some(part) = &part {

@@ -1,18 +1,26 @@
 //! What the kernel tells of this host, and the signals that it brings.
 
+use pvc_coordinator::core::Coordinator;
+use pvc_model::health::StoreHealth;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::heartbeat::LoadSource;
 
-/// Load by /proc; reading it does not block.
-pub struct ProcLoad;
+/// Load by /proc, reading which does not block, and the store's health where there is a store.
+pub struct HostState {
+    pub core: Option<Coordinator>,
+}
 
-impl LoadSource for ProcLoad {
+impl LoadSource for HostState {
     fn load(&self) -> (f64, u64) {
         let load = std::fs::read_to_string("/proc/loadavg").ok();
         let load = load.as_deref().and_then(|text| text.split(' ').next()?.parse().ok());
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         (load.unwrap_or(0.0), memory_used_mib(&memory))
+    }
+
+    fn store(&self) -> Option<StoreHealth> {
+        self.core.as_ref().map(Coordinator::store_health)
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use pvc_client::{Client, Coordinators, Options, Trust, channel};
 use pvc_host::daemon_config::{Coordinator, DaemonConfig, FOUND_MARK, Hypervisor, Role, Storage, VirtType};
+use pvc_host::store_config::StoreConfig;
 use pvc_identity::{
     Ca, Credentials, ExpectedPeer, Identity, JoinToken, KeyPair, LeafSpec, PinnedCa, TlsStore,
 };
@@ -175,6 +176,7 @@ impl Cluster {
             hypervisor: Hypervisor { uri: "test:///default".to_owned(), virt_type: VirtType::Qemu },
             console_dir: folder.join("guests"),
             pki_dir: folder.join("pki"),
+            store: StoreConfig::default(),
             storage: vec![Storage { pool: "shared".to_owned(), directory: shared }],
         };
         Host { config, folder, daemon: None }

@@ -18,6 +18,7 @@ impl From<&ClusterState> for v1::ClusterState {
         v1::ClusterState {
             incarnation: state.incarnation,
             recoveries: state.recoveries,
+            level: state.level,
             awaited_nodes: state.awaited.iter().map(ToString::to_string).collect(),
             restored: state.restored.as_ref().map(|restored| v1::Restored {
                 backup: restored.backup.clone(),
@@ -56,6 +57,7 @@ impl TryFrom<&v1::Cluster> for Cluster {
             status: ClusterState {
                 incarnation: status.incarnation,
                 recoveries: status.recoveries,
+                level: status.level,
                 awaited: awaited
                     .map(|(i, node)| at.item("awaited_nodes", i).name(node))
                     .collect::<Result<_, _>>()?,

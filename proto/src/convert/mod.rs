@@ -8,6 +8,7 @@
 
 mod cluster;
 mod fault;
+mod health;
 mod meta;
 mod node;
 mod refuse;
@@ -21,6 +22,7 @@ mod vm_spec;
 mod volume;
 
 pub use cluster::awaited_nodes;
+pub use health::store_health;
 pub use node::{node_facts, node_role, node_view, reachability};
 pub use refuse::{At, wire_time};
 pub use report::{counted_guest, vm_report, volume_report};

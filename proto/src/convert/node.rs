@@ -58,6 +58,7 @@ impl From<&NodeFacts> for v1::NodeStatus {
             hypervisor: facts.hypervisor.clone(),
             kernel: facts.kernel.clone(),
             problem: facts.problem.clone(),
+            level: facts.level,
             ..v1::NodeStatus::default()
         }
     }
@@ -72,6 +73,7 @@ pub fn node_facts(wire: &v1::NodeStatus) -> NodeFacts {
         hypervisor: wire.hypervisor.clone(),
         kernel: wire.kernel.clone(),
         problem: wire.problem.clone(),
+        level: wire.level,
     }
 }
 

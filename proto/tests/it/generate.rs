@@ -67,9 +67,10 @@ prop_compose! {
         texts in [text(), text(), text(), text()],
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
+        level in any::<u32>(),
     ) -> NodeFacts {
         let [version, hypervisor, kernel, problem] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem }
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level }
     }
 }
 

@@ -63,10 +63,14 @@ fn node() {
             hypervisor: "QEMU 7.2.9".into(),
             kernel: "6.1.0-28-amd64".into(),
             problem: "libvirtd does not answer".into(),
+            level: 0,
         },
     };
     let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
-    check("node.bin", Object::Node(Node { meta: meta("hv1"), spec, status }));
+    let mut node = Node { meta: meta("hv1"), spec, status };
+    check("node.bin", Object::Node(node.clone()));
+    node.status.facts.level = 2;
+    check("node-level.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {
@@ -237,7 +241,11 @@ fn cluster() {
             revision: 815,
             complete: true,
         }),
+        level: 0,
     };
     let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
-    check("cluster.bin", Object::Cluster(Cluster { meta: meta("cluster"), spec, status }));
+    let mut cluster = Cluster { meta: meta("cluster"), spec, status };
+    check("cluster.bin", Object::Cluster(cluster.clone()));
+    cluster.status.level = 2;
+    check("cluster-level.bin", Object::Cluster(cluster));
 }

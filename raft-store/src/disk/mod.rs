@@ -9,6 +9,7 @@
 //! ```
 
 mod durable;
+mod footprint;
 mod log;
 mod scan;
 mod seal;
@@ -27,6 +28,7 @@ use crate::form::{IdentityForm, LogHeadForm, decode};
 use crate::member::MemberId;
 use crate::open::{Checkpoint, OpenError, Options, check_identity};
 use crate::state::State;
+use crate::status::Footprint;
 
 const IDENTITY: &str = "IDENTITY";
 const IDENTITY_MAGIC: &[u8; 8] = b"PVCMEMB\0";
@@ -50,6 +52,13 @@ pub(crate) async fn seed(
     let dir = dir.to_owned();
     let seeding = tokio::task::spawn_blocking(move || seed_blocking(&dir, &identity, &head, &state));
     seeding.await.unwrap_or_else(|panic| Err(OpenError::Raft(panic.to_string())))
+}
+
+/// What it takes of its disk.
+pub(crate) async fn footprint(dir: &Path) -> io::Result<Footprint> {
+    let dir = dir.to_owned();
+    let measuring = tokio::task::spawn_blocking(move || footprint::measure(&dir));
+    measuring.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 /// Whose data lie in a directory, if anybody's.

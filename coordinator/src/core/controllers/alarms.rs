@@ -1,80 +1,102 @@
-//! Makes faults of what the store complains of, and of coordinators that lag behind: a full disk or a
-//! dead process on one coordinator is noticed before a second one follows.
+//! Makes faults of what is wrong with the coordinators' stores, whichever of them leads: a slow or full disk, a
+//! rebuilt state, a dead process on one coordinator is noticed before a second one follows.
+//! `pvc_model::health` says what is wrong and for how long it must have been; the others tell their part by
+//! heartbeat.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pvc_model::health::{Condition, Following, Trend, readings};
+use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name, World};
-use raft_store::{Alarm, MemberId, Status};
+use raft_store::{MemberId, Status};
 use tokio::time::Instant;
 
 use super::super::coordinator::Coordinator;
-use super::super::leader::member_name;
 use super::fault_name::fault_name;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
-/// How often the store is asked.
+/// How often the stores are looked at.
 const TICK: Duration = Duration::from_secs(5);
-/// A voter that has answered nothing for longer is behind.
-const SILENT_MAX: Duration = Duration::from_secs(10);
-
-const BEHIND: &str = "coordinator-behind";
-const REBUILT: &str = "store-rebuilt";
-const FAILED: &str = "store-failed";
 
 pub(super) struct Alarms {
     coordinator: Coordinator,
-    /// What each voter was missing at the last look: the same again means that it stands still.
+    /// What each voter had at the last look, where it was missing some: the same again means that it stands still.
     missing: BTreeMap<MemberId, u64>,
+    trends: BTreeMap<Name, Trend>,
+    begun: Instant,
     next: Instant,
 }
 
 impl Alarms {
     pub fn new(coordinator: Coordinator) -> Self {
-        Alarms { coordinator, missing: BTreeMap::new(), next: Instant::now() }
+        let now = Instant::now();
+        Alarms { coordinator, missing: BTreeMap::new(), trends: BTreeMap::new(), begun: now, next: now }
     }
 
-    /// Everything that should be a fault now, by name.
-    fn wanted(&mut self, world: &World, status: &Status) -> BTreeMap<Name, Command> {
-        let mut wanted = BTreeMap::new();
-        let own = member_name(world, status.id);
-        for alarm in &status.alarms {
-            let Some(node) = &own else { continue };
-            let (kind, help) = match alarm {
-                Alarm::StateRebuilt { .. } => (REBUILT, "check the disk; restart its pvcd to clear this"),
-                Alarm::DiskFailed { .. } | Alarm::Stopped { .. } => {
-                    (FAILED, "make space or replace the disk, then restart its pvcd")
-                }
-            };
-            raise(&mut wanted, kind, node, format!("on node {node}, {alarm}"), help.to_owned());
-        }
+    /// How each of the other voters follows; remembers it for the next look.
+    fn following(&mut self, status: &Status) -> BTreeMap<MemberId, Following> {
         let mut missing = BTreeMap::new();
+        let mut seen = BTreeMap::new();
         for member in status.members.iter().filter(|m| m.voter && m.member.id != status.id) {
             let id = member.member.id;
             let matched = member.matched.unwrap_or(0);
-            if matched < status.committed {
+            let behind = status.committed.saturating_sub(matched);
+            if behind > 0 {
                 missing.insert(id, matched);
             }
-            let silent = member.silent_for.is_some_and(|silent| silent > SILENT_MAX);
-            let stands = self.missing.get(&id) == Some(&matched) && missing.contains_key(&id);
-            if let Some(node) = member_name(world, id).filter(|_| silent || stands) {
-                let message =
-                    format!("coordinator {node} does not take part: it does not confirm what is committed");
-                let help =
-                    format!("check that its pvcd runs and that its disk has space: pvc node log {node}");
-                raise(&mut wanted, BEHIND, &node, message, help);
-            }
+            let held = status.log_held.as_ref().filter(|held| held.member.id == id);
+            let following = Following {
+                behind,
+                stands_still: behind > 0 && self.missing.get(&id) == Some(&matched),
+                silent_for: member.silent_for.unwrap_or_default(),
+                held: held.map_or(0, |held| held.entries),
+            };
+            seen.insert(id, following);
         }
         self.missing = missing;
-        wanted
+        seen
     }
-}
 
-fn raise(wanted: &mut BTreeMap<Name, Command>, kind: &str, node: &Name, message: String, help: String) {
-    let name = fault_name(kind, node);
-    let subject = format!("node/{node}");
-    wanted.insert(name.clone(), Command::RaiseFault { name, subject, message, help });
+    /// What is to be raised and cleared now.
+    fn commands(&mut self, world: &World, status: &Status) -> Vec<Command> {
+        let now = self.begun.elapsed();
+        let following = self.following(status);
+        let mut commands = Vec::new();
+        let mut known = BTreeSet::new();
+        for node in world.nodes.values().filter(|node| node.spec.role == NodeRole::Coordinator) {
+            let (name, id) = (&node.meta.name, node.status.member_id);
+            let health = if id == status.id {
+                Some((self.coordinator.store_health(), Duration::ZERO))
+            } else {
+                self.coordinator.heartbeats().store(name)
+            };
+            let health = health.as_ref().map(|(health, age)| (health, *age));
+            for reading in readings(name, health, following.get(&id)) {
+                let fault = fault_name(reading.condition.kind(), name);
+                let stands = world.faults.contains_key(&fault);
+                let trend = self.trends.entry(fault.clone()).or_default();
+                let shall = trend.look(reading.level, now, stands, reading.condition.patience());
+                known.insert(fault.clone());
+                if shall && !stands {
+                    let (subject, message, help) = (format!("node/{name}"), reading.message, reading.help);
+                    commands.push(Command::RaiseFault { name: fault, subject, message, help });
+                } else if stands && !shall {
+                    commands.push(Command::ClearFault { name: fault });
+                }
+            }
+        }
+        self.trends.retain(|fault, _| known.contains(fault));
+        // Of nodes that are gone, or are no coordinators any more.
+        let ours = |fault: &&Name| {
+            let is = |kind: &str| fault.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with('.'));
+            Condition::ALL.iter().any(|condition| is(condition.kind()))
+        };
+        let stale = world.faults.keys().filter(ours).filter(|fault| !known.contains(*fault));
+        commands.extend(stale.map(|fault| Command::ClearFault { name: fault.clone() }));
+        commands
+    }
 }
 
 #[async_trait]
@@ -89,24 +111,7 @@ impl Controller for Alarms {
         self.next = Instant::now() + TICK;
         let world = self.coordinator.world();
         let status = self.coordinator.store().status().borrow().clone();
-        let wanted = self.wanted(&world, &status);
-        let ours = |name: &&Name| {
-            [BEHIND, REBUILT, FAILED]
-                .iter()
-                .any(|kind| name.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with('.')))
-        };
-        let raised: BTreeSet<&Name> = world.faults.keys().filter(ours).collect();
-        let missing =
-            wanted.iter().filter(|(name, _)| !raised.contains(name)).map(|(_, command)| command.clone());
-        // What other coordinators' stores complain of is theirs to say when they lead.
-        let own = member_name(&world, status.id);
-        let stale = raised.iter().filter(|name| {
-            let behind = name.as_str().starts_with(BEHIND);
-            let of_us = own.as_ref().is_some_and(|own| name.as_str().ends_with(own.as_str()));
-            !wanted.contains_key(*name) && (behind || of_us)
-        });
-        let clear = stale.map(|name| Command::ClearFault { name: Name::clone(name) });
-        let commands: Vec<Command> = missing.chain(clear).collect();
+        let commands = self.commands(&world, &status);
         let submits = commands.into_iter().map(|command| self.coordinator.submit(command, ACTOR, None));
         outcome_of(futures::future::join_all(submits).await)
     }

@@ -8,6 +8,7 @@ mod adoption;
 mod alarms;
 mod driver;
 mod fault_name;
+mod levels;
 mod liveness;
 mod prune;
 mod tasks;
@@ -69,6 +70,7 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), levels::Levels::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();
