@@ -353,10 +353,11 @@ prop_compose! {
         numbers in any::<[u64; 2]>(),
         awaited in vec(name(), 0..3),
         restored in option::of(restored()),
+        level in any::<u32>(),
     ) -> Cluster {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
-        let status = ClusterState { incarnation, recoveries, awaited, restored };
+        let status = ClusterState { incarnation, recoveries, awaited, restored, level };
         Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
     }
 }
