@@ -111,6 +111,12 @@ pub enum Sample {
         round: usize,
         ms: f64,
     },
+    /// Elections in so many seconds of full load.
+    Calm {
+        seconds: f64,
+        elections: u64,
+        per_second: f64,
+    },
 }
 
 #[derive(Debug, Clone, serde::Serialize)]
