@@ -1,5 +1,6 @@
 //! What the daemon and libvirt read at their start.
 
+use pvc_host::store_config::StoreConfig;
 use std::path::PathBuf;
 
 use anyhow::Context as _;

@@ -208,3 +208,25 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+/// Each coordinator's disk and lag, told by the daemons themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_tells_how_its_stores_are() {
+    let cluster = Cluster::of_three().await;
+    let admin = cluster.admin();
+    admin.vms().create_vm(create("web1")).await.expect("created");
+    let begun = Instant::now();
+    loop {
+        let told = cluster.status(&admin).await;
+        let measured = |member: &v1::RaftMember| {
+            let health = member.health.clone().unwrap_or_default();
+            health.log_bytes > 0 && health.free_bytes > 0 && health.election_max_ms == 500
+        };
+        let levels = told.versions.len() == 1 && told.versions[0].nodes.len() == 3 && told.level == 1;
+        if told.members.len() == 3 && told.members.iter().all(measured) && levels {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{told:?}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
