@@ -66,7 +66,11 @@ pub(crate) async fn keep(inner: Arc<Inner>, mut closing: watch::Receiver<bool>) 
         };
         tokio::select! {
             () = attend(&inner, &leader) => {}
-            _ = metrics.wait_until(|m| followed(m).as_ref() != Some(&leader)) => continue,
+            // Raft has stopped when there is nobody any more who could tell.
+            changed = metrics.wait_until(|m| followed(m).as_ref() != Some(&leader)) => match changed {
+                Ok(_) => continue,
+                Err(_) => return,
+            },
             _ = closing.wait_for(|closing| *closing) => return,
         }
         tokio::select! {
