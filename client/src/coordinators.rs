@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
 
 use crate::dial::{KeepAlive, Trust, channel_with};
@@ -31,6 +32,8 @@ use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
 
 /// Metadata of an answer: the leader's address (host:port).
 pub const LEADER_HINT: &str = "pvc-leader";
+/// The rule by which a hypervisor refuses callers that take it for a coordinator.
+pub const NO_COORDINATOR: &str = "no-coordinator-here";
 /// Coordinators that are remembered, those learned from hints with them.
 const KNOWN_MAX: usize = 16;
 
@@ -287,9 +290,17 @@ impl Shared {
     }
 }
 
+/// Who answered was a coordinator once: another one is to be asked.
+fn is_no_coordinator(status: &Status) -> bool {
+    status.code() == Code::PermissionDenied
+        && status.get_details_error_info().is_some_and(|info| info.reason == NO_COORDINATOR)
+}
+
 fn refuse_unavailable(status: Option<Status>, may_retry: bool) -> Result<(), Trouble> {
     match status {
-        Some(status) if may_retry && status.code() == Code::Unavailable => Err(Trouble::Unavailable(status)),
+        Some(status) if may_retry && (status.code() == Code::Unavailable || is_no_coordinator(&status)) => {
+            Err(Trouble::Unavailable(status))
+        }
         Some(_) | None => Ok(()),
     }
 }

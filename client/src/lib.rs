@@ -19,7 +19,7 @@ mod watch;
 pub use client::{Client, request_id};
 pub use connection::{Connection, ConnectionError};
 pub use connections_file::{Connections, ConnectionsError};
-pub use coordinators::{Coordinators, LEADER_HINT, Options};
+pub use coordinators::{Coordinators, LEADER_HINT, NO_COORDINATOR, Options};
 pub use dial::{KeepAlive, Trust, channel, channel_with};
 pub use error::CallError;
 pub use renew::{RenewError, renew, renew_forever};

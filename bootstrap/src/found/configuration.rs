@@ -34,7 +34,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
         console_dir: PathBuf::from("/var/log/pvc/guests"),
         pki_dir: own.pki.clone(),
-        store: pvc_host::store_config::StoreConfig::default(),
+        store: StoreConfig::default(),
         storage: setup.storage.clone(),
     };
     toml::to_string(&config).context("the configuration has only texts and tables")

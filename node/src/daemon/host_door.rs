@@ -70,7 +70,7 @@ impl HostDoor {
             }
             Identity::Node(name) if self.known.has(name) => Ok(()),
             Identity::Node(_) | Identity::Admin(_) | Identity::Service(_) => Err(status::denied(
-                "coordinator-needed",
+                pvc_client::NO_COORDINATOR,
                 &shown,
                 "only coordinators may call a hypervisor",
                 help,
