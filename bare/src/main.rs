@@ -52,6 +52,7 @@ struct Serve {
 
 fn main() -> anyhow::Result<()> {
     raft_store::give_freed_memory_back();
+    raft_store::abort_on_panic();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),

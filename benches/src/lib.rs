@@ -10,6 +10,6 @@ pub mod compare;
 mod daemons;
 
 /// A program of ours: it lies beside this one.
-fn program(name: &str) -> std::path::PathBuf {
+pub fn program(name: &str) -> std::path::PathBuf {
     std::env::current_exe().map_or_else(|_| name.into(), |own| own.with_file_name(name))
 }

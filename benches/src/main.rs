@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use pvc_benches::compare::ensemble::System;
 use pvc_benches::compare::run::{Part, Plan};
-use pvc_benches::compare::{ground, report, run};
+use pvc_benches::compare::{report, run};
 
 /// Puts the store beside Debian's ZooKeeper and etcd: three servers each, in network namespaces of their own
 /// on this machine, on one disk, in one run. Ends with 1 where a goal is missed. Needs root.
@@ -54,11 +54,10 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
-    let beside = std::env::current_exe()?.with_file_name("pvc-bare");
-    let bare = args.bare.unwrap_or(beside);
+    let bare = args.bare.unwrap_or_else(|| pvc_benches::program("pvc-bare"));
     anyhow::ensure!(bare.exists(), "{} is not there: cargo build --release -p pvc-bare", bare.display());
     let bare = bare.canonicalize()?;
-    ground::step_aside()?;
+    pvc_bare::hosts::step_aside()?;
     raise_limit_of_files();
     let dir = args.dir.join(format!("pvc-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;

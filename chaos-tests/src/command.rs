@@ -11,7 +11,7 @@ use pvc_process::Cmd;
 use crate::members;
 use crate::members::calm::stay_calm;
 use crate::processes;
-use crate::processes::ground::step_aside;
+
 use crate::processes::run::Order;
 use crate::run::{count_panics, run};
 use crate::script::{self, Outcome};
@@ -146,7 +146,7 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
                 program: bare.clone().unwrap_or(beside),
                 failures: failures.clone().unwrap_or_else(std::env::temp_dir),
             };
-            step_aside()?;
+            pvc_bare::hosts::step_aside()?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(processes::run::play(&order))
         }

@@ -36,6 +36,11 @@ impl Dice {
         of.get(self.roll(of.len() as u64) as usize)
     }
 
+    /// About half of them.
+    pub fn some<T: Copy>(&self, of: &[T]) -> Vec<T> {
+        of.iter().copied().filter(|_| self.per_mille(500)).collect()
+    }
+
     /// Milliseconds from `least` to `most`, both included.
     pub fn millis(&self, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.0.lock().random_range(least..=most))

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use pvc_node::hypervisor::EndReason;
 
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::net::{Place, Weather};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Trouble {
     /// A daemon is killed, and is back after a while.
     Kill,
@@ -44,29 +45,6 @@ pub enum Trouble {
 
 use Trouble::*;
 
-const ALL: [Trouble; 20] = [
-    Kill,
-    KillLeader,
-    Transfer,
-    Restart,
-    KillAll,
-    Isolate,
-    IsolateLeader,
-    CutOneWay,
-    Part,
-    BadWeather,
-    Lag,
-    HealNetwork,
-    Power,
-    GuestEnds,
-    Hypervisor,
-    MigrationPath,
-    SlowDisk,
-    FullDisk,
-    LostCheckpoint,
-    Pool,
-];
-
 /// What makes trouble in one seed.
 pub struct Temper {
     dice: Dice,
@@ -81,7 +59,8 @@ impl Temper {
     pub fn of(seed: u64) -> Temper {
         let dice = Dice::new(seed, "trouble");
         let share = 150 + dice.roll(700);
-        let mut kinds: Vec<Trouble> = ALL.into_iter().filter(|_| dice.per_mille(share)).collect();
+        let mut kinds: Vec<Trouble> =
+            Trouble::value_variants().iter().copied().filter(|_| dice.per_mille(share)).collect();
         if kinds.is_empty() {
             kinds.push(KillLeader);
         }
@@ -123,8 +102,7 @@ impl Temper {
                 }
             }
             Part => {
-                let side: Vec<Place> =
-                    everybody.iter().copied().filter(|_| self.dice.per_mille(500)).collect();
+                let side: Vec<Place> = self.dice.some(&everybody);
                 net.part(&side, &everybody);
             }
             BadWeather => net.set_weather(Weather {

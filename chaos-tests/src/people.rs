@@ -181,19 +181,9 @@ impl People {
 /// The VM that a command is about, as it is called afterwards.
 pub fn vm_of(command: &Command) -> Option<&Name> {
     match command {
-        Command::CreateVm { name, .. }
-        | Command::UpdateVm { name, .. }
-        | Command::DeleteVm { name, .. }
-        | Command::StartVm { name, .. }
-        | Command::ShutdownVm { name, .. }
-        | Command::StopVm { name }
-        | Command::RestartVm { name, .. }
-        | Command::DisableVm { name, .. }
-        | Command::MigrateVm { name, .. }
-        | Command::UnmigrateVm { name, .. }
-        | Command::MoveVm { name, .. } => Some(name),
+        Command::CreateVm { name, .. } => Some(name),
         Command::RenameVm { new_name, .. } => Some(new_name),
-        _ => None,
+        other => other.vm(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-/// An election takes about two seconds: longer pauses would be noticed after it.
+/// An election takes up to a second: longer pauses would be noticed after it.
 const BACK_OFF_MAX: Duration = Duration::from_millis(400);
 /// An attempt that is not answered gets this part of what is left of the deadline …
 const ATTEMPT_PART: u32 = 4;
@@ -21,7 +21,7 @@ pub(crate) enum Trouble {
     NotTrusted(String),
     /// It did not answer in time.
     Silent,
-    /// It answered UNAVAILABLE.
+    /// It answered UNAVAILABLE, or that it is no coordinator any more.
     Unavailable(Status),
 }
 

@@ -99,33 +99,31 @@ impl Store {
     /// Removes a voter or a learner, dead or alive. Refused when the voters that would be left and are
     /// alive are fewer than a quorum of them. A leader that removes itself hands over first.
     pub async fn remove(&self, id: MemberId) -> Result<(), MembersError> {
-        let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
-        let metrics = self.leading()?;
-        let membership = metrics.membership_config.membership();
-        if membership.get_node(&id).is_none() {
-            return Err(MembersError::NoSuchMember { id });
-        }
-        if !membership.voter_ids().any(|voter| voter == id) {
-            return self.change(&metrics, ChangeMembers::RemoveNodes(BTreeSet::from([id])), false).await;
-        }
-        self.check_quorum_without(id, membership, &metrics)?;
-        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), false).await
+        self.take_vote(id, false).await
     }
 
     /// Takes a voter's vote, dead or alive, and leaves it a copy of everything. Refused like a removal. A
     /// leader hands over first.
     pub async fn demote(&self, id: MemberId) -> Result<(), MembersError> {
+        self.take_vote(id, true).await
+    }
+
+    async fn take_vote(&self, id: MemberId, stays: bool) -> Result<(), MembersError> {
         let _one = self.inner.members.try_lock().map_err(|_| MembersError::Busy)?;
         let metrics = self.leading()?;
         let membership = metrics.membership_config.membership();
         if membership.get_node(&id).is_none() {
             return Err(MembersError::NoSuchMember { id });
         }
-        if !membership.voter_ids().any(|voter| voter == id) {
+        let change = if membership.voter_ids().any(|voter| voter == id) {
+            self.check_quorum_without(id, membership, &metrics)?;
+            ChangeMembers::RemoveVoters(BTreeSet::from([id]))
+        } else if stays {
             return Ok(());
-        }
-        self.check_quorum_without(id, membership, &metrics)?;
-        self.change(&metrics, ChangeMembers::RemoveVoters(BTreeSet::from([id])), true).await
+        } else {
+            ChangeMembers::RemoveNodes(BTreeSet::from([id]))
+        };
+        self.change(&metrics, change, stays).await
     }
 
     /// Gives a voter's vote to a learner that has caught up, in one step: at no moment is there a voter

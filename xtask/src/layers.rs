@@ -56,7 +56,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "raft-store",
         ],
     ),
-    ("bare", "pvc-bare", &["raft-store"]),
+    ("bare", "pvc-bare", &["pvc-process", "raft-store"]),
     (
         "benches",
         "pvc-benches",

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pvc_bare::hosts;
 use pvc_process::{Cmd, Daemon, DaemonLogs};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::ground::{Ground, HOSTS, address};
 use super::target::Clients;
 use crate::daemons::{Cluster, Host};
 
 const GRACE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(10);
+
+pub const HOSTS: usize = 3;
+
+fn address(host: usize) -> std::net::Ipv4Addr {
+    hosts::address(host as u8)
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -50,9 +56,8 @@ impl System {
     }
 }
 
-pub struct Ensemble<'a> {
+pub struct Ensemble {
     pub system: System,
-    ground: &'a Ground,
     dir: PathBuf,
     bare: PathBuf,
     servers: [Option<Daemon>; HOSTS],
@@ -60,21 +65,14 @@ pub struct Ensemble<'a> {
     cluster: Option<Cluster>,
 }
 
-impl<'a> Ensemble<'a> {
+impl Ensemble {
     /// An ensemble that has no data yet, below `dir`. `bare` is the program of our own servers.
-    pub fn new(system: System, ground: &'a Ground, dir: &Path, bare: &Path) -> Result<Ensemble<'a>> {
+    pub fn new(system: System, dir: &Path, bare: &Path) -> Result<Ensemble> {
         let dir = dir.join(system.to_string());
         for host in 1..=HOSTS {
             std::fs::create_dir_all(dir.join(host.to_string()))?;
         }
-        Ok(Ensemble {
-            system,
-            ground,
-            dir,
-            bare: bare.to_owned(),
-            servers: [None, None, None],
-            cluster: None,
-        })
+        Ok(Ensemble { system, dir, bare: bare.to_owned(), servers: [None, None, None], cluster: None })
     }
 
     /// How its clients reach it.
@@ -177,7 +175,7 @@ impl<'a> Ensemble<'a> {
             System::Pvcd => anyhow::bail!("daemons are started by their cluster"),
         };
         let logs = DaemonLogs::joined(dir.join("out"));
-        Ok(cmd.in_netns(self.ground.name(host)).spawn_daemon(&logs)?)
+        Ok(cmd.in_netns(hosts::name(host as u8)).spawn_daemon(&logs)?)
     }
 
     /// Waits until every server that runs answers a read and takes a write.
@@ -300,7 +298,7 @@ impl<'a> Ensemble<'a> {
     }
 }
 
-impl Drop for Ensemble<'_> {
+impl Drop for Ensemble {
     fn drop(&mut self) {
         for server in self.servers.iter().flatten() {
             // One that has ended by itself needs no signal.

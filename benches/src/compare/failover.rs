@@ -7,12 +7,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use pvc_bare::hosts;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ensemble::Ensemble;
-use super::ground::Ground;
 use super::load::value;
 use super::target::Clients;
 
@@ -29,7 +29,7 @@ pub enum Blow {
 }
 
 /// Milliseconds from the blow to the acknowledgement of the first write that was begun after it.
-pub async fn strike(ensemble: &mut Ensemble<'_>, ground: &Ground, blow: Blow) -> Result<f64> {
+pub async fn strike(ensemble: &mut Ensemble, blow: Blow) -> Result<f64> {
     ensemble.ready().await?;
     let leader = ensemble.leader().await?;
     let (acknowledged, mut heard) = mpsc::unbounded_channel();
@@ -47,7 +47,7 @@ pub async fn strike(ensemble: &mut Ensemble<'_>, ground: &Ground, blow: Blow) ->
     let struck = Instant::now();
     match blow {
         Blow::Kill => ensemble.kill_now(leader)?,
-        Blow::Cut => ground.cut(leader)?,
+        Blow::Cut => hosts::unplug(leader as u8).await?,
     }
     // Acknowledgements on their way may still come in.
     let after = Instant::now() + Duration::from_millis(2);
@@ -64,7 +64,7 @@ pub async fn strike(ensemble: &mut Ensemble<'_>, ground: &Ground, blow: Blow) ->
             ensemble.kill(leader).await?;
             ensemble.start()?;
         }
-        Blow::Cut => ground.heal(leader)?,
+        Blow::Cut => hosts::plug(leader as u8).await?,
     }
     ensemble.ready().await?;
     Ok(result.as_secs_f64() * 1e3)

@@ -61,7 +61,7 @@ pub fn value(seed: u64) -> Vec<u8> {
 }
 
 /// Creates the keys `k0` to `k{count - 1}`; how many a second.
-pub async fn fill(ensemble: &Ensemble<'_>, count: u64, clients: usize) -> Result<f64> {
+pub async fn fill(ensemble: &Ensemble, count: u64, clients: usize) -> Result<f64> {
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut all = JoinSet::new();
@@ -100,7 +100,7 @@ impl Tally {
 
 /// `clients` do `op` on `keys` keys for `time`, after a moment of warming up.
 pub async fn run(
-    ensemble: &Ensemble<'_>,
+    ensemble: &Ensemble,
     op: Op,
     clients: usize,
     keys: u64,

@@ -5,7 +5,6 @@ pub mod ensemble;
 pub mod failover;
 pub mod figures;
 pub mod goals;
-pub mod ground;
 pub mod load;
 pub mod report;
 pub mod run;

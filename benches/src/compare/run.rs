@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pvc_bare::hosts;
 use tokio::time::{Instant, sleep};
 
-use super::ensemble::{Ensemble, System};
+use super::ensemble::{Ensemble, HOSTS, System};
 use super::failover::{self, Blow};
 use super::figures::{allocated_mib, resident_mib};
-use super::ground::{Ground, HOSTS};
 use super::load::{self, Cell, Op};
 use super::watch::{self, FanOut};
 
@@ -135,10 +135,10 @@ fn hot_keys(system: System) -> u64 {
 
 /// Runs the plan. Everything that is measured is given to `tell` at once.
 pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
-    let ground = Ground::make()?;
+    hosts::make(HOSTS as u8).await?;
     let mut all = Vec::new();
     for system in &plan.systems {
-        all.push(Ensemble::new(*system, &ground, &plan.dir, &plan.bare)?);
+        all.push(Ensemble::new(*system, &plan.dir, &plan.bare)?);
     }
     for ensemble in &mut all {
         note(&format!("{}: founding", ensemble.system));
@@ -170,7 +170,7 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(Measured)) -> Result<()> {
                     continue;
                 }
                 note(&format!("blow {}: {}'s leader, {blow:?}", round + 1, ensemble.system));
-                let ms = failover::strike(ensemble, &ground, blow).await?;
+                let ms = failover::strike(ensemble, blow).await?;
                 let sample = match blow {
                     Blow::Kill => Sample::Killed { round, ms },
                     Blow::Cut => Sample::Cut { round, ms },
@@ -212,14 +212,11 @@ fn note(text: &str) {
 }
 
 /// Every system with every count, the systems next to each other.
-fn each<'e, 'g>(
-    all: &'e [Ensemble<'g>],
-    counts: &[usize],
-) -> impl Iterator<Item = (&'e Ensemble<'g>, usize)> {
+fn each<'e>(all: &'e [Ensemble], counts: &[usize]) -> impl Iterator<Item = (&'e Ensemble, usize)> {
     counts.iter().flat_map(move |count| all.iter().map(|e| (e, *count))).collect::<Vec<_>>().into_iter()
 }
 
-async fn fill(plan: &Plan, all: &mut [Ensemble<'_>], tell: &mut dyn FnMut(Measured)) -> Result<()> {
+async fn fill(plan: &Plan, all: &mut [Ensemble], tell: &mut dyn FnMut(Measured)) -> Result<()> {
     let measured = plan.parts.contains(&Part::Fill) || plan.parts.contains(&Part::Restart);
     for ensemble in all {
         let system = ensemble.system;
@@ -241,7 +238,7 @@ async fn fill(plan: &Plan, all: &mut [Ensemble<'_>], tell: &mut dyn FnMut(Measur
     Ok(())
 }
 
-fn sizes(ensemble: &Ensemble<'_>, when: When, tell: &mut dyn FnMut(Measured)) {
+fn sizes(ensemble: &Ensemble, when: When, tell: &mut dyn FnMut(Measured)) {
     let system = ensemble.system;
     let mib = ensemble.pids().iter().map(|pid| resident_mib(*pid)).sum();
     tell(Measured { system, sample: Sample::Memory { when, mib } });
@@ -249,7 +246,7 @@ fn sizes(ensemble: &Ensemble<'_>, when: When, tell: &mut dyn FnMut(Measured)) {
     tell(Measured { system, sample: Sample::Disk { when, mib } });
 }
 
-async fn measure_load(plan: &Plan, all: &[Ensemble<'_>], tell: &mut dyn FnMut(Measured)) -> Result<()> {
+async fn measure_load(plan: &Plan, all: &[Ensemble], tell: &mut dyn FnMut(Measured)) -> Result<()> {
     for ensemble in all {
         note(&format!("{}: warming up", ensemble.system));
         for op in [Op::Put, Op::Lin, Op::Local] {

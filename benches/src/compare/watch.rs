@@ -21,7 +21,7 @@ pub struct FanOut {
     pub last_p99_us: f64,
 }
 
-pub async fn run(ensemble: &Ensemble<'_>, watchers: usize, writes: usize) -> Result<FanOut> {
+pub async fn run(ensemble: &Ensemble, watchers: usize, writes: usize) -> Result<FanOut> {
     let clients = ensemble.clients();
     let mut writer = clients.connect(0).await?;
     writer.create("watched", &value(1)).await?;

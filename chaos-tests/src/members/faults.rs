@@ -6,8 +6,9 @@ use super::changes::Change;
 use super::cluster::Members;
 use crate::dice::Dice;
 use crate::net::{Place, Weather};
+use clap::ValueEnum;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Trouble {
     Kill,
     KillLeader,
@@ -37,30 +38,6 @@ pub enum Trouble {
 
 use Trouble::*;
 
-const ALL: [Trouble; 21] = [
-    Kill,
-    KillLeader,
-    KillAll,
-    Stop,
-    StopLeader,
-    StopMost,
-    Isolate,
-    IsolateLeader,
-    PartLeader,
-    CutOneWay,
-    Part,
-    Bridge,
-    BadWeather,
-    Lag,
-    HealNetwork,
-    Transfer,
-    Add,
-    Remove,
-    Replace,
-    SlowDisk,
-    LostCheckpoint,
-];
-
 pub struct Temper {
     dice: Dice,
     kinds: Vec<Trouble>,
@@ -75,7 +52,8 @@ impl Temper {
     pub fn of(seed: u64, desks: Vec<Place>) -> Temper {
         let dice = Dice::new(seed, "trouble");
         let share = 150 + dice.roll(700);
-        let mut kinds: Vec<Trouble> = ALL.into_iter().filter(|_| dice.per_mille(share)).collect();
+        let mut kinds: Vec<Trouble> =
+            Trouble::value_variants().iter().copied().filter(|_| dice.per_mille(share)).collect();
         if kinds.is_empty() {
             kinds.push(KillLeader);
         }
@@ -130,13 +108,12 @@ impl Temper {
                 }
             }
             Part => {
-                let side: Vec<Place> =
-                    everybody.iter().copied().filter(|_| self.dice.per_mille(500)).collect();
+                let side: Vec<Place> = self.dice.some(&everybody);
                 net.part(&side, &everybody);
             }
             Bridge => {
                 let others: Vec<Place> = places.iter().copied().filter(|other| *other != place).collect();
-                let side: Vec<Place> = others.iter().copied().filter(|_| self.dice.per_mille(500)).collect();
+                let side: Vec<Place> = self.dice.some(&others);
                 net.part(&side, &others);
             }
             BadWeather => net.set_weather(Weather {

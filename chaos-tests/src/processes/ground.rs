@@ -1,45 +1,12 @@
-//! Where the members stand: network namespaces on a bridge, in namespaces of this thread's own, so that nobody else
-//! sees them and all of them go with it. Links are cut where they end: what comes from there is dropped.
+//! Links of the members' hosts that are cut, thin and lossy. They are cut where they end: what comes from there is
+//! dropped.
 
-use std::ffi::CStr;
-use std::net::Ipv4Addr;
-use std::ptr;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use pvc_process::Cmd;
+use anyhow::Result;
+use pvc_bare::hosts::{self, DESK, address, at};
 
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Where the clients are; the machines have the numbers from 1 on.
-pub const DESK: u8 = 254;
-
-pub fn address(place: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 212, 0, place)
-}
-
-/// Moves this thread, and all that it starts from now on, into namespaces of its own: of networks, and of mounts, so
-/// that the names of its networks are its own too.
-pub fn step_aside() -> Result<()> {
-    const NETWORKS: &CStr = c"/run/netns";
-    std::fs::create_dir_all("/run/netns").context("/run/netns")?;
-    // SAFETY: a system call without pointers.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) })?;
-    let none = ptr::null();
-    // SAFETY: the strings are constants that end with a zero; the other pointers may be null.
-    check(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, ptr::null()) })?;
-    let (tmpfs, data) = (c"tmpfs".as_ptr(), ptr::null());
-    // SAFETY: as above.
-    check(unsafe { libc::mount(tmpfs, NETWORKS.as_ptr(), tmpfs, 0, data) })
-}
-
-fn check(result: i32) -> Result<()> {
-    if result != 0 {
-        let error = std::io::Error::last_os_error();
-        bail!("namespaces of its own are needed for the members ({error}): run this as root");
-    }
-    Ok(())
-}
 
 /// How messages fare that a machine sends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,21 +19,6 @@ pub struct Ground {
     pub machines: u8,
     /// Whether the kernel can delay single packets; if not, slow links are thin ones.
     has_netem: bool,
-}
-
-fn name(place: u8) -> String {
-    format!("machine{place}")
-}
-
-async fn ip(args: &str) -> Result<()> {
-    Cmd::new("ip").args(args.split(' ')).run(DEADLINE).await?;
-    Ok(())
-}
-
-/// A command where the place's packets arrive.
-pub fn at(place: u8, program: &str) -> Cmd {
-    let cmd = Cmd::new(program);
-    if place == DESK { cmd } else { cmd.in_netns(name(place)) }
 }
 
 const RULES: &str = "
@@ -83,19 +35,7 @@ table inet trouble {
 
 impl Ground {
     pub async fn make(machines: u8) -> Result<Ground> {
-        ip("link set lo up").await?;
-        ip("link add hub type bridge").await?;
-        ip(&format!("addr add {}/24 dev hub", address(DESK))).await?;
-        ip("link set hub up").await?;
-        for place in 1..=machines {
-            let name = name(place);
-            ip(&format!("netns add {name}")).await?;
-            ip(&format!("link add m{place} type veth peer name eth0 netns {name}")).await?;
-            ip(&format!("link set m{place} master hub up")).await?;
-            ip(&format!("-n {name} addr add {}/24 dev eth0", address(place))).await?;
-            ip(&format!("-n {name} link set eth0 up")).await?;
-            ip(&format!("-n {name} link set lo up")).await?;
-        }
+        hosts::make(machines).await?;
         for place in (1..=machines).chain([DESK]) {
             at(place, "nft").args(["-f", "-"]).stdin(RULES).run(DEADLINE).await?;
         }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use pvc_bare::client::{Client, ClientError};
+use pvc_bare::hosts::{address, at};
 use pvc_bare::talk::{Status, Verb};
 use pvc_process::{Daemon, DaemonLogs};
 use tokio::time::Instant;
-
-use super::ground::{address, at};
 
 const PORT: u16 = 7000;
 const SIGKILL: i32 = libc::SIGKILL;

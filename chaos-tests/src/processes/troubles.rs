@@ -4,12 +4,14 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
+use pvc_bare::hosts::DESK;
 
-use super::ground::{DESK, Ground, Weather};
+use super::ground::{Ground, Weather};
 use super::members::Members;
 use crate::dice::Dice;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Trouble {
     Kill,
     KillLeader,
@@ -36,27 +38,6 @@ pub enum Trouble {
 
 use Trouble::*;
 
-const ALL: [Trouble; 18] = [
-    Kill,
-    KillLeader,
-    KillAll,
-    Stop,
-    StopLeader,
-    Isolate,
-    IsolateLeader,
-    PartLeader,
-    CutOneWay,
-    CutLeaderOneWay,
-    Part,
-    Bridge,
-    SlowLink,
-    LossyLinks,
-    Transfer,
-    Add,
-    Remove,
-    Replace,
-];
-
 pub struct Deck {
     dice: Dice,
     cards: Vec<Trouble>,
@@ -69,7 +50,7 @@ impl Deck {
 
     fn draw(&mut self) -> Trouble {
         if self.cards.is_empty() {
-            self.cards = ALL.to_vec();
+            self.cards = Trouble::value_variants().to_vec();
         }
         let card = self.dice.roll(self.cards.len() as u64) as usize;
         self.cards.swap_remove(card)
@@ -99,7 +80,6 @@ impl Deck {
         let Some(place) = self.dice.pick(&places).copied() else { return Ok(()) };
         let leader = members.leader().await.unwrap_or(place);
         let everybody: Vec<u8> = places.iter().copied().chain([DESK]).collect();
-        let some = |of: &[u8]| of.iter().copied().filter(|_| self.dice.per_mille(500)).collect::<Vec<u8>>();
         members.say(format!("trouble: {kind:?} (machine {place}, leader {leader})"));
         match kind {
             Kill => members.kill(place).await,
@@ -134,7 +114,7 @@ impl Deck {
                     ground.cut(from, to).await?;
                 }
             }
-            Part => ground.part(&some(&everybody), &everybody).await?,
+            Part => ground.part(&self.dice.some(&everybody), &everybody).await?,
             Bridge => {
                 let others: Vec<u8> = places.iter().copied().filter(|other| *other != place).collect();
                 ground.part(&others[..others.len() / 2], &others).await?;

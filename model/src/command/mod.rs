@@ -370,7 +370,7 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
 
 impl Command {
     /// The VM of which a person asks this, where it is one that exists.
-    fn vm(&self) -> Option<&Name> {
+    pub fn vm(&self) -> Option<&Name> {
         match self {
             Command::UpdateVm { name, .. }
             | Command::RenameVm { name, .. }
