@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::Meta;
 use crate::name::Name;
+use crate::primary::{Floating, Primary};
 
 /// The name of the one object.
 pub const NAME: &str = "cluster";
@@ -25,11 +26,13 @@ pub struct Cluster {
 pub struct ClusterSpec {
     /// A voter that was silent for so many seconds is replaced by a standby. None: by people only.
     pub replace_voter_after_seconds: Option<u32>,
+    /// Where the primary is reached. None: it has no address of its own.
+    pub floating: Option<Floating>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT) }
+        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT), floating: None }
     }
 }
 
@@ -48,6 +51,8 @@ pub struct ClusterState {
     ///
     /// [`World::level`]: crate::World::level
     pub level: u32,
+    /// None: there was never one.
+    pub primary: Option<Primary>,
 }
 
 /// The backup that this cluster was restored from.

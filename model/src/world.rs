@@ -10,6 +10,7 @@ use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
 use crate::name::{Name, Uid};
 use crate::node::Node;
+use crate::primary::Primary;
 use crate::rejection::Rejection;
 use crate::task::Task;
 use crate::token::Token;
@@ -146,6 +147,11 @@ impl World {
     /// The feature level at which the cluster is.
     pub fn level(&self) -> u32 {
         self.cluster.as_ref().map_or(0, |cluster| cluster.status.level).max(crate::feature::FIRST)
+    }
+
+    /// Who carries the single-holder services.
+    pub fn primary(&self) -> Option<&Primary> {
+        self.cluster.as_ref().and_then(|cluster| cluster.status.primary.as_ref())
     }
 
     /// Whether it is known where the VM's guest is. After a restore or a recovery it is not, until the
