@@ -59,6 +59,7 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         level_best: outlook.best,
         level_held_by: outlook.held_by.iter().map(ToString::to_string).collect(),
         versions: versions(&world),
+        primary: world.primary().map(Into::into),
     }
 }
 

@@ -4,6 +4,7 @@ use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
 use super::meta::{meta, subject};
+use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
 use crate::v1;
 
@@ -113,6 +114,7 @@ pub fn node_view(world: &World, node: &Node, leader: Option<&Name>, load: Option
         view.memory_placed_mib += vm.spec.memory_mib;
     }
     view.leader = leader == Some(&node.meta.name);
+    view.primary = holds(world.primary(), &node.meta.name);
     view.load = load;
     view
 }

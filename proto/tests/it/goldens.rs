@@ -8,6 +8,7 @@ use std::path::Path;
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
@@ -242,10 +243,21 @@ fn cluster() {
             complete: true,
         }),
         level: 0,
+        primary: None,
     };
-    let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), floating: None };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
-    check("cluster-level.bin", Object::Cluster(cluster));
+    check("cluster-level.bin", Object::Cluster(cluster.clone()));
+    cluster.status.primary = Some(Primary {
+        node: name("hv2"),
+        epoch: 7,
+        since: Timestamp(1_795_000_005_000),
+        phase: PrimaryPhase::TakingOver { from: name("hv1") },
+        reason: "asked by admin/root".into(),
+    });
+    cluster.spec.floating =
+        Some(Floating { address: "10.0.0.9/24".parse().unwrap(), device: "br-cluster".parse().unwrap() });
+    check("cluster-primary.bin", Object::Cluster(cluster));
 }

@@ -10,6 +10,7 @@ mod driver;
 mod fault_name;
 mod levels;
 mod liveness;
+mod primary;
 mod prune;
 mod tasks;
 mod volumes;
@@ -65,6 +66,7 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             coordinator.heartbeats().arm();
             let drive = |future: driver::Drive| running.spawn(over.clone().run_until_cancelled_owned(future));
             drive(Box::pin(driver::drive(coordinator.clone(), liveness::Liveness::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), tasks::Tasks::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));
