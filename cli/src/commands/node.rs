@@ -2,8 +2,9 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta,
-    Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, HandOverPrimaryRequest, ListNodesRequest,
+    ListNodesResponse, Meta, Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest,
+    WatchNodesRequest,
 };
 
 use super::logs;
@@ -44,6 +45,8 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
         }
+        NodeCommand::Primary { node } => hand_over(cx, node, String::new()).await,
+        NodeCommand::Secondary { node } => hand_over(cx, String::new(), node).await,
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =
@@ -68,6 +71,14 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             cx.done(&reply, &node, format!("{subject} removed"))
         }
     }
+}
+
+async fn hand_over(cx: &mut Context<'_>, node: String, from: String) -> Result<(), Failure> {
+    let session = cx.session()?;
+    let request = session.ask(HandOverPrimaryRequest { node, from, request_id: request_id() });
+    let status = session.cluster().hand_over_primary(request).await?.into_inner();
+    let primary = status.primary.clone().unwrap_or_default();
+    cx.done(&status, &primary.node, format!("node/{} is the primary, epoch {}", primary.node, primary.epoch))
 }
 
 impl Listing for NodeList {
