@@ -211,6 +211,35 @@ async fn a_holder_that_was_followed_never_takes_it_again() {
     house.assert_held_by("hv2");
 }
 
+/// The leader hears it again, and whoever should tell it of the newer epoch lags behind: the lease alone is valid.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_does_not_cover_what_it_knows_is_none() {
+    let house = House::new().await;
+    house.leader.cut("hv1");
+    house.pass(2.6).await;
+    house.leader.leave_untold("hv1", true);
+    house.elect("hv2", Ending::Lapsed);
+    house.leader.heal("hv1");
+    house.pass(10.0).await;
+    house.assert_held_by("hv2");
+    house.leader.leave_untold("hv1", false);
+    house.pass(2.0).await;
+    house.assert_held_by("hv2");
+}
+
+/// The same in a hand-over: nobody tells the old holder, and one lease later it has let go by itself.
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_not_told_lets_go_within_a_lease() {
+    let house = House::new().await;
+    house.leader.leave_untold("hv1", true);
+    house.elect("hv2", Ending::Alive);
+    house.pass(2.55).await;
+    assert!(house.holders().is_empty());
+    house.ok(Command::ReleasePrimary { epoch: house.epoch() });
+    house.pass(2.0).await;
+    house.assert_held_by("hv2");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_daemon_leaves_it_behind_and_the_next_one_removes_it_first() {
     let mut house = House::new().await;

@@ -24,17 +24,20 @@ pub struct Leader {
     begun: Instant,
 }
 
+#[derive(Default)]
 struct State {
     world: World,
     commands: u64,
     cut: BTreeSet<Name>,
+    /// Nodes that are heard, and are told nothing new.
+    untold: BTreeSet<Name>,
     /// Reports that are decided, and whose answer is lost.
     lose_answers: u32,
 }
 
 impl Leader {
     pub fn new() -> Self {
-        let state = State { world: World::default(), commands: 0, cut: BTreeSet::new(), lose_answers: 0 };
+        let state = State::default();
         Leader { state: Arc::new(Mutex::new(state)), changed: watch::Sender::new(0), begun: Instant::now() }
     }
 
@@ -108,6 +111,14 @@ impl Leader {
 
     pub fn heal(&self, node: &str) {
         self.state.lock().cut.remove(&name_of(node));
+    }
+
+    pub fn leave_untold(&self, node: &str, untold: bool) {
+        let mut state = self.state.lock();
+        match untold {
+            true => state.untold.insert(name_of(node)),
+            false => state.untold.remove(&name_of(node)),
+        };
     }
 
     pub fn lose_answers(&self, count: u32) {
@@ -204,6 +215,9 @@ impl AssignmentStream for Stream {
             self.due = true;
         }
         self.link.travel().await?;
+        while self.link.leader.state.lock().untold.contains(&self.link.node) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         self.due = false;
         let world = self.link.leader.world();
         let me = &self.link.node;
