@@ -13,6 +13,7 @@ mod hosts;
 mod lane;
 mod liveness;
 mod members;
+mod primary;
 mod quiet;
 mod standby;
 mod tokens;
