@@ -98,7 +98,14 @@ pub struct VmSpec {
     pub machine: Machine,
     /// Seconds, 1 to 3600.
     pub shutdown_grace_seconds: u32,
+    /// Whether it is started elsewhere when its node is dead.
+    pub recover: bool,
+    /// Who gets a place first where there is not enough for all: the higher; 0 to 1000.
+    pub priority: u32,
 }
+
+/// The priority of a VM of which nothing else is said.
+pub const PRIORITY_DEFAULT: u32 = 100;
 
 impl VmSpec {
     /// A guest with no disks and no NICs, and the defaults of everything else.
@@ -120,6 +127,8 @@ impl VmSpec {
             cpu_model: String::new(),
             machine: Machine::Pc,
             shutdown_grace_seconds: 180,
+            recover: true,
+            priority: PRIORITY_DEFAULT,
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct SpecPatch {
     pub migration_method: Option<MigrationMethod>,
     pub migration_max_downtime_ms: Option<u32>,
     pub node_limit: Option<BTreeSet<Name>>,
+    pub recover: Option<bool>,
+    pub priority: Option<u32>,
 }
 
 /// Tags of a VM at most.
@@ -126,6 +128,8 @@ fn patched(old: &VmSpec, patch: &SpecPatch) -> VmSpec {
     spec.migration_method = patch.migration_method.unwrap_or(spec.migration_method);
     spec.migration_max_downtime_ms =
         patch.migration_max_downtime_ms.unwrap_or(spec.migration_max_downtime_ms);
+    spec.recover = patch.recover.unwrap_or(spec.recover);
+    spec.priority = patch.priority.unwrap_or(spec.priority);
     if let Some(limit) = &patch.node_limit {
         spec.node_limit = limit.clone();
     }

@@ -1,4 +1,7 @@
+use super::fixture::{self, check_plan};
+use super::recover;
 use crate::command::Command;
+use crate::name::Name;
 use crate::testing::{Cluster, name, spec};
 
 fn create(cluster: &mut Cluster, vm: &str, memory_mib: u64) {
@@ -72,4 +75,89 @@ fn vcpus_have_a_limit_too() {
     start(&mut cluster, "a").expect("40 of 64");
     let refusal = start(&mut cluster, "b").expect_err("80 of 64");
     assert!(refusal.detail.contains("has 40 of at most 64 vCPUs placed"), "{}", refusal.detail);
+}
+
+#[test]
+fn a_dead_nodes_vms_are_spread() {
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G: ", "recover hv1", "a->hv2 b->hv2");
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G: | hv3 8G: ", "recover hv1", "a->hv2 b->hv3");
+    check_plan("hv1 8G: a=2G b=1G | hv2 8G: c=4G | hv3 8G: ", "recover hv1", "a->hv3 b->hv3");
+    check_plan("hv1 8G: | hv2 8G: ", "recover hv1", "nothing");
+}
+
+#[test]
+fn the_higher_priority_comes_first_then_the_larger_then_the_name() {
+    check_plan("hv1 8G: a=2G b=2G!900 | hv2 2G: ", "recover hv1", "b->hv2; a waits");
+    check_plan("hv1 8G: a=1G b=2G | hv2 2G: ", "recover hv1", "b->hv2; a waits");
+    check_plan("hv1 8G: b=2G a=2G | hv2 2G: ", "recover hv1", "a->hv2; b waits");
+    check_plan("hv1 8G: a=3G!900 b=1G | hv2 2G: ", "recover hv1", "b->hv2; a waits");
+}
+
+#[test]
+fn several_dead_nodes_are_one_plan() {
+    check_plan(
+        "hv1 8G: a=2G | hv2 8G: b=2G!200 | hv3 2G: | hv4 8G: c=7G",
+        "recover hv1 hv2",
+        "b->hv3; a waits",
+    );
+}
+
+#[test]
+fn only_what_is_to_run_and_to_be_recovered_is_placed() {
+    check_plan("hv1 8G: (a=2G) b=2G~ c=2G | hv2 8G: ", "recover hv1", "c->hv2; b waits");
+}
+
+#[test]
+fn limits_homes_and_closed_nodes_hold_in_a_recovery() {
+    check_plan("hv1 8G: a=1G@hv1,hv3 | hv2 8G: | hv3 2G: b=1G", "recover hv1", "a->hv3");
+    check_plan("hv1 8G: a=1G^hv3 | hv2 8G: | hv3 2G: b=1G", "recover hv1", "a->hv3");
+    check_plan("hv1 8G: a=1G | hv2 8G closed: | hv3 8G down: ", "recover hv1", "a waits");
+    check_plan("hv1 8G: a=1Gx40 b=1Gx40 | hv2 8G: ", "recover hv1", "a->hv2; b waits");
+}
+
+#[test]
+fn what_waits_says_why() {
+    let world = fixture::world("hv1 8G: a=3G b=1G~ | hv2 2G: | hv3 8G closed: | hv4 8G down: ");
+    let plan = fixture::plan(&world, "recover hv1");
+    let reasons: Vec<_> = plan.waiting.iter().map(|(vm, why)| format!("{vm}: {why}")).collect();
+    assert_eq!(
+        reasons,
+        [
+            "a: no node takes it: hv1 is to be emptied; hv2 has 2048 MiB free, the VM needs 3072 MiB; \
+             hv3 takes no new VMs (not schedulable); hv4 is not reachable",
+            "b: it is not recovered by itself; `pvc vm start b` starts it elsewhere",
+        ]
+    );
+}
+
+#[test]
+fn many_nodes_are_counted_and_not_named() {
+    let mut cluster = "hv00 8G: a=3G".to_string();
+    for node in 1..40 {
+        let word = if node % 2 == 0 { "down" } else { "" };
+        cluster.push_str(&format!(" | hv{node:02} 2G {word}: "));
+    }
+    let plan = fixture::plan(&fixture::world(&cluster), "recover hv00");
+    assert_eq!(
+        plan.waiting[0].1,
+        "no node takes it: 1 node is to be emptied; 20 nodes have too little memory free; 19 nodes are not \
+         reachable"
+    );
+}
+
+/// A plan costs one pass, not one for each VM: with a pass for each it takes minutes.
+#[test]
+fn ten_thousand_vms_are_planned_at_once() {
+    let mut cluster = String::new();
+    for node in 0..200 {
+        let vms: Vec<_> = (0..50).map(|vm| format!("v{node}-{vm}=1G")).collect();
+        cluster.push_str(&format!("hv{node:03} 62G: {} | ", vms.join(" ")));
+    }
+    let world = fixture::world(cluster.trim_end_matches("| "));
+    let half: Vec<Name> = world.nodes.keys().take(100).cloned().collect();
+    let began = std::time::Instant::now();
+    let plan = recover(&world, &half);
+    let took = began.elapsed();
+    assert_eq!((plan.moves.len(), plan.waiting.len()), (1_200, 3_800));
+    assert!(took.as_secs() < 5, "a plan took {took:?}");
 }

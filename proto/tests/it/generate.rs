@@ -144,14 +144,17 @@ prop_compose! {
         cpu_model in "[A-Za-z0-9_.-]{0,20}",
         machine in one_of(&[Machine::Pc, Machine::Q35]),
         shutdown_grace_seconds in 1..=3600u32,
+        recovery in (any::<bool>(), 0..=1000u32),
     ) -> VmSpec {
         let (vcpus, memory_mib) = sizes;
         let (disks, nics, boot) = devices;
         let (tags, notes) = labels;
         let (migration_method, migration_max_downtime_ms, node_limit, home) = moving;
+        let (recover, priority) = recovery;
         VmSpec {
             vcpus, memory_mib, disks, nics, tags, notes, boot, migration_method, migration_max_downtime_ms,
             node_limit, home, max_restarts, raw_xml, cpu_model, machine, shutdown_grace_seconds,
+            recover, priority,
         }
     }
 }

@@ -105,6 +105,8 @@ fn vm_spec() -> VmSpec {
         cpu_model: "EPYC".into(),
         machine: Machine::Q35,
         shutdown_grace_seconds: 60,
+        recover: true,
+        priority: 100,
     }
 }
 
@@ -131,7 +133,7 @@ fn vm() {
         target_address: "10.0.0.2".into(),
         source_absent: true,
     };
-    let vm = Vm {
+    let mut vm = Vm {
         meta: meta("web1"),
         spec: vm_spec(),
         desired: Power::On,
@@ -149,7 +151,10 @@ fn vm() {
         delete_volumes: true,
         confirmed: 0,
     };
-    check("vm.bin", Object::Vm(vm));
+    check("vm.bin", Object::Vm(vm.clone()));
+    vm.spec.recover = false;
+    vm.spec.priority = 900;
+    check("vm-recovery.bin", Object::Vm(vm));
 }
 
 #[test]
