@@ -278,6 +278,7 @@ impl Stage {
         let told = self.people.ask(Command::UpdateNode {
             name: crate::net::Place(1).node(),
             schedulable: Some(false),
+            on_return: None,
             expected_revision: 0,
         });
         match told.await {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::Meta;
+use crate::fence::{Brake, Disarmed};
 use crate::name::Name;
 
 /// The name of the one object.
@@ -48,6 +49,10 @@ pub struct ClusterState {
     ///
     /// [`World::level`]: crate::World::level
     pub level: u32,
+    /// More nodes fell silent together than can have died.
+    pub brake: Option<Brake>,
+    /// Nobody is fenced and nothing is recovered by itself.
+    pub disarmed: Option<Disarmed>,
 }
 
 /// The backup that this cluster was restored from.

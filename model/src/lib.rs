@@ -10,6 +10,7 @@ pub mod command;
 pub mod context;
 pub mod fault;
 pub mod feature;
+pub mod fence;
 pub mod health;
 pub mod name;
 pub mod node;

@@ -247,6 +247,15 @@ pub struct Vm {
     pub delete_volumes: bool,
     /// The cluster's incarnation in which it was last known where the guest is (`World::is_confirmed`).
     pub confirmed: u64,
+    /// It is to run, its node was fenced, and no other node takes it yet.
+    pub waits: Option<Waiting>,
+}
+
+/// What a VM that lost its node waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub reason: String,
+    pub since: Timestamp,
 }
 
 impl Vm {

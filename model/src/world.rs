@@ -8,6 +8,7 @@ use crate::Revision;
 use crate::change::{Changes, Collection, Object, ObjectKey};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
+use crate::fence::Brake;
 use crate::name::{Name, Uid};
 use crate::node::Node;
 use crate::rejection::Rejection;
@@ -32,6 +33,8 @@ pub struct World {
     volume_users: OrdMap<Name, Name>,
     /// Tasks that are not over: few, while ended ones are thousands.
     running_tasks: OrdMap<Name, ()>,
+    /// VMs that lost their node and wait for another.
+    waiting_vms: OrdMap<Name, ()>,
 }
 
 impl World {
@@ -61,11 +64,15 @@ impl World {
         for disk in &vm.spec.disks {
             self.volume_users.insert(disk.volume.clone(), name.clone());
         }
+        if vm.waits.is_some() {
+            self.waiting_vms.insert(name.clone(), ());
+        }
         self.vms.insert(name, Arc::new(vm));
     }
 
     fn forget_vm(&mut self, name: &Name) {
         let Some(old) = self.vms.remove(name) else { return };
+        self.waiting_vms.remove(name);
         // A rename puts the new name first or last; only what still points to the old name goes.
         if self.vm_names.get(&old.meta.uid) == Some(name) {
             self.vm_names.remove(&old.meta.uid);
@@ -148,6 +155,16 @@ impl World {
         self.cluster.as_ref().map_or(0, |cluster| cluster.status.level).max(crate::feature::FIRST)
     }
 
+    /// Whether nodes are fenced and VMs recovered without a person.
+    pub fn is_armed(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.status.disarmed.is_none())
+    }
+
+    /// The storm brake, while it holds.
+    pub fn brake(&self) -> Option<&Brake> {
+        self.cluster.as_ref()?.status.brake.as_ref().filter(|brake| brake.holds())
+    }
+
     /// Whether it is known where the VM's guest is. After a restore or a recovery it is not, until the
     /// nodes have counted their guests: no node is told of the VM before.
     pub fn is_confirmed(&self, vm: &Vm) -> bool {
@@ -166,6 +183,11 @@ impl World {
 
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.running_tasks.keys().filter_map(|name| self.tasks.get(name))
+    }
+
+    /// VMs that lost their node and wait for another.
+    pub fn waiting_vms(&self) -> impl Iterator<Item = &Arc<Vm>> {
+        self.waiting_vms.keys().filter_map(|name| self.vms.get(name))
     }
 
     pub fn vms_placed_on<'a>(&'a self, node: &'a Name) -> impl Iterator<Item = &'a Arc<Vm>> {

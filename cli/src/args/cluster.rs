@@ -29,6 +29,16 @@ pub enum ClusterCommand {
     },
     /// Restore a backup into a cluster that is new and empty; VMs that run are found and adopted
     Restore { file: PathBuf },
+    /// Switch automatic fencing and recovery off, for work on the network or the power
+    Disarm {
+        /// Why, for those who find it so
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Switch automatic fencing and recovery on again
+    Arm,
+    /// Say that nodes which fell silent together are dead: they are fenced, and their VMs started elsewhere
+    ReleaseBrake,
     /// Nodes that vote: 1, 3 or 5 of them
     #[command(subcommand)]
     Voter(VoterCommand),

@@ -24,14 +24,30 @@ pub enum NodeCommand {
     Update {
         node: String,
         /// Whether new VMs may be placed on it
+        #[arg(long, value_enum, required_unless_present = "on_return")]
+        schedulable: Option<OnOff>,
+        /// What it does when it is back from a fence: take VMs again when it has been well for a minute, or wait for
+        /// `pvc node ready`
         #[arg(long, value_enum)]
-        schedulable: OnOff,
+        on_return: Option<OnReturnWord>,
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
     },
     /// Say that certainly nothing runs on a node whose guests are looked for after a restore or a recovery
     ConfirmOff { node: String },
+    /// Make certain that a node writes no guest disk any more, and start its VMs elsewhere
+    Fence {
+        node: String,
+        /// You say that it is off: nothing is asked, and your word is the proof
+        #[arg(long, conflicts_with = "force")]
+        confirm_off: bool,
+        /// Fence it although it is reachable: its guests are cut off
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a node that is back from a fence take VMs again
+    Ready { node: String },
     /// Remove a node that holds no VM; its certificate is refused from then on
     Remove { node: String },
 }
@@ -54,6 +70,12 @@ pub struct NodeList {
 pub enum OnOff {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnReturnWord {
+    Automatic,
+    Manual,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

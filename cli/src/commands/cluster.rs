@@ -1,8 +1,8 @@
 //! `pvc cluster`.
 
 use pvc_proto::v1::{
-    AckFaultRequest, ClusterStatus, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest,
-    SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
+    AckFaultRequest, ArmRecoveryRequest, ClusterStatus, DisarmRecoveryRequest, GetClusterStatusRequest,
+    ListAuditRequest, ListFaultsRequest, ReleaseBrakeRequest, SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
 };
 
 use super::backup;
@@ -34,6 +34,26 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
         ClusterCommand::Backup { file, verify: true } => backup::verify(cx, &file).await,
         ClusterCommand::Backup { file, verify: false } => backup::write(cx, &file).await,
         ClusterCommand::Restore { file } => backup::restore(cx, &file).await,
+        ClusterCommand::Disarm { reason } => {
+            let session = cx.session()?;
+            let request = session.ask(DisarmRecoveryRequest { reason, request_id: request_id() });
+            let status = session.cluster().disarm_recovery(request).await?.into_inner();
+            cx.done(&status, "cluster", "nobody is fenced and nothing is recovered until `pvc cluster arm`".to_owned())
+        }
+        ClusterCommand::Arm => {
+            let session = cx.session()?;
+            let request = session.ask(ArmRecoveryRequest { request_id: request_id() });
+            let status = session.cluster().arm_recovery(request).await?.into_inner();
+            cx.done(&status, "cluster", "silent nodes are fenced and their VMs recovered".to_owned())
+        }
+        ClusterCommand::ReleaseBrake => {
+            let held = status(cx).await?.brake.unwrap_or_default().nodes.join(", ");
+            cx.confirm("cluster", &format!("these nodes lose their power, and their VMs are started elsewhere: {held}"))?;
+            let session = cx.session()?;
+            let request = session.ask(ReleaseBrakeRequest { request_id: request_id() });
+            let status = session.cluster().release_brake(request).await?.into_inner();
+            cx.done(&status, "cluster", "the storm brake is released".to_owned())
+        }
         ClusterCommand::Voter(VoterCommand::Add { node }) => voter(cx, node, true, false).await,
         ClusterCommand::Voter(VoterCommand::Standby { node }) => voter(cx, node, false, true).await,
         ClusterCommand::Voter(VoterCommand::Remove { node }) => {

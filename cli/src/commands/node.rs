@@ -2,12 +2,13 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta,
-    Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, EndFenceRequest, FenceNodeRequest, GetNodeRequest,
+    ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn, Reachability, TailNodeLogRequest,
+    UpdateNodeRequest, WatchNodesRequest,
 };
 
 use super::logs;
-use crate::args::node::{NodeCommand, NodeList, OnOff, ReachabilityWord, RoleWord};
+use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -32,17 +33,47 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let stream = session.nodes().tail_node_log(request).await?.into_inner();
             logs::print(cx, stream).await
         }
-        NodeCommand::Update { node, schedulable, expected_revision } => {
+        NodeCommand::Update { node, schedulable, on_return, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
                 name: node.clone(),
-                schedulable: Some(schedulable == OnOff::On),
+                schedulable: schedulable.map(|word| word == OnOff::On),
+                on_return: on_return.map_or(OnReturn::Unspecified, OnReturn::from).into(),
                 expected_revision,
                 request_id: request_id(),
             });
             let reply = session.nodes().update_node(request).await?.into_inner();
-            let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
+            let takes = match schedulable {
+                Some(OnOff::On) => "takes new VMs",
+                Some(OnOff::Off) => "takes no new VMs",
+                None => "is changed",
+            };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
+        }
+        NodeCommand::Fence { node, confirm_off, force } => {
+            let subject = format!("node/{node}");
+            if confirm_off {
+                let what = format!("you say that {subject} is off; if it is not, its VMs run twice and destroy their disks");
+                cx.confirm(&subject, &what)?;
+            } else {
+                cx.confirm(&subject, &format!("{subject} loses its power, and its VMs are started elsewhere"))?;
+            }
+            let session = cx.session()?;
+            let request = session.ask(FenceNodeRequest {
+                name: node.clone(),
+                confirmed_off: confirm_off,
+                force,
+                request_id: request_id(),
+            });
+            let reply = session.nodes().fence_node(request).await?.into_inner();
+            let sentence = format!("{subject} is {}; see `pvc node info {node}`", show::node::fence_phase(&reply));
+            cx.done(&reply, &node, sentence)
+        }
+        NodeCommand::Ready { node } => {
+            let session = cx.session()?;
+            let request = session.ask(EndFenceRequest { name: node.clone(), request_id: request_id() });
+            let reply = session.nodes().end_fence(request).await?.into_inner();
+            cx.done(&reply, &node, format!("node/{node} takes VMs again"))
         }
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
@@ -66,6 +97,15 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             });
             let reply = session.nodes().delete_node(request).await?.into_inner();
             cx.done(&reply, &node, format!("{subject} removed"))
+        }
+    }
+}
+
+impl From<OnReturnWord> for OnReturn {
+    fn from(word: OnReturnWord) -> Self {
+        match word {
+            OnReturnWord::Automatic => OnReturn::Automatic,
+            OnReturnWord::Manual => OnReturn::Manual,
         }
     }
 }

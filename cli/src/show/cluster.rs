@@ -62,6 +62,8 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Volumes", status.volumes.to_string())
         .toned("Faults", status.faults.to_string(), bad(status.faults))
         .row("Leader", &status.leader)
+        .toned("Recovery", recovery(status), if status.disarmed.is_some() { Tone::Bad } else { Tone::Plain })
+        .toned("Storm brake", brake(status), Tone::Bad)
         .row("Silent voters", settings(status))
         .section("Guests not counted", &status.awaited_nodes)
         .section("Members", &members)
@@ -131,6 +133,29 @@ fn versions(status: &ClusterStatus) -> Vec<String> {
         version => format!("{version} (level {}): {}", running.level, running.nodes.join(", ")),
     };
     status.versions.iter().map(line).collect()
+}
+
+/// Whether silent nodes are fenced and their VMs recovered.
+fn recovery(status: &ClusterStatus) -> String {
+    match &status.disarmed {
+        None => "armed".to_owned(),
+        Some(disarmed) => {
+            let why = if disarmed.reason.is_empty() { String::new() } else { format!(": {}", disarmed.reason) };
+            format!("disarmed by {} at {}{why}", disarmed.by, time(disarmed.since.as_ref()))
+        }
+    }
+}
+
+/// Empty: it does not hold.
+fn brake(status: &ClusterStatus) -> String {
+    match &status.brake {
+        None => String::new(),
+        Some(brake) => format!(
+            "holds since {} for {} (pvc cluster release-brake)",
+            time(brake.since.as_ref()),
+            brake.nodes.join(", ")
+        ),
+    }
 }
 
 /// What happens to a voter that dies.

@@ -53,6 +53,27 @@ fn schedulable(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.schedulable)
 }
 
+/// The phase of its fence in one word; empty: none.
+pub fn fence_phase(node: &Node) -> String {
+    let fence = node.status.as_ref().and_then(|status| status.fence.as_ref());
+    fence.map(|fence| choice(fence.phase().as_str_name(), "FENCE_PHASE_")).unwrap_or_default()
+}
+
+/// The fence whole: since when, why, and by what proof.
+fn fence(node: &Node) -> String {
+    let Some(fence) = node.status.as_ref().and_then(|status| status.fence.as_ref()) else {
+        return String::new();
+    };
+    let proof = match &fence.proof {
+        None => "no proof yet".to_owned(),
+        Some(proof) => {
+            let kind = choice(proof.kind().as_str_name(), "PROOF_KIND_");
+            format!("proof: {kind}, by {} at {}", proof.by, time(proof.time.as_ref()))
+        }
+    };
+    format!("{} since {}: {}; {proof}", fence_phase(node), time(fence.since.as_ref()), fence.reason)
+}
+
 pub fn table(nodes: &[&Node], colour: bool) -> String {
     render(COLUMNS, nodes.iter().map(|one| row(one)).collect(), colour)
 }
@@ -60,7 +81,9 @@ pub fn table(nodes: &[&Node], colour: bool) -> String {
 fn row(node: &Node) -> Vec<Cell> {
     let status = node.status.clone().unwrap_or_default();
     let load = node.load.as_ref();
+    let fenced = fence_phase(node);
     let note = match (status.problem.is_empty(), schedulable(node)) {
+        _ if !fenced.is_empty() => fenced.clone(),
         (false, _) => status.problem.clone(),
         (true, false) => "no new VMs".to_owned(),
         (true, true) => String::new(),
@@ -77,7 +100,7 @@ fn row(node: &Node) -> Vec<Cell> {
         load.map(|load| show_mib(load.memory_used_mib)).unwrap_or_default().into(),
         show_mib(node.memory_placed_mib).into(),
         status.version.into(),
-        if status.problem.is_empty() { note.into() } else { Cell::toned(note, Tone::Bad) },
+        if status.problem.is_empty() && fenced.is_empty() { note.into() } else { Cell::toned(note, Tone::Bad) },
     ]
 }
 
@@ -95,6 +118,7 @@ pub fn page(node: &Node, colour: bool) -> String {
         .toned("State", state(node), tone(node))
         .row("Since", time(status.since.as_ref()))
         .toned("Problem", &status.problem, Tone::Bad)
+        .toned("Fence", fence(node), Tone::Bad)
         .row("Role", role(node))
         .row("Leads Raft now", yes_no(node.leader))
         .row("Raft member", some(status.member_id))

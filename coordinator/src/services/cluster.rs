@@ -2,7 +2,7 @@
 
 use pvc_model::change::Collection;
 use pvc_model::{Command, Rejection, Timestamp};
-use pvc_proto::convert::wire_time;
+use pvc_proto::convert::{At, wire_time};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -27,6 +27,17 @@ pub struct ClusterInfo {
 impl ClusterInfo {
     pub fn new(shared: Shared) -> Self {
         ClusterInfo { shared, uploads: backup::Uploads::default() }
+    }
+
+    /// Submits a command that answers with the cluster as it is then.
+    async fn change(
+        &self,
+        caller: &Caller,
+        command: Command,
+        request_id: &str,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        self.shared.submit(caller, command, request_id).await?;
+        Ok(Response::new(cluster_status(&self.shared)))
     }
 }
 
@@ -90,8 +101,7 @@ impl ClusterService for ClusterInfo {
             replace_voter_after_seconds: request.replace_voter_after_seconds,
             expected_revision: request.expected_revision,
         };
-        self.shared.submit(&caller, command, &request.request_id).await?;
-        Ok(Response::new(cluster_status(&self.shared)))
+        self.change(&caller, command, &request.request_id).await
     }
 
     async fn confirm_node_off(
@@ -101,8 +111,33 @@ impl ClusterService for ClusterInfo {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let command = Command::ConfirmNodeOff { node: name("node", "node", &request.node)? };
-        self.shared.submit(&caller, command, &request.request_id).await?;
-        Ok(Response::new(cluster_status(&self.shared)))
+        self.change(&caller, command, &request.request_id).await
+    }
+
+    async fn disarm_recovery(
+        &self,
+        request: Request<v1::DisarmRecoveryRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        At::new("request").field("reason").at_most(request.reason.chars().count(), 256, "characters").map_err(refuse)?;
+        self.change(&caller, Command::Disarm { reason: request.reason }, &request.request_id).await
+    }
+
+    async fn arm_recovery(
+        &self,
+        request: Request<v1::ArmRecoveryRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change(&caller, Command::Arm, &request.into_inner().request_id).await
+    }
+
+    async fn release_brake(
+        &self,
+        request: Request<v1::ReleaseBrakeRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change(&caller, Command::ReleaseBrake, &request.into_inner().request_id).await
     }
 
     type BackupClusterStream = Answers<v1::BackupPiece>;

@@ -1,7 +1,7 @@
 //! `NodeService`.
 
 use pvc_model::{Command, Node, World};
-use pvc_proto::convert::{At, node_role, reachability};
+use pvc_proto::convert::{At, asked_on_return, node_role, reachability};
 use pvc_proto::v1;
 use pvc_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
@@ -16,6 +16,20 @@ use pvc_model::change::Collection;
 
 /// Serves nodes.
 pub struct Nodes(pub Shared);
+
+impl Nodes {
+    /// Submits a command that answers with a node.
+    async fn changed_node(
+        &self,
+        caller: &Caller,
+        command: Command,
+        request_id: &str,
+    ) -> Result<Response<v1::Node>, Status> {
+        let committed = self.0.submit(caller, command, request_id).await?;
+        let node = committed.world.node(reply_name(&committed, Collection::Nodes)?).map_err(refuse)?;
+        Ok(Response::new(self.0.show_node(&committed.world, node)))
+    }
+}
 
 #[tonic::async_trait]
 impl NodeService for Nodes {
@@ -60,11 +74,32 @@ impl NodeService for Nodes {
         let command = Command::UpdateNode {
             name: name("node", "name", &request.name)?,
             schedulable: request.schedulable,
+            on_return: asked_on_return(&At::new("request").field("on_return"), request.on_return)
+                .map_err(refuse)?,
             expected_revision: request.expected_revision,
         };
-        let committed = self.0.submit(&caller, command, &request.request_id).await?;
-        let node = committed.world.node(reply_name(&committed, Collection::Nodes)?).map_err(refuse)?;
-        Ok(Response::new(self.0.show_node(&committed.world, node)))
+        self.changed_node(&caller, command, &request.request_id).await
+    }
+
+    async fn fence_node(
+        &self,
+        request: Request<v1::FenceNodeRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::FenceNode {
+            name: name("node", "name", &request.name)?,
+            confirmed_off: request.confirmed_off,
+            force: request.force,
+        };
+        self.changed_node(&caller, command, &request.request_id).await
+    }
+
+    async fn end_fence(&self, request: Request<v1::EndFenceRequest>) -> Result<Response<v1::Node>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::EndFence { name: name("node", "name", &request.name)? };
+        self.changed_node(&caller, command, &request.request_id).await
     }
 
     async fn delete_node(

@@ -135,6 +135,7 @@ pub(super) fn restore_objects(
                     deleting: false,
                     delete_volumes: false,
                     confirmed: 0,
+                    waits: None,
                     ..vm.clone()
                 };
                 draft.put(Object::Vm(vm));
@@ -268,6 +269,7 @@ fn confirm(vm: Vm, incarnation: u64) -> Vm {
         deleting: false,
         delete_volumes: false,
         confirmed: incarnation,
+        waits: None,
         ..vm
     }
 }

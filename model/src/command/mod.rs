@@ -8,9 +8,11 @@ mod advance;
 mod cluster;
 mod draft;
 mod fault;
+mod fence;
 mod migration;
 mod node;
 mod power;
+mod recovery;
 mod relocate;
 mod report;
 mod task;
@@ -31,6 +33,7 @@ use crate::Revision;
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::Levels;
+use crate::fence::{OnReturn, ProofKind};
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
@@ -124,6 +127,7 @@ pub enum Command {
     UpdateNode {
         name: Name,
         schedulable: Option<bool>,
+        on_return: Option<OnReturn>,
         expected_revision: Revision,
     },
     DeleteNode {
@@ -211,6 +215,46 @@ pub enum Command {
         volumes: Vec<VolumeReport>,
         facts: Option<NodeFacts>,
     },
+
+    // Fencing, asked by people
+    /// `confirmed_off`: the caller's word that it is off is the proof.
+    FenceNode {
+        name: Name,
+        confirmed_off: bool,
+        force: bool,
+    },
+    /// A node that is back from its fence takes VMs again.
+    EndFence {
+        name: Name,
+    },
+    ReleaseBrake,
+    Disarm {
+        reason: String,
+    },
+    Arm,
+
+    // Fencing and recovery, asked by the leader's own controllers
+    BeginFence {
+        node: Name,
+        reason: String,
+    },
+    CallOffFence {
+        node: Name,
+    },
+    AcceptProof {
+        node: Name,
+        epoch: u64,
+        kind: ProofKind,
+    },
+    FenceReturned {
+        node: Name,
+    },
+    /// Empty: it is over.
+    SetBrake {
+        nodes: BTreeSet<Name>,
+    },
+    /// Gives up what is placed on fenced nodes, and places what waits.
+    Recover,
 
     // Asked by the leader's own controllers
     SetReachability {
@@ -331,8 +375,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
-        Command::UpdateNode { name, schedulable, expected_revision } => {
-            node::update(world, name, *schedulable, *expected_revision, context)
+        Command::UpdateNode { name, schedulable, on_return, expected_revision } => {
+            node::update(world, name, *schedulable, *on_return, *expected_revision, context)
         }
         Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
         Command::CreateApiToken { name, role, lifetime_seconds, description, secret_hash } => {
@@ -358,6 +402,19 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             node::set_reachability(world, node, *reachability, context)
         }
         Command::SetNodeRole { node, role } => node::set_role(world, node, *role, context),
+        Command::FenceNode { name, confirmed_off, force } => {
+            fence::by_person(world, name, *confirmed_off, *force, context)
+        }
+        Command::EndFence { name } => fence::end(world, name, context),
+        Command::ReleaseBrake => fence::release_brake(world, context),
+        Command::Disarm { reason } => fence::disarm(world, reason, context),
+        Command::Arm => fence::arm(world, context),
+        Command::BeginFence { node, reason } => fence::begin(world, node, reason, context),
+        Command::CallOffFence { node } => fence::call_off(world, node, context),
+        Command::AcceptProof { node, epoch, kind } => fence::accept(world, node, *epoch, *kind, context),
+        Command::FenceReturned { node } => fence::returned(world, node, context),
+        Command::SetBrake { nodes } => fence::set_brake(world, nodes, context),
+        Command::Recover => Ok(recovery::recover(world, context)),
         Command::RaiseFault { name, subject, message, help } => {
             Ok(fault::raise(world, name, subject, message, help, context))
         }

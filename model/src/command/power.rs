@@ -22,7 +22,7 @@ pub(super) fn start(
     refuse_deleting(old)?;
     refuse_busy(old)?;
     let given_up = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Failed);
-    if old.desired == Power::On && !given_up {
+    if old.desired == Power::On && !given_up && old.waits.is_none() {
         let place = old.placement.as_ref().map(|p| format!(" on {}", p.node)).unwrap_or_default();
         let detail = format!("it is started already{place}");
         return Err(Rejection::precondition("vm-must-be-off", old.subject(), detail)
@@ -32,6 +32,8 @@ pub(super) fn start(
     let mut vm = Vm::clone(old);
     vm.placement = Some(placement);
     vm.desired = Power::On;
+    vm.release = false;
+    vm.waits = None;
     vm.boot_generation += 1;
     vm.intent += 1;
     run_task(world, vm, TaskKind::VmStart, "start", context)
@@ -137,6 +139,7 @@ fn off(old: &Vm, desired: Power, grace_seconds: u32) -> Vm {
     vm.desired = desired;
     vm.off_grace_seconds = grace_seconds;
     vm.release = false;
+    vm.waits = None;
     vm.intent += 1;
     vm
 }

@@ -67,6 +67,7 @@ pub(super) fn create(
         deleting: false,
         delete_volumes: false,
         confirmed: world.incarnation(),
+        waits: None,
     };
     check_spec(&draft.world, &vm)?;
     complete_macs(&mut draft, &mut vm);

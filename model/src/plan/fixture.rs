@@ -9,6 +9,7 @@
 
 use super::{HOST_RESERVE_MIB, Plan, recover};
 use crate::change::Object;
+use crate::fence::OnReturn;
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::testing::name;
@@ -76,6 +77,8 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             role: NodeRole::Hypervisor,
             schedulable: !words.contains(&"closed"),
             standby: false,
+            maintenance: false,
+            on_return: OnReturn::Automatic,
         },
         status: NodeStatus {
             reachability: if down { Reachability::Unreachable } else { Reachability::Reachable },
@@ -84,6 +87,8 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             session: 1,
             address: String::new(),
             facts,
+            fence: None,
+            fences: 0,
         },
     }
 }
@@ -151,6 +156,7 @@ pub fn placed(
         deleting: false,
         delete_volumes: false,
         confirmed: 0,
+        waits: None,
     }
 }
 

@@ -8,7 +8,7 @@ mod recover;
 mod table;
 
 pub use reason::{NoPlace, Obstacle};
-pub use recover::{Plan, recover};
+pub use recover::{Plan, recover, settle};
 pub use table::{Table, Usage, usable_mib};
 
 use crate::name::Name;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::fence::FencePhase;
 use crate::name::Name;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::vm::Vm;
@@ -16,6 +17,9 @@ pub enum Obstacle {
     NotInLimit,
     Unreachable,
     NotSchedulable,
+    Maintenance,
+    /// It is fenced, or back from a fence and not ready yet.
+    Fence(FencePhase),
     /// It is one of those that the plan empties.
     Leaving,
     Problem(String),
@@ -39,6 +43,9 @@ impl Obstacle {
             Obstacle::NotSchedulable => {
                 ["takes no new VMs (not schedulable)", "take no new VMs (not schedulable)"]
             }
+            Obstacle::Maintenance => ["is in maintenance", "are in maintenance"],
+            Obstacle::Fence(FencePhase::Returned) => ["is back from a fence", "are back from a fence"],
+            Obstacle::Fence(_) => ["is fenced", "are fenced"],
             Obstacle::Leaving => ["is to be emptied", "are to be emptied"],
             Obstacle::Problem(_) => ["can't run VMs", "can't run VMs"],
             Obstacle::Memory { .. } => ["has too little memory free", "have too little memory free"],
@@ -54,6 +61,12 @@ impl fmt::Display for Obstacle {
             Obstacle::NotInLimit => f.write_str("is not in the VM's node limit"),
             Obstacle::Unreachable => f.write_str("is not reachable"),
             Obstacle::NotSchedulable => f.write_str("takes no new VMs (not schedulable)"),
+            Obstacle::Maintenance => f.write_str("is in maintenance"),
+            Obstacle::Fence(FencePhase::Fencing) => f.write_str("is being fenced"),
+            Obstacle::Fence(FencePhase::Fenced) => f.write_str("is fenced"),
+            Obstacle::Fence(FencePhase::Returned) => {
+                f.write_str("is back from a fence and not ready yet (pvc node ready)")
+            }
             Obstacle::Leaving => f.write_str("is to be emptied"),
             Obstacle::Problem(problem) => write!(f, "can't run VMs: {problem}"),
             Obstacle::Memory { free_mib, needed_mib } => {

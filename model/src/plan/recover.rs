@@ -22,14 +22,22 @@ pub struct Plan {
 pub fn recover(world: &World, dead: &[Name]) -> Plan {
     let dead: BTreeSet<Name> = dead.iter().cloned().collect();
     let on_dead = |vm: &Vm| vm.placement.as_ref().is_some_and(|p| dead.contains(&p.node));
-    let mut lost: Vec<&Vm> = world
+    let lost = world
         .vms
         .values()
         .map(AsRef::as_ref)
         .filter(|vm| on_dead(vm) && vm.desired == Power::On && !vm.deleting)
         .collect();
+    place_all(world, lost, Table::without(world, &dead))
+}
+
+/// Places VMs that have lost their node, in the same order and by the same rules.
+pub fn settle(world: &World, lost: Vec<&Vm>) -> Plan {
+    place_all(world, lost, Table::of(world))
+}
+
+fn place_all(world: &World, mut lost: Vec<&Vm>, mut table: Table<'_>) -> Plan {
     lost.sort_by_cached_key(|vm| order(vm));
-    let mut table = Table::without(world, &dead);
     let mut plan = Plan::default();
     for vm in lost {
         let name = &vm.meta.name;

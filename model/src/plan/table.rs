@@ -173,8 +173,14 @@ impl<'w> Table<'w> {
 
 /// Why the node takes no VM at all.
 fn closed(node: &Node) -> Option<Obstacle> {
+    if let Some(fence) = &node.status.fence {
+        return Some(Obstacle::Fence(fence.phase));
+    }
     if !node.is_reachable() {
         return Some(Obstacle::Unreachable);
+    }
+    if node.spec.maintenance {
+        return Some(Obstacle::Maintenance);
     }
     if !node.spec.schedulable {
         return Some(Obstacle::NotSchedulable);

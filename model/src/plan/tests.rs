@@ -41,7 +41,7 @@ fn a_refusal_names_every_node_and_why() {
     let mut cluster = Cluster::of(&["hv1", "hv2", "hv3"]);
     create(&mut cluster, "big", 3000);
     start(&mut cluster, "big").expect("placed");
-    cluster.ok(Command::UpdateNode { name: name("hv2"), schedulable: Some(false), expected_revision: 0 });
+    cluster.ok(Command::UpdateNode { name: name("hv2"), schedulable: Some(false), on_return: None, expected_revision: 0 });
     cluster.unreachable("hv3");
     create(&mut cluster, "other", 600);
     let refusal = start(&mut cluster, "other").expect_err("no node takes it");

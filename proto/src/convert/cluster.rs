@@ -3,6 +3,7 @@
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::{Rejection, World};
 
+use super::fence::{brake, disarmed};
 use super::meta::{meta, subject};
 use super::refuse::At;
 use crate::v1;
@@ -26,6 +27,8 @@ impl From<&ClusterState> for v1::ClusterState {
                 revision: restored.revision,
                 complete: restored.complete,
             }),
+            brake: state.brake.as_ref().map(Into::into),
+            disarmed: state.disarmed.as_ref().map(Into::into),
         }
     }
 }
@@ -67,6 +70,12 @@ impl TryFrom<&v1::Cluster> for Cluster {
                     revision: restored.revision,
                     complete: restored.complete,
                 }),
+                brake: status.brake.as_ref().map(|wire| brake(&at.field("brake"), wire)).transpose()?,
+                disarmed: status
+                    .disarmed
+                    .as_ref()
+                    .map(|wire| disarmed(&at.field("disarmed"), wire))
+                    .transpose()?,
             },
         })
     }

@@ -8,6 +8,7 @@
 
 mod cluster;
 mod fault;
+mod fence;
 mod health;
 mod meta;
 mod node;
@@ -22,6 +23,7 @@ mod vm_spec;
 mod volume;
 
 pub use cluster::awaited_nodes;
+pub use fence::asked_on_return;
 pub use health::store_health;
 pub use node::{node_facts, node_role, node_view, reachability};
 pub use refuse::{At, wire_time};

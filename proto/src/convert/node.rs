@@ -3,6 +3,7 @@
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
+use super::fence::{fence, on_return};
 use super::meta::{meta, subject};
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
 use crate::v1;
@@ -28,6 +29,8 @@ impl From<&Node> for v1::Node {
                 role: v1::NodeRole::from(node.spec.role).into(),
                 schedulable: node.spec.schedulable,
                 standby: node.spec.standby,
+                maintenance: node.spec.maintenance,
+                on_return: v1::OnReturn::from(node.spec.on_return).into(),
             }),
             status: Some((&node.status).into()),
             ..v1::Node::default()
@@ -43,6 +46,8 @@ impl From<&NodeStatus> for v1::NodeStatus {
             address: status.address.clone(),
             member_id: status.member_id,
             session: status.session,
+            fence: status.fence.as_ref().map(Into::into),
+            fences: status.fences,
             ..v1::NodeStatus::from(&status.facts)
         }
     }
@@ -89,6 +94,8 @@ impl TryFrom<&v1::Node> for Node {
             role: node_role(&at.field("role"), spec.role)?,
             schedulable: spec.schedulable,
             standby: spec.standby,
+            maintenance: spec.maintenance,
+            on_return: on_return(&at.field("on_return"), spec.on_return)?,
         };
         let at = root.field("status");
         let status = at.present(wire.status.as_ref())?;
@@ -99,6 +106,8 @@ impl TryFrom<&v1::Node> for Node {
             session: status.session,
             address: status.address.clone(),
             facts: node_facts(status),
+            fence: status.fence.as_ref().map(|wire| fence(&at.field("fence"), wire)).transpose()?,
+            fences: status.fences,
         };
         Ok(Node { meta: meta(&root, wire.meta.as_ref())?, spec, status })
     }

@@ -6,12 +6,13 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Mac, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel,
-    Observed, ObservedPhase, Placement, Power, VmSpec,
+    Observed, ObservedPhase, Placement, Power, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -75,6 +76,28 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn proof()(
+        kind in one_of(&[ProofKind::Power, ProofKind::Storage, ProofKind::Lease, ProofKind::Operator]),
+        by in text(),
+        at in time(),
+    ) -> Proof {
+        Proof { kind, by, at }
+    }
+}
+
+prop_compose! {
+    fn fence()(
+        epoch in any::<u64>(),
+        phase in one_of(&[FencePhase::Fencing, FencePhase::Fenced, FencePhase::Returned]),
+        since in time(),
+        reason in text(),
+        proof in option::of(proof()),
+    ) -> Fence {
+        Fence { epoch, phase, since, reason, proof }
+    }
+}
+
+prop_compose! {
     fn node()(
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
@@ -85,9 +108,12 @@ prop_compose! {
         session in any::<u64>(),
         address in text(),
         facts in facts(),
+        fence in option::of(fence()),
+        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Manual])),
     ) -> Node {
-        let status = NodeStatus { reachability, since, member_id, session, address, facts };
-        Node { meta, spec: NodeSpec { role, schedulable, standby }, status }
+        let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
+        let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
+        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return }, status }
     }
 }
 
@@ -201,6 +227,10 @@ fn placement() -> impl Strategy<Value = Placement> {
     (name(), any::<u64>()).prop_map(|(node, epoch)| Placement { node, epoch })
 }
 
+fn waiting() -> impl Strategy<Value = Waiting> {
+    (text(), time()).prop_map(|(reason, since)| Waiting { reason, since })
+}
+
 prop_compose! {
     fn vm()(
         meta in meta(),
@@ -214,12 +244,14 @@ prop_compose! {
         flags in any::<[bool; 3]>(),
         off_grace_seconds in any::<u32>(),
         task in option::of(name()),
+        waits in option::of(waiting()),
     ) -> Vm {
         let [boot_generation, spec_generation, intent, confirmed] = numbers;
         let [release, deleting, delete_volumes] = flags;
         Vm {
             meta, spec, desired, placement, observed, migration, migrated_from, boot_generation,
             spec_generation, intent, release, off_grace_seconds, task, deleting, delete_volumes, confirmed,
+            waits,
         }
     }
 }
@@ -350,6 +382,18 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn brake()(since in time(), nodes in names(), by in option::of("\\PC{1,20}")) -> Brake {
+        Brake { since, nodes, released_by: by }
+    }
+}
+
+prop_compose! {
+    fn disarmed()(by in text(), since in time(), reason in text()) -> Disarmed {
+        Disarmed { by, since, reason }
+    }
+}
+
+prop_compose! {
     fn cluster()(
         meta in meta(),
         replace_voter_after_seconds in option::of(1..=u32::MAX),
@@ -357,10 +401,12 @@ prop_compose! {
         awaited in vec(name(), 0..3),
         restored in option::of(restored()),
         level in any::<u32>(),
+        brake in option::of(brake()),
+        disarmed in option::of(disarmed()),
     ) -> Cluster {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
-        let status = ClusterState { incarnation, recoveries, awaited, restored, level };
+        let status = ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed };
         Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
     }
 }

@@ -7,12 +7,13 @@ use std::path::Path;
 
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel, Observed,
-    ObservedPhase, Placement, Power, VmSpec,
+    ObservedPhase, Placement, Power, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -65,12 +66,32 @@ fn node() {
             problem: "libvirtd does not answer".into(),
             level: 0,
         },
+        fence: None,
+        fences: 0,
     };
-    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
+    let spec = NodeSpec {
+        role: NodeRole::Coordinator,
+        schedulable: true,
+        standby: false,
+        maintenance: false,
+        on_return: OnReturn::Automatic,
+    };
     let mut node = Node { meta: meta("hv1"), spec, status };
     check("node.bin", Object::Node(node.clone()));
     node.status.facts.level = 2;
-    check("node-level.bin", Object::Node(node));
+    check("node-level.bin", Object::Node(node.clone()));
+    node.spec.maintenance = true;
+    node.spec.on_return = OnReturn::Manual;
+    node.status.fences = 3;
+    let at = Timestamp(1_795_000_003_000);
+    node.status.fence = Some(Fence {
+        epoch: 3,
+        phase: FencePhase::Fenced,
+        since: at,
+        reason: "it is silent".into(),
+        proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
+    });
+    check("node-fence.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {
@@ -150,11 +171,14 @@ fn vm() {
         deleting: true,
         delete_volumes: true,
         confirmed: 0,
+        waits: None,
     };
     check("vm.bin", Object::Vm(vm.clone()));
     vm.spec.recover = false;
     vm.spec.priority = 900;
-    check("vm-recovery.bin", Object::Vm(vm));
+    check("vm-recovery.bin", Object::Vm(vm.clone()));
+    vm.waits = Some(Waiting { reason: "no node takes it".into(), since: Timestamp(1_795_000_004_000) });
+    check("vm-waits.bin", Object::Vm(vm));
 }
 
 #[test]
@@ -247,10 +271,20 @@ fn cluster() {
             complete: true,
         }),
         level: 0,
+        brake: None,
+        disarmed: None,
     };
     let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
-    check("cluster-level.bin", Object::Cluster(cluster));
+    check("cluster-level.bin", Object::Cluster(cluster.clone()));
+    let since = Timestamp(1_795_000_005_000);
+    cluster.status.brake = Some(Brake {
+        since,
+        nodes: [name("hv1"), name("hv2")].into(),
+        released_by: Some("admin/root".into()),
+    });
+    cluster.status.disarmed = Some(Disarmed { by: "admin/root".into(), since, reason: "new switches".into() });
+    check("cluster-recovery.bin", Object::Cluster(cluster));
 }

@@ -28,7 +28,7 @@ fn world() -> World {
         spec: Some(v1::NodeSpec {
             role: v1::NodeRole::Coordinator.into(),
             schedulable: true,
-            standby: false,
+            ..Default::default()
         }),
         status: Some(v1::NodeStatus {
             reachability: v1::Reachability::Reachable.into(),

@@ -1,4 +1,5 @@
 mod adopting;
+mod fencing;
 mod joining;
 mod moving;
 mod power;
