@@ -1,6 +1,7 @@
 //! Nodes: hosts that run pvcd.
 
 use crate::Meta;
+use crate::bmc::Bmc;
 use crate::fence::{Fence, FencePhase, OnReturn};
 use crate::time::Timestamp;
 
@@ -32,6 +33,8 @@ pub struct NodeSpec {
     /// A person works on it: it takes no VM, and is not fenced when it falls silent.
     pub maintenance: bool,
     pub on_return: OnReturn,
+    /// What can switch it off when nothing else answers; None: nothing can.
+    pub bmc: Option<Bmc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ pub struct NodeFacts {
     pub problem: String,
     /// The highest feature level that its pvcd can; 0: it told none.
     pub level: u32,
+    /// The UUID that its board tells (SMBIOS); empty: it tells none.
+    pub system_uuid: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

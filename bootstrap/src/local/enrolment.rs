@@ -79,6 +79,8 @@ fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
         recoveries: 0,
         virt_type: if state.kvm { VirtType::Kvm } else { VirtType::Qemu },
         coordinators: Vec::new(),
+        // all hosts would tell the machine's otherwise
+        system_uuid: state.host(host).ok().map(|host| host.uuid.clone()),
         storage: vec![Storage { pool: POOL.to_owned(), directory: PathBuf::from(SHARED_DIR) }],
         authority: places(founder).authority(),
         cluster_id: None,

@@ -22,6 +22,7 @@ use super::health::OwnHealth;
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
+use super::power::{NoPower, Power};
 use super::probe::{Knock, Probe};
 use super::round::check_size;
 use super::watch::ObjectWatch;
@@ -48,6 +49,8 @@ pub struct CoordinatorOptions {
     pub levels: Levels,
     /// The way to look at silent nodes' hosts.
     pub probe: Arc<dyn Probe>,
+    /// The way to the nodes' BMCs.
+    pub power: Arc<dyn Power>,
 }
 
 impl Default for CoordinatorOptions {
@@ -60,6 +63,7 @@ impl Default for CoordinatorOptions {
             sync_limit: SYNC_LIMIT_DEFAULT,
             levels: OURS,
             probe: Arc::new(Knock),
+            power: Arc::new(NoPower),
         }
     }
 }
@@ -236,6 +240,11 @@ impl Coordinator {
     /// The way to look at silent nodes' hosts.
     pub(super) fn probe(&self) -> &dyn Probe {
         &*self.shared.options.probe
+    }
+
+    /// The way to the nodes' BMCs.
+    pub fn power(&self) -> &dyn Power {
+        &*self.shared.options.power
     }
 
     /// The feature levels that this build can.

@@ -101,6 +101,7 @@ pub(super) fn new_node(
             standby: false,
             maintenance: false,
             on_return: OnReturn::default(),
+            bmc: None,
         },
         status: NodeStatus {
             reachability: Reachability::NeverSeen,

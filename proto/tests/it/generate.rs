@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
@@ -65,13 +66,24 @@ fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl St
 
 prop_compose! {
     fn facts()(
-        texts in [text(), text(), text(), text()],
+        texts in [text(), text(), text(), text(), text()],
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
         level in any::<u32>(),
     ) -> NodeFacts {
-        let [version, hypervisor, kernel, problem] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level }
+        let [version, hypervisor, kernel, problem, system_uuid] = texts;
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid }
+    }
+}
+
+prop_compose! {
+    fn bmc()(
+        [address, user, identity] in [text(), text(), text()],
+        password in vec(any::<u8>(), 0..64),
+        adapter in one_of(&[BmcAdapter::Auto, BmcAdapter::Native, BmcAdapter::Ipmitool]),
+        trusted in any::<bool>(),
+    ) -> Bmc {
+        Bmc { address, user, password: Sealed(password), adapter, identity, trusted }
     }
 }
 
@@ -102,6 +114,7 @@ prop_compose! {
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
         [schedulable, standby] in any::<[bool; 2]>(),
+        bmc in option::of(bmc()),
         reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
         since in time(),
         member_id in any::<u64>(),
@@ -113,7 +126,7 @@ prop_compose! {
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
         let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
-        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return }, status }
+        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return, bmc }, status }
     }
 }
 

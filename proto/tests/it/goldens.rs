@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
@@ -65,6 +66,7 @@ fn node() {
             kernel: "6.1.0-28-amd64".into(),
             problem: "libvirtd does not answer".into(),
             level: 0,
+            system_uuid: String::new(),
         },
         fence: None,
         fences: 0,
@@ -75,11 +77,22 @@ fn node() {
         standby: false,
         maintenance: false,
         on_return: OnReturn::Automatic,
+        bmc: None,
     };
     let mut node = Node { meta: meta("hv1"), spec, status };
     check("node.bin", Object::Node(node.clone()));
     node.status.facts.level = 2;
     check("node-level.bin", Object::Node(node.clone()));
+    node.status.facts.system_uuid = "00112233-4455-6677-8899-aabbccddeeff".into();
+    node.spec.bmc = Some(Bmc {
+        address: "10.0.0.21:623".into(),
+        user: "ADMIN".into(),
+        password: Sealed(vec![1, 2, 3]),
+        adapter: BmcAdapter::Ipmitool,
+        identity: "33221100-5544-7766-8899-aabbccddeeff".into(),
+        trusted: true,
+    });
+    check("node-bmc.bin", Object::Node(node.clone()));
     node.spec.maintenance = true;
     node.spec.on_return = OnReturn::Manual;
     node.status.fences = 3;

@@ -1,4 +1,5 @@
 mod adopting;
+mod bmc;
 mod fencing;
 mod joining;
 mod moving;
