@@ -8,6 +8,7 @@ use std::path::Path;
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
@@ -253,4 +254,16 @@ fn cluster() {
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
     check("cluster-level.bin", Object::Cluster(cluster));
+}
+
+#[test]
+fn rule() {
+    let spec = RuleSpec {
+        kind: RuleKind::NotOnNodes,
+        strength: Strength::Should,
+        vms: [name("db1"), name("db2")].into(),
+        tag: Some(name("db")),
+        nodes: [name("hv1"), name("hv3")].into(),
+    };
+    check("rule.bin", Object::Rule(Rule { meta: meta("licence"), spec }));
 }

@@ -2,6 +2,7 @@ mod adopting;
 mod joining;
 mod moving;
 mod power;
+mod rules;
 mod tasks;
 mod vms;
 mod volumes;
