@@ -19,6 +19,7 @@ pub mod phase;
 pub mod plan;
 pub mod rejection;
 pub mod role;
+pub mod rule;
 pub mod task;
 #[cfg(test)]
 mod testing;
@@ -38,6 +39,7 @@ pub use name::{Name, NameError, Uid};
 pub use node::Node;
 pub use rejection::{Rejection, RejectionKind};
 pub use role::Role;
+pub use rule::Rule;
 pub use task::Task;
 pub use time::Timestamp;
 pub use token::Token;

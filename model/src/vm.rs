@@ -271,6 +271,12 @@ impl Vm {
         self.placement.as_ref().is_some_and(|p| p.node == *node)
     }
 
+    /// The node on which it runs or may run; None: it is off, and takes nothing of any node.
+    pub fn runs_on(&self) -> Option<&Name> {
+        let placed = self.placement.as_ref().filter(|_| self.desired == Power::On || !self.is_proven_off());
+        placed.map(|placement| &placement.node)
+    }
+
     /// What the placed node reported at the present placement; an older placement's report says nothing.
     pub fn current_observation(&self) -> Option<&Observed> {
         let placement = self.placement.as_ref()?;

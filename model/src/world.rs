@@ -12,6 +12,7 @@ use crate::fence::Brake;
 use crate::name::{Name, Uid};
 use crate::node::Node;
 use crate::rejection::Rejection;
+use crate::rule::Rule;
 use crate::task::Task;
 use crate::token::Token;
 use crate::vm::Vm;
@@ -26,6 +27,7 @@ pub struct World {
     pub tasks: OrdMap<Name, Arc<Task>>,
     pub tokens: OrdMap<Name, Arc<Token>>,
     pub faults: OrdMap<Name, Arc<Fault>>,
+    pub rules: OrdMap<Name, Arc<Rule>>,
     /// None: all as it is from the beginning.
     pub cluster: Option<Arc<Cluster>>,
     vm_names: OrdMap<Uid, Name>,
@@ -54,6 +56,7 @@ impl World {
             Object::Token(o) => drop(self.tokens.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Cluster(o) => self.cluster = Some(Arc::new(o)),
+            Object::Rule(o) => drop(self.rules.insert(o.meta.name.clone(), Arc::new(o))),
         }
     }
 
@@ -96,6 +99,7 @@ impl World {
             Collection::Tokens => drop(self.tokens.remove(&key.name)),
             Collection::Faults => drop(self.faults.remove(&key.name)),
             Collection::Cluster => self.cluster = None,
+            Collection::Rules => drop(self.rules.remove(&key.name)),
         }
     }
 
@@ -114,6 +118,7 @@ impl World {
                 Object::Token(o) => o.meta.revision = revision,
                 Object::Fault(o) => o.meta.revision = revision,
                 Object::Cluster(o) => o.meta.revision = revision,
+                Object::Rule(o) => o.meta.revision = revision,
             }
             self.put(object);
         }
@@ -134,6 +139,10 @@ impl World {
 
     pub fn volume(&self, name: &Name) -> Result<&Arc<Volume>, Rejection> {
         self.volumes.get(name).ok_or_else(|| Rejection::not_found(format!("volume/{name}")))
+    }
+
+    pub fn rule(&self, name: &Name) -> Result<&Arc<Rule>, Rejection> {
+        self.rules.get(name).ok_or_else(|| Rejection::not_found(format!("affinity/{name}")))
     }
 
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {

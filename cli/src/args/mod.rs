@@ -2,6 +2,7 @@
 //!
 //! Man pages, completions and the parity test are all made from this one tree.
 
+pub mod affinity;
 pub mod cluster;
 pub mod connection;
 pub mod node;
@@ -102,6 +103,9 @@ pub enum Command {
     /// VMs: the guests
     #[command(subcommand)]
     Vm(Box<vm::VmCommand>),
+    /// Affinity rules: which VMs belong together or apart, and on which nodes
+    #[command(subcommand)]
+    Affinity(affinity::AffinityCommand),
     /// Volumes and their snapshots
     #[command(subcommand)]
     Storage(storage::StorageCommand),

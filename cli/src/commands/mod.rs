@@ -1,5 +1,6 @@
 //! What each command does: ask the cluster, print the answer. A file for each noun.
 
+mod affinity;
 mod backup;
 mod cluster;
 mod connection;
@@ -23,6 +24,7 @@ pub async fn run(cx: &mut Context<'_>, command: Command) -> Result<(), Failure> 
         Command::Cluster(command) => cluster::run(cx, command).await,
         Command::Node(command) => node::run(cx, command).await,
         Command::Vm(command) => vm::run(cx, *command).await,
+        Command::Affinity(command) => affinity::run(cx, command).await,
         Command::Storage(StorageCommand::Volume(command)) => volume::run(cx, command).await,
         Command::Task(command) => task::run(cx, command).await,
         Command::Token(command) => token::run(cx, command).await,

@@ -13,6 +13,7 @@ use pvc_proto::v1::{
     CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, Meta, Task, TaskState,
     WatchTaskRequest,
 };
+use tonic::transport::server::Router;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -20,13 +21,17 @@ use crate::home::{Home, credentials};
 
 /// Serves until the runtime ends; the address.
 pub async fn serve(home: &Home) -> String {
+    let service = TaskServiceServer::new(OneTask::default());
+    serve_with(home, tonic::transport::Server::builder().add_service(service)).await
+}
+
+/// The same with services of the test's own.
+pub async fn serve_with(home: &Home, server: Router) -> String {
     let store = TlsStore::new(credentials(&home.ca, "node/hv1"), Timestamp::now()).unwrap();
     let options = ListenerOptions::new(ClientAuth::Optional, Alpn::H2);
     let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options);
     let listener = listener.await.unwrap();
     let address = listener.local_addr().to_string();
-    let service = TaskServiceServer::new(OneTask::default());
-    let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(async move { server.serve_with_incoming(incoming(listener)).await });
     address
 }

@@ -143,6 +143,9 @@ pub(super) fn restore_objects(
             Object::Volume(volume) if !world.volumes.contains_key(&volume.meta.name) => {
                 draft.put(Object::Volume(at_rest(volume)));
             }
+            Object::Rule(rule) if !world.rules.contains_key(&rule.meta.name) => {
+                draft.put(Object::Rule(rule.clone()));
+            }
             _ => {}
         }
     }

@@ -230,6 +230,7 @@ fn remove(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
     }
     draft.end_task(name, TaskState::Succeeded, "");
     draft.delete(Collection::Vms, &vm.meta.name);
+    super::rule::forget_vm(draft, &vm.meta.name);
 }
 
 fn volume_task(draft: &mut Draft<'_>, task: &Task, volume: Option<&Volume>) {

@@ -16,6 +16,7 @@ mod power;
 mod recovery;
 mod relocate;
 mod report;
+mod rule;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
 use crate::role::Role;
+use crate::rule::RuleSpec;
 use crate::vm::{MigrationMethod, VmSpec};
 use crate::volume::VolumeSpec;
 use crate::world::World;
@@ -124,6 +126,22 @@ pub enum Command {
     DeleteVolumeSnapshot {
         volume: Name,
         snapshot: Name,
+    },
+
+    // Affinity rules, asked by people
+    CreateRule {
+        name: Name,
+        spec: RuleSpec,
+    },
+    /// The whole spec anew.
+    UpdateRule {
+        name: Name,
+        spec: RuleSpec,
+        expected_revision: Revision,
+    },
+    DeleteRule {
+        name: Name,
+        expected_revision: Revision,
     },
 
     // Nodes, tokens, faults, tasks, asked by people
@@ -389,6 +407,11 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
+        Command::CreateRule { name, spec } => rule::create(world, name, spec, context),
+        Command::UpdateRule { name, spec, expected_revision } => {
+            rule::update(world, name, spec, *expected_revision, context)
+        }
+        Command::DeleteRule { name, expected_revision } => rule::delete(world, name, *expected_revision),
         Command::UpdateNode { name, schedulable, on_return, expected_revision } => {
             node::update(world, name, *schedulable, *on_return, *expected_revision, context)
         }

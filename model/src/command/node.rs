@@ -48,6 +48,7 @@ pub(super) fn delete(world: &World, name: &Name, expected: Revision) -> Result<C
         )
         .help("move them: pvc vm move VM -t NODE"));
     }
+    super::rule::refuse_named_node(world, name)?;
     if node.spec.role == NodeRole::Coordinator {
         return Err(Rejection::precondition("node-must-not-vote", subject, "it is a coordinator")
             .help(format!("pvc cluster voter remove {name}")));

@@ -72,7 +72,9 @@ pub(super) fn create(
     check_spec(&draft.world, &vm)?;
     complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
+    let subject = vm.subject();
     draft.put_vm(vm);
+    super::rule::refuse_contradiction(&draft.world, &subject)?;
     Ok(draft.finish_replying(Collection::Vms, name))
 }
 
@@ -106,7 +108,11 @@ pub(super) fn update(
     complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
     if vm != **old {
+        let ruled = vm.spec.tags != old.spec.tags || vm.spec.node_limit != old.spec.node_limit;
         draft.put_vm(vm);
+        if ruled {
+            super::rule::refuse_contradiction(&draft.world, &old.subject())?;
+        }
     }
     Ok(draft.finish_replying(Collection::Vms, name))
 }
@@ -171,6 +177,7 @@ pub(super) fn rename(
     let mut draft = Draft::new(world, format!("rename {} to {new_subject}", old.subject()), context);
     draft.delete(Collection::Vms, name);
     draft.put_vm(vm);
+    super::rule::rename_vm(&mut draft, name, new_name);
     Ok(draft.finish_replying(Collection::Vms, new_name))
 }
 

@@ -6,12 +6,16 @@
 //! A node with the memory that VMs may take of it, and what is wrong with it (`down`, `closed`); then its
 //! VMs, those in parentheses off. Behind a VM's memory: `!900` its priority, `~` not recovered, `x8` its
 //! vCPUs, `@hv1,hv2` its node limit, `^hv2` its home.
+//!
+//! Rules follow after semicolons: `; apart a b`, `; together? a b` (`?`: should), `; on a b: hv1 hv2`,
+//! `; not-on a: hv1`.
 
 use super::{HOST_RESERVE_MIB, Plan, recover};
 use crate::change::Object;
 use crate::fence::OnReturn;
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
 use crate::testing::name;
 use crate::time::Timestamp;
 use crate::vm::{Observed, ObservedPhase, Placement, Power, Vm, VmSpec};
@@ -49,7 +53,8 @@ pub fn shown(plan: &Plan) -> String {
 pub fn world(cluster: &str) -> World {
     let mut world = World::default();
     let mut vms = 0;
-    for part in cluster.split('|') {
+    let mut parts = cluster.split(';');
+    for part in parts.next().unwrap_or_default().split('|') {
         let (head, tail) = part.split_once(':').unwrap_or_else(|| panic!("{part:?}: where is the colon?"));
         let mut words = head.split_whitespace();
         let node_name = name(words.next().expect("a node's name"));
@@ -60,7 +65,33 @@ pub fn world(cluster: &str) -> World {
             world.put(Object::Vm(guest(text, &node_name, vms)));
         }
     }
+    for (number, text) in parts.enumerate() {
+        world.put(Object::Rule(rule(text, number)));
+    }
     world
+}
+
+/// Rules are named r0, r1, … in their order.
+pub fn rule(text: &str, number: usize) -> Rule {
+    let (head, nodes) = text.split_once(':').unwrap_or((text, ""));
+    let mut words = head.split_whitespace();
+    let verb = words.next().expect("what the rule says");
+    let kind = match verb.trim_end_matches('?') {
+        "together" => RuleKind::Together,
+        "apart" => RuleKind::Apart,
+        "on" => RuleKind::OnNodes,
+        "not-on" => RuleKind::NotOnNodes,
+        _ => panic!("{text:?}: what rule is that?"),
+    };
+    let strength = if verb.ends_with('?') { Strength::Should } else { Strength::Must };
+    let spec = RuleSpec {
+        kind,
+        strength,
+        vms: words.map(name).collect(),
+        tag: None,
+        nodes: nodes.split_whitespace().map(name).collect(),
+    };
+    Rule { meta: meta(&name(&format!("r{number}")), 1 << 100 | number as u128), spec }
 }
 
 pub fn meta(text: &Name, number: u128) -> Meta {

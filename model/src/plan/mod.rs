@@ -3,10 +3,13 @@
 //! [`Table`] counts what is taken once and reserves what it has just placed, so a plan for many VMs costs
 //! one pass over them. `recover` plans for all VMs of dead nodes.
 
+mod contradiction;
 mod reason;
 mod recover;
+mod rules;
 mod table;
 
+pub use contradiction::contradiction;
 pub use reason::{NoPlace, Obstacle};
 pub use recover::{Plan, recover, settle};
 pub use table::{Table, Usage, usable_mib};
@@ -59,7 +62,7 @@ pub fn check_target(world: &World, vm: &Vm, node: &Name) -> Result<(), Rejection
     }
 }
 
-/// The best node for `vm` (`Table::choose`), or the refusal that names every node and why.
+/// The best node for `vm` ([`Table::choose`]), or the refusal that names every node and why.
 pub fn place(world: &World, vm: &Vm, except: Option<&Name>) -> Result<Name, Rejection> {
     Table::of(world).choose(vm, except).map_err(|none| none.rejection(vm))
 }

@@ -4,15 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::fixture::{node, placed};
-use super::{Table, recover};
+use super::fixture::{meta, node, placed};
+use super::{Table, contradiction, recover};
 use crate::change::Object;
 use crate::name::Name;
+use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
 use crate::testing::name;
 use crate::vm::{ObservedPhase, Power, Vm, VmSpec};
 use crate::world::World;
 
 const NODES: usize = 5;
+const VMS: usize = 30;
+
+fn vm_name(index: usize) -> Name {
+    name(&format!("vm{index:02}"))
+}
 
 fn node_name(index: usize) -> Name {
     name(&format!("hv{index}"))
@@ -33,10 +39,34 @@ prop_compose! {
     }
 }
 
+const KINDS: [RuleKind; 4] = [RuleKind::Together, RuleKind::Apart, RuleKind::OnNodes, RuleKind::NotOnNodes];
+
+prop_compose! {
+    fn any_rule()(
+        kind in prop::sample::select(&KINDS),
+        must in any::<bool>(),
+        vms in prop::collection::btree_set(0..VMS, 2..4),
+        nodes in prop::collection::btree_set(0..NODES, 1..4),
+    ) -> RuleSpec {
+        let mut spec = RuleSpec {
+            kind,
+            strength: if must { Strength::Must } else { Strength::Should },
+            vms: vms.into_iter().map(vm_name).collect(),
+            tag: None,
+            nodes: nodes.into_iter().map(node_name).collect(),
+        };
+        if !spec.is_about_nodes() {
+            spec.nodes.clear();
+        }
+        spec
+    }
+}
+
 prop_compose! {
     pub fn any_world()(
         nodes in prop::collection::vec((1024..10_000u64, prop::bool::weighted(0.9)), NODES),
-        vms in prop::collection::vec(any_vm(), 0..30),
+        vms in prop::collection::vec(any_vm(), 0..VMS),
+        rules in prop::collection::vec(any_rule(), 0..6),
     ) -> World {
         let mut world = World::default();
         for (index, (memory, open)) in nodes.iter().enumerate() {
@@ -46,8 +76,15 @@ prop_compose! {
         for (index, (at, on, spec)) in vms.into_iter().enumerate() {
             let (power, phase) =
                 if on { (Power::On, ObservedPhase::Running) } else { (Power::Off, ObservedPhase::Stopped) };
-            let vm_name = name(&format!("vm{index:02}"));
-            world.put(Object::Vm(placed(&vm_name, index as u128, spec, &node_name(at), power, phase)));
+            world.put(Object::Vm(placed(&vm_name(index), index as u128, spec, &node_name(at), power, phase)));
+        }
+        for (index, spec) in rules.into_iter().enumerate() {
+            let rule_name = name(&format!("r{index}"));
+            world.put(Object::Rule(Rule { meta: meta(&rule_name, 1 << 90 | index as u128), spec }));
+            // As the cluster would: it takes none that contradicts another.
+            if contradiction(&world).is_some() {
+                world.rules.remove(&rule_name);
+            }
         }
         world
     }
@@ -76,6 +113,27 @@ fn counted(world: &World) -> BTreeMap<Name, (u64, u32)> {
         count.1 += vm.spec.vcpus;
     }
     counts
+}
+
+/// The must rule that a VM on this node breaks, judged by hand. `left`: nodes that bind nobody.
+pub fn broken_must(world: &World, vm: &Vm, at: &Name, left: &[Name]) -> Option<Name> {
+    let others = |rule: &Rule| {
+        let others = world.vms.values().filter(|other| other.meta.uid != vm.meta.uid);
+        let ruled = others.filter(|other| rule.spec.applies_to(other));
+        ruled.filter_map(|other| other.runs_on().cloned()).collect::<Vec<Name>>()
+    };
+    let must = world.rules.values().filter(|rule| rule.is_must() && rule.spec.applies_to(vm));
+    let broken = |rule: &&std::sync::Arc<Rule>| match rule.spec.kind {
+        RuleKind::OnNodes => !rule.spec.nodes.contains(at),
+        RuleKind::NotOnNodes => rule.spec.nodes.contains(at),
+        RuleKind::Apart => others(rule).contains(at),
+        RuleKind::Together => {
+            let mut others = others(rule);
+            others.retain(|node| !left.contains(node));
+            !others.is_empty() && !others.contains(at)
+        }
+    };
+    must.into_iter().find(broken).map(|rule| rule.meta.name.clone())
 }
 
 /// No node that took something has more on it than it may have.
@@ -116,8 +174,11 @@ proptest! {
             .map(|vm| &vm.meta.name)
             .collect();
         prop_assert_eq!(planned, lost);
-        for (_, to) in &plan.moves {
+        for (vm, to) in &plan.moves {
             prop_assert!(!dead.contains(to));
+            let after = after(&world, &plan.moves);
+            let broken = broken_must(&after, after.vm(vm).expect("there"), to, &dead);
+            prop_assert_eq!(broken, None, "{} to {}", vm, to);
         }
 
         // What waits fits nowhere once the others have their places.
@@ -129,7 +190,8 @@ proptest! {
                 let (memory, vcpus) = counts.get(node_name).copied().unwrap_or_default();
                 let fits = memory + vm.spec.memory_mib + 512 <= node.status.facts.memory_mib
                     && vcpus + vm.spec.vcpus <= node.status.facts.cpus * 16
-                    && (vm.spec.node_limit.is_empty() || vm.spec.node_limit.contains(node_name));
+                    && (vm.spec.node_limit.is_empty() || vm.spec.node_limit.contains(node_name))
+                    && broken_must(&after, vm, node_name, &dead).is_none();
                 prop_assert!(
                     !(fits && node.spec.schedulable && vm.spec.recover),
                     "{} waits ({}) and fits on {}", vm.meta.name, reason, node_name

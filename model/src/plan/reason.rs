@@ -31,6 +31,23 @@ pub enum Obstacle {
         placed: u32,
         most: u32,
     },
+    /// The rule wants it where this VM is.
+    Together {
+        rule: Name,
+        vm: Name,
+    },
+    /// The rule wants it where this VM is not.
+    Apart {
+        rule: Name,
+        vm: Name,
+    },
+    /// The rule names other nodes.
+    NotOfRule {
+        rule: Name,
+    },
+    ExcludedByRule {
+        rule: Name,
+    },
 }
 
 impl Obstacle {
@@ -50,6 +67,15 @@ impl Obstacle {
             Obstacle::Problem(_) => ["can't run VMs", "can't run VMs"],
             Obstacle::Memory { .. } => ["has too little memory free", "have too little memory free"],
             Obstacle::Vcpus { .. } => ["has too many vCPUs placed", "have too many vCPUs placed"],
+            Obstacle::Together { .. } => {
+                ["lacks a VM that it belongs together with", "lack a VM that it belongs together with"]
+            }
+            Obstacle::Apart { .. } => {
+                ["has a VM that it is to be apart from", "have a VM that it is to be apart from"]
+            }
+            Obstacle::NotOfRule { .. } | Obstacle::ExcludedByRule { .. } => {
+                ["is not for it by an affinity rule", "are not for it by an affinity rule"]
+            }
         }
     }
 }
@@ -73,6 +99,14 @@ impl fmt::Display for Obstacle {
                 write!(f, "has {free_mib} MiB free, the VM needs {needed_mib} MiB")
             }
             Obstacle::Vcpus { placed, most } => write!(f, "has {placed} of at most {most} vCPUs placed"),
+            Obstacle::Together { rule, vm } => {
+                write!(f, "lacks vm/{vm}, with which affinity/{rule} keeps it together")
+            }
+            Obstacle::Apart { rule, vm } => {
+                write!(f, "has vm/{vm}, from which affinity/{rule} keeps it apart")
+            }
+            Obstacle::NotOfRule { rule } => write!(f, "is not one of the nodes of affinity/{rule}"),
+            Obstacle::ExcludedByRule { rule } => write!(f, "is excluded by affinity/{rule}"),
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::rules::Rules;
 use super::{HOST_RESERVE_MIB, NoPlace, Obstacle, VCPUS_PER_CPU_MAX};
 use crate::name::{Name, Uid};
 use crate::node::Node;
-use crate::vm::{Power, Vm};
+use crate::vm::Vm;
 use crate::world::World;
 
 /// What VMs take of a node.
@@ -39,12 +40,15 @@ struct Room<'w> {
     usage: Usage,
     /// Why it takes no VM at all.
     closed: Option<Obstacle>,
+    /// It is being emptied: who is still here is to leave it.
+    leaving: bool,
 }
 
 /// What is free where. Made once for a plan, in one pass over the VMs.
 pub struct Table<'w> {
     /// In the order of their names.
     rooms: Vec<Room<'w>>,
+    rules: Rules<'w>,
     /// What the plan has placed, and where: these count there, and no longer where they were.
     sent: HashMap<Uid, usize>,
 }
@@ -57,14 +61,17 @@ impl<'w> Table<'w> {
     /// A table in which the nodes `leaving` take nothing more.
     pub fn without(world: &'w World, leaving: &BTreeSet<Name>) -> Self {
         let room = |(name, node): (&'w Name, &'w std::sync::Arc<Node>)| {
-            let closed = if leaving.contains(name) { Some(Obstacle::Leaving) } else { closed(node) };
+            let leaving = leaving.contains(name);
+            let closed = if leaving { Some(Obstacle::Leaving) } else { closed(node) };
             let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
-            Room { name, usable_mib: usable_mib(node), vcpus_max, usage: Usage::default(), closed }
+            let usage = Usage::default();
+            Room { name, usable_mib: usable_mib(node), vcpus_max, usage, closed, leaving }
         };
-        let mut table = Table { rooms: world.nodes.iter().map(room).collect(), sent: HashMap::new() };
+        let rooms = world.nodes.iter().map(room).collect();
+        let mut table = Table { rooms, rules: Rules::of(world), sent: HashMap::new() };
         for vm in world.vms.values() {
             for room in table.seats(vm).into_iter().flatten() {
-                table.rooms[room].usage.add(vm);
+                table.seat(vm, room);
             }
         }
         table
@@ -73,25 +80,48 @@ impl<'w> Table<'w> {
     /// Why `vm` can't run on `node`. What it takes there now is not counted against it.
     pub fn obstacle(&self, vm: &Vm, node: &Name) -> Option<Obstacle> {
         match self.room(node) {
-            Some(room) => self.obstacle_in(vm, room),
+            Some(room) => self.obstacle_in(vm, &self.rules.about(vm), room, Usage::default()),
             None => Some(Obstacle::Unknown),
         }
     }
 
-    /// The best node for `vm`: its home where that takes it, else the one with the most memory left,
-    /// then the fewest VMs, then by name. `except`: a node that is not wanted.
+    /// The best node for `vm`: where it breaks the fewest should rules, then its home, then the one with
+    /// the most memory left, then the fewest VMs, then by name. `except`: a node that is not wanted.
     pub fn choose(&self, vm: &Vm, except: Option<&Name>) -> Result<Name, NoPlace> {
-        let mut best: Option<usize> = None;
-        for (index, room) in self.rooms.iter().enumerate() {
-            let wanted = Some(room.name) != except && self.obstacle_in(vm, index).is_none();
-            if wanted && best.is_none_or(|best| self.rank(vm, index) > self.rank(vm, best)) {
-                best = Some(index);
+        self.choose_for(&[vm], except)
+    }
+
+    /// The best node for several VMs that go to one and the same; the first of them says which is best.
+    pub fn choose_for(&self, vms: &[&Vm], except: Option<&Name>) -> Result<Name, NoPlace> {
+        let abouts: Vec<BTreeSet<usize>> = vms.iter().map(|vm| self.rules.about(vm)).collect();
+        let others: Vec<Usage> = vms
+            .iter()
+            .map(|vm| {
+                let mut usage = Usage::default();
+                vms.iter().filter(|other| other.meta.uid != vm.meta.uid).for_each(|other| usage.add(other));
+                usage
+            })
+            .collect();
+        let mut best = None;
+        let mut none = NoPlace::default();
+        for (index, room) in self.rooms.iter().enumerate().filter(|(_, room)| Some(room.name) != except) {
+            let each = vms.iter().zip(&abouts).zip(&others);
+            let mut obstacles =
+                each.filter_map(|((vm, about), others)| self.obstacle_in(vm, about, index, *others));
+            if let Some(obstacle) = obstacles.next() {
+                // Only where there is no place at all are the reasons told.
+                if best.is_none() {
+                    none.reasons.push((room.name.clone(), obstacle));
+                }
+                continue;
+            }
+            let (Some(vm), Some(about)) = (vms.first(), abouts.first()) else { continue };
+            let rank = self.rank(vm, about, index);
+            if best.as_ref().is_none_or(|(best, _)| rank > *best) {
+                best = Some((rank, room.name));
             }
         }
-        match best {
-            Some(room) => Ok(self.rooms[room].name.clone()),
-            None => Err(self.no_place(vm, except)),
-        }
+        best.map(|(_, name)| name.clone()).ok_or(none)
     }
 
     /// Counts `vm` on `node`, and no longer where it was.
@@ -99,8 +129,9 @@ impl<'w> Table<'w> {
         let Some(to) = self.room(node) else { return };
         for from in self.seats(vm).into_iter().flatten() {
             self.rooms[from].usage.take(vm);
+            self.rules.unseat(vm, from);
         }
-        self.rooms[to].usage.add(vm);
+        self.seat(vm, to);
         self.sent.insert(vm.meta.uid, to);
     }
 
@@ -109,23 +140,34 @@ impl<'w> Table<'w> {
         self.room(node).map_or_else(Usage::default, |room| self.rooms[room].usage)
     }
 
-    /// What is taken and usable of each node, MiB.
-    pub fn memory(&self) -> BTreeMap<Name, (u64, u64)> {
-        self.rooms.iter().map(|r| (r.name.clone(), (r.usage.memory_mib, r.usable_mib))).collect()
+    /// The must rules that keep `vm` together with others, by their place in the world.
+    pub(super) fn bonds(&self, vm: &Vm) -> BTreeSet<usize> {
+        self.rules.bonds(vm).collect()
+    }
+
+    fn seat(&mut self, vm: &Vm, room: usize) {
+        self.rooms[room].usage.add(vm);
+        self.rules.seat(vm, room);
     }
 
     /// The larger, the better.
-    fn rank(&self, vm: &Vm, room: usize) -> (bool, u64, Reverse<u32>, Reverse<usize>) {
+    fn rank(
+        &self,
+        vm: &Vm,
+        about: &BTreeSet<usize>,
+        room: usize,
+    ) -> (Reverse<usize>, bool, u64, Reverse<u32>, Reverse<usize>) {
         let there = &self.rooms[room];
-        let mut usage = there.usage;
-        if self.seats(vm).contains(&Some(room)) {
-            usage.take(vm);
-        }
+        let usage = self.usage_without(vm, room);
+        let left = |room: usize| self.rooms[room].leaving;
+        let broken = self.rules.should_broken(about, vm, (room, there.name), left);
         let home = vm.spec.home.as_ref() == Some(there.name);
-        (home, there.usable_mib.saturating_sub(usage.memory_mib), Reverse(usage.vms), Reverse(room))
+        let free = there.usable_mib.saturating_sub(usage.memory_mib);
+        (Reverse(broken), home, free, Reverse(usage.vms), Reverse(room))
     }
 
-    fn obstacle_in(&self, vm: &Vm, room: usize) -> Option<Obstacle> {
+    /// `more`: what comes with it.
+    fn obstacle_in(&self, vm: &Vm, about: &BTreeSet<usize>, room: usize, more: Usage) -> Option<Obstacle> {
         let there = &self.rooms[room];
         if !vm.spec.node_limit.is_empty() && !vm.spec.node_limit.contains(there.name) {
             return Some(Obstacle::NotInLimit);
@@ -133,26 +175,28 @@ impl<'w> Table<'w> {
         if let Some(closed) = &there.closed {
             return Some(closed.clone());
         }
-        let mut usage = there.usage;
-        if self.seats(vm).contains(&Some(room)) {
-            usage.take(vm);
+        let left = |room: usize| self.rooms[room].leaving;
+        if let Some(broken) = self.rules.obstacle(about, vm, (room, there.name), left) {
+            return Some(broken);
         }
-        if usage.memory_mib + vm.spec.memory_mib > there.usable_mib {
+        let usage = self.usage_without(vm, room);
+        let needed_mib = vm.spec.memory_mib + more.memory_mib;
+        if usage.memory_mib + needed_mib > there.usable_mib {
             let free_mib = there.usable_mib.saturating_sub(usage.memory_mib);
-            return Some(Obstacle::Memory { free_mib, needed_mib: vm.spec.memory_mib });
+            return Some(Obstacle::Memory { free_mib, needed_mib });
         }
-        if usage.vcpus + vm.spec.vcpus > there.vcpus_max {
+        if usage.vcpus + vm.spec.vcpus + more.vcpus > there.vcpus_max {
             return Some(Obstacle::Vcpus { placed: usage.vcpus, most: there.vcpus_max });
         }
         None
     }
 
-    fn no_place(&self, vm: &Vm, except: Option<&Name>) -> NoPlace {
-        let rooms = self.rooms.iter().enumerate().filter(|(_, room)| Some(room.name) != except);
-        let why = |(index, room): (usize, &Room<'_>)| {
-            self.obstacle_in(vm, index).map(|obstacle| (room.name.clone(), obstacle))
-        };
-        NoPlace { reasons: rooms.filter_map(why).collect() }
+    fn usage_without(&self, vm: &Vm, room: usize) -> Usage {
+        let mut usage = self.rooms[room].usage;
+        if self.seats(vm).contains(&Some(room)) {
+            usage.take(vm);
+        }
+        usage
     }
 
     /// Where it counts: where it was sent, else where it runs or may run, and where it migrates to.
@@ -160,14 +204,18 @@ impl<'w> Table<'w> {
         if let Some(room) = self.sent.get(&vm.meta.uid) {
             return [Some(*room), None];
         }
-        let placed = vm.placement.as_ref().filter(|_| vm.desired == Power::On || !vm.is_proven_off());
-        let here = placed.and_then(|placement| self.room(&placement.node));
+        let here = vm.runs_on().and_then(|node| self.room(node));
         let coming = vm.migration.as_ref().and_then(|migration| self.room(&migration.to));
         [here, coming.filter(|_| coming != here)]
     }
 
     fn room(&self, node: &Name) -> Option<usize> {
         self.rooms.binary_search_by(|room| room.name.cmp(node)).ok()
+    }
+
+    /// What is taken and usable of each node, MiB.
+    pub fn memory(&self) -> BTreeMap<Name, (u64, u64)> {
+        self.rooms.iter().map(|r| (r.name.clone(), (r.usage.memory_mib, r.usable_mib))).collect()
     }
 }
 

@@ -161,3 +161,90 @@ fn ten_thousand_vms_are_planned_at_once() {
     assert_eq!((plan.moves.len(), plan.waiting.len()), (1_200, 3_800));
     assert!(took.as_secs() < 5, "a plan took {took:?}");
 }
+
+#[test]
+fn must_rules_hold_in_a_recovery() {
+    check_plan("hv1 8G: a=1G b=1G | hv2 8G: | hv3 4G: ; apart a b", "recover hv1", "a->hv2 b->hv3");
+    check_plan("hv1 8G: a=1G b=1G | hv2 8G: ; apart a b", "recover hv1", "a->hv2; b waits");
+    check_plan("hv1 8G: a=1G | hv2 8G: | hv3 4G: ; on a: hv1 hv3", "recover hv1", "a->hv3");
+    check_plan("hv1 8G: a=1G | hv2 8G: | hv3 4G: ; not-on a: hv2", "recover hv1", "a->hv3");
+    check_plan("hv1 8G: a=1G | hv2 8G: | hv3 4G: b=1G ; together a b", "recover hv1", "a->hv3");
+}
+
+#[test]
+fn who_belongs_together_finds_a_place_together() {
+    // Alone the larger would go to hv2, where there is no room for both.
+    let cluster = "hv1 8G: a=2G b=1G | hv2 9G: x=6500M | hv3 8G: y=5G | hv4 2G: ; together a b";
+    check_plan(cluster, "recover hv1", "a->hv3 b->hv3");
+    // By way of a third; and the rules of each of them hold for all.
+    let cluster = "hv1 8G: a=1G b=1G c=1G | hv2 8G: | hv3 4G: ; together a b; together b c; not-on c: hv2";
+    check_plan(cluster, "recover hv1", "a->hv3 b->hv3 c->hv3");
+    // There is no room for both: the first runs, the other waits to be with it.
+    let cluster = "hv1 8G: a=2G!200 b=2G | hv2 3G: | hv3 3G: ; together a b";
+    check_plan(cluster, "recover hv1", "a->hv2; b waits");
+}
+
+#[test]
+fn should_rules_hold_where_that_costs_no_place() {
+    check_plan("hv1 8G: a=1G b=1G | hv2 8G: | hv3 2G: ; apart? a b", "recover hv1", "a->hv2 b->hv3");
+    check_plan("hv1 8G: a=1G b=1G | hv2 8G: ; apart? a b", "recover hv1", "a->hv2 b->hv2");
+    check_plan("hv1 8G: a=1G^hv2 | hv2 8G: | hv3 2G: ; not-on? a: hv2", "recover hv1", "a->hv3");
+    check_plan("hv1 8G: a=1G | hv2 8G: | hv3 2G: b=1G ; together? a b", "recover hv1", "a->hv3");
+}
+
+#[test]
+fn a_rule_is_named_where_it_keeps_a_vm_waiting() {
+    let world = fixture::world("hv1 8G: a=1G | hv2 8G: b=1G | hv3 8G: ; apart a b; not-on a: hv3");
+    let plan = fixture::plan(&world, "recover hv1");
+    assert_eq!(
+        plan.waiting[0].1,
+        "no node takes it: hv1 is to be emptied; hv2 has vm/b, from which affinity/r0 keeps it apart; \
+         hv3 is excluded by affinity/r1"
+    );
+}
+
+#[track_caller]
+fn contradicts(cluster: &str, words: &str) {
+    let found = super::contradiction(&fixture::world(cluster)).unwrap_or_default();
+    assert_eq!(found, words, "{cluster}");
+}
+
+#[test]
+fn contradictions_name_both() {
+    let nodes = "hv1 8G: a=1G b=1G c=1G@hv1 | hv2 8G: ";
+    let check = |rules: &str, words: &str| contradicts(&format!("{nodes}; {rules}"), words);
+    check(
+        "together a b; apart a b",
+        "affinity/r1 (apart) and affinity/r0 (together) contradict each other about vm/a and vm/b",
+    );
+    check(
+        "together a b; together b c; apart a c",
+        "affinity/r2 (apart) and affinity/r0 (together) and affinity/r1 (together) contradict each other about \
+         vm/a and vm/c",
+    );
+    check("on a: hv1; not-on a: hv1", "affinity/r0 (on hv1) and affinity/r1 (not on hv1) leave vm/a no node");
+    check("not-on a: hv1 hv2", "affinity/r0 (not on hv1, hv2) leaves vm/a no node");
+    check("on c: hv2", "affinity/r0 (on hv2) and the node limit of vm/c (hv1) leave vm/c no node");
+    check(
+        "on a: hv1; on b: hv2; together a b",
+        "affinity/r0 (on hv1) and affinity/r1 (on hv2) with affinity/r2 (together) leave vm/a no node",
+    );
+    check(
+        "on a b: hv1; apart a b",
+        "affinity/r1 (apart) parts vm/a and vm/b, and affinity/r0 (on hv1) leaves both hv1 only",
+    );
+}
+
+#[test]
+fn what_can_be_kept_is_no_contradiction() {
+    let nodes = "hv1 8G: a=1G b=1G c=1G@hv1 | hv2 8G: ";
+    for rules in [
+        "together a b; apart b c",
+        "together a b; apart? a b",
+        "on? a: hv1; not-on a: hv1",
+        "on a: hv1 hv2; not-on a: hv1",
+        "on a: hv1; on b: hv2; apart a b",
+    ] {
+        contradicts(&format!("{nodes}; {rules}"), "");
+    }
+}

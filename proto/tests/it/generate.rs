@@ -9,6 +9,7 @@ use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
@@ -27,6 +28,7 @@ pub fn object() -> impl Strategy<Value = Object> {
         token().prop_map(Object::Token),
         fault().prop_map(Object::Fault),
         cluster().prop_map(Object::Cluster),
+        rule().prop_map(Object::Rule),
     ]
 }
 
@@ -421,5 +423,21 @@ prop_compose! {
         let awaited = awaited.into_iter().collect();
         let status = ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed };
         Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
+    }
+}
+
+const RULE_KINDS: &[RuleKind] =
+    &[RuleKind::Together, RuleKind::Apart, RuleKind::OnNodes, RuleKind::NotOnNodes];
+
+prop_compose! {
+    fn rule()(
+        meta in meta(),
+        kind in one_of(RULE_KINDS),
+        strength in one_of(&[Strength::Must, Strength::Should]),
+        vms in names(),
+        tag in option::of(name()),
+        nodes in names(),
+    ) -> Rule {
+        Rule { meta, spec: RuleSpec { kind, strength, vms, tag, nodes } }
     }
 }

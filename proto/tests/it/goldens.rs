@@ -10,6 +10,7 @@ use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
@@ -300,4 +301,16 @@ fn cluster() {
     });
     cluster.status.disarmed = Some(Disarmed { by: "admin/root".into(), since, reason: "new switches".into() });
     check("cluster-recovery.bin", Object::Cluster(cluster));
+}
+
+#[test]
+fn rule() {
+    let spec = RuleSpec {
+        kind: RuleKind::NotOnNodes,
+        strength: Strength::Should,
+        vms: [name("db1"), name("db2")].into(),
+        tag: Some(name("db")),
+        nodes: [name("hv1"), name("hv3")].into(),
+    };
+    check("rule.bin", Object::Rule(Rule { meta: meta("licence"), spec }));
 }

@@ -4,6 +4,7 @@ mod fencing;
 mod joining;
 mod moving;
 mod power;
+mod rules;
 mod tasks;
 mod vms;
 mod volumes;
