@@ -10,10 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{self, Load, Progress};
+use pvc_model::command::PrimaryReport;
 use pvc_model::{Name, Revision, Uid};
 use pvc_node::agent::lease::LEASE;
 use pvc_node::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError,
+    PrimaryRole, Report,
 };
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -149,6 +151,21 @@ impl CoordinatorLink for SimLink {
         Ok(Box::new(SimStream { messages, broken, _pinging: AbortOnDropHandle::new(pinging) }))
     }
 
+    async fn report_primary(
+        &self,
+        node: &Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    ) -> Result<Revision, LinkError> {
+        let node = node.clone();
+        let asked = self.asking.leader(PATIENCE, PATIENCE, move |there| {
+            let node = node.clone();
+            async move { there.coordinator.report_primary(&node, session, epoch, report).await }
+        });
+        Ok(asked.await.map_err(link_error)?.revision)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         let asked = self.asking.leader(REPORT_WITHIN, PATIENCE, move |there| {
             let Report { node, session, vms, volumes, facts, count, request_id } = report.clone();
@@ -208,6 +225,7 @@ fn translate(told: core::Assignments) -> Assignments {
         node: told.node.map(|node| (*node).clone()),
         incarnation: told.incarnation,
         count_guests: told.count_guests,
+        primary: told.primary.map(|role| PrimaryRole { primary: role.primary, floating: role.floating }),
     }
 }
 

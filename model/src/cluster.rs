@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::Meta;
 use crate::fence::{Brake, Disarmed};
 use crate::name::Name;
+use crate::primary::{Floating, Primary};
 
 /// The name of the one object.
 pub const NAME: &str = "cluster";
@@ -26,11 +27,13 @@ pub struct Cluster {
 pub struct ClusterSpec {
     /// A voter that was silent for so many seconds is replaced by a standby. None: by people only.
     pub replace_voter_after_seconds: Option<u32>,
+    /// Where the primary is reached. None: it has no address of its own.
+    pub floating: Option<Floating>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT) }
+        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT), floating: None }
     }
 }
 
@@ -53,6 +56,8 @@ pub struct ClusterState {
     pub brake: Option<Brake>,
     /// Nobody is fenced and nothing is recovered by itself.
     pub disarmed: Option<Disarmed>,
+    /// None: there was never one.
+    pub primary: Option<Primary>,
 }
 
 /// The backup that this cluster was restored from.

@@ -17,6 +17,7 @@ pub mod name;
 pub mod node;
 pub mod phase;
 pub mod plan;
+pub mod primary;
 pub mod rejection;
 pub mod role;
 pub mod rule;

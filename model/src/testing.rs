@@ -55,6 +55,18 @@ impl Cluster {
         cluster
     }
 
+    /// Reachable coordinators that vote.
+    pub fn of_coordinators(nodes: &[&str]) -> Self {
+        let mut cluster = Cluster::of(&nodes[..1]);
+        for (index, node) in nodes.iter().enumerate().skip(1) {
+            cluster.join(node, &format!("192.0.2.{index}:7371"), NodeRole::Coordinator).expect("joins");
+            cluster.ok(Command::SetReachability { node: name(node), reachability: Reachability::Reachable });
+            let (vms, volumes, facts) = (vec![], vec![], Some(NodeFacts::default()));
+            cluster.ok(Command::Report { node: name(node), session: 1, vms, volumes, facts });
+        }
+        cluster
+    }
+
     pub fn join(&mut self, node: &str, address: &str, role: NodeRole) -> Result<(), Rejection> {
         let token = name(&format!("t-{node}"));
         self.ok(Command::CreateJoinToken {

@@ -11,6 +11,7 @@ use crate::fault::Fault;
 use crate::fence::Brake;
 use crate::name::{Name, Uid};
 use crate::node::Node;
+use crate::primary::Primary;
 use crate::rejection::Rejection;
 use crate::rule::Rule;
 use crate::task::Task;
@@ -172,6 +173,11 @@ impl World {
     /// The storm brake, while it holds.
     pub fn brake(&self) -> Option<&Brake> {
         self.cluster.as_ref()?.status.brake.as_ref().filter(|brake| brake.holds())
+    }
+
+    /// Who carries the single-holder services.
+    pub fn primary(&self) -> Option<&Primary> {
+        self.cluster.as_ref().and_then(|cluster| cluster.status.primary.as_ref())
     }
 
     /// Whether it is known where the VM's guest is. After a restore or a recovery it is not, until the

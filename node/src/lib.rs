@@ -5,4 +5,5 @@ pub mod args;
 pub mod daemon;
 pub mod hypervisor;
 pub mod power;
+pub mod primary;
 pub mod storage;

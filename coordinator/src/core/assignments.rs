@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
 use pvc_model::node::NodeRole;
+use pvc_model::primary::{Floating, Primary};
 use pvc_model::{Name, Node, Uid, Vm, Volume, World};
 use tokio::time::Instant;
 
@@ -15,6 +16,13 @@ use super::watch::ObjectWatch;
 
 /// Where other nodes' changes only move the revision on, the node learns of it this much later.
 const BOOKMARK_DELAY: Duration = Duration::from_millis(500);
+
+/// The primary's role, as nodes are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrimaryRole {
+    pub primary: Option<Primary>,
+    pub floating: Option<Floating>,
+}
 
 /// Everything that concerns a node, or what has changed of it since the last message.
 #[derive(Clone, Debug)]
@@ -40,6 +48,8 @@ pub struct Assignments {
     pub count_guests: bool,
     /// The world that this is taken from.
     pub world: World,
+    /// Who is the primary and at which address, when that has changed.
+    pub primary: Option<PrimaryRole>,
     /// Whether `count_guests` is new.
     news: bool,
 }
@@ -53,6 +63,7 @@ impl Assignments {
             && self.volumes_gone.is_empty()
             && self.node.is_none()
             && self.coordinators.is_none()
+            && self.primary.is_none()
             && !self.news
     }
 }
@@ -72,6 +83,7 @@ impl AssignmentStream {
         let mut told = Told { guests, ..Told::default() };
         let mut first = told.step(&node, &world);
         first.full = true;
+        first.primary = Some(told.primary.clone());
         AssignmentStream { node, watch, told, bookmark: None, first: Some(first) }
     }
 
@@ -131,6 +143,7 @@ struct Told {
     wanted: BTreeSet<Name>,
     /// It was asked to count its guests.
     counts: bool,
+    primary: PrimaryRole,
 }
 
 impl Told {
@@ -146,6 +159,7 @@ impl Told {
             coordinators: None,
             incarnation: self.world.incarnation(),
             count_guests: self.counts,
+            primary: None,
             news: false,
             world: self.world.clone(),
         }
@@ -162,6 +176,11 @@ impl Told {
         if own != self.node.as_ref() {
             self.node = own.cloned();
             message.node = own.cloned();
+        }
+        let primary = PrimaryRole { primary: world.primary().cloned(), floating: world.settings().floating };
+        if primary != self.primary {
+            self.primary.clone_from(&primary);
+            message.primary = Some(primary);
         }
         if !older.nodes.ptr_eq(&world.nodes) {
             let coordinators = coordinators(world);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
 use pvc_model::node::NodeFacts;
@@ -277,12 +277,14 @@ impl Coordinator {
         }
         world.node(node)?;
         let sequence = beat.sequence;
-        self.shared.hearts.hear(node, beat);
+        let acknowledged = self.shared.hearts.hear(node, beat);
+        // Looked at after it was heard: what was decided while the node got no acknowledgement is in it.
+        let world = self.world();
         if world.node(node)?.is_denied_lease() {
             let detail = "it is fenced: it has no lease before it is back and empty";
             return Err(Rejection::precondition("node-not-fenced", format!("node/{node}"), detail).into());
         }
-        if !self.shared.store.quorum_acked_within(self.shared.options.lease) {
+        if !acknowledged || !self.shared.store.quorum_acked_within(self.shared.options.lease) {
             return Err(SubmitError::NotLeader { leader: None });
         }
         Ok(HeartbeatAck { sequence, term, revision: world.revision, incarnation: world.incarnation() })
@@ -311,6 +313,18 @@ impl Coordinator {
         guests: Vec<CountedGuest>,
     ) -> Result<Committed, SubmitError> {
         let command = Command::CountGuests { node: node.clone(), session, incarnation, guests };
+        self.submit(command, &format!("node/{node}"), None).await
+    }
+
+    /// A node's word about the primary's role.
+    pub async fn report_primary(
+        &self,
+        node: &Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::ReportPrimary { node: node.clone(), session, epoch, report };
         self.submit(command, &format!("node/{node}"), None).await
     }
 

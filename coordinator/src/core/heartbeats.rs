@@ -58,6 +58,8 @@ pub struct HeartbeatAck {
 #[derive(Debug)]
 struct Heard {
     at: Instant,
+    /// Heard since then without a gap.
+    unbroken: Instant,
     session: u64,
     sequence: u64,
     load: Load,
@@ -69,6 +71,8 @@ struct Inner {
     armed: Instant,
     heard: HashMap<Name, Heard>,
     progress: HashMap<Name, (Name, Progress)>,
+    /// A node that gets no acknowledgement: another one becomes the primary in its place.
+    withheld: Option<Name>,
 }
 
 /// The leader's memory of heartbeats. Emptied with each new term.
@@ -82,7 +86,8 @@ pub struct Heartbeats {
 
 impl Default for Heartbeats {
     fn default() -> Self {
-        let inner = Inner { armed: Instant::now(), heard: HashMap::new(), progress: HashMap::new() };
+        let (heard, progress) = (HashMap::new(), HashMap::new());
+        let inner = Inner { armed: Instant::now(), heard, progress, withheld: None };
         Heartbeats {
             inner: Mutex::new(inner),
             noticed: Notify::new(),
@@ -98,6 +103,7 @@ impl Heartbeats {
         inner.armed = Instant::now();
         inner.heard.clear();
         inner.progress.clear();
+        inner.withheld = None;
     }
 
     /// This process stood still: nobody else is to blame. Every node has its full grace from now on,
@@ -106,25 +112,30 @@ impl Heartbeats {
         self.inner.lock().armed = Instant::now();
     }
 
-    pub fn hear(&self, node: &Name, beat: Heartbeat) {
+    /// Whether it may be acknowledged, as far as the node itself goes.
+    pub fn hear(&self, node: &Name, beat: Heartbeat) -> bool {
         let mut inner = self.inner.lock();
         let now = Instant::now();
         let Heartbeat { session, sequence, load, progress, store } = beat;
         let news = match inner.heard.get_mut(node) {
             // A late one of before says nothing new about now.
-            Some(known) if (session, sequence) <= (known.session, known.sequence) => return,
+            Some(known) if (session, sequence) <= (known.session, known.sequence) => {
+                return inner.withheld.as_ref() != Some(node);
+            }
             Some(known) => {
                 let silent = now - known.at > Duration::from_secs(1);
-                *known = Heard { at: now, session, sequence, load, store };
+                let unbroken = if silent { now } else { known.unbroken };
+                *known = Heard { at: now, unbroken, session, sequence, load, store };
                 silent
             }
             None => {
-                let heard = Heard { at: now, session, sequence, load, store };
+                let heard = Heard { at: now, unbroken: now, session, sequence, load, store };
                 inner.heard.insert(node.clone(), heard);
                 true
             }
         };
         let moved = inner.take_progress(node, progress);
+        let acknowledged = inner.withheld.as_ref() != Some(node);
         drop(inner);
         if news {
             self.noticed.notify_one();
@@ -132,13 +143,36 @@ impl Heartbeats {
         if moved {
             self.progress_changed.send_replace(());
         }
+        acknowledged
+    }
+
+    /// From now on the node gets no acknowledgement, if it was silent for so long: no lease of it can come alive
+    /// again meanwhile. One node at a time.
+    pub fn withhold(&self, node: &Name, silent_for: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.withheld.as_ref() == Some(node) {
+            return true;
+        }
+        let silent = inner.silence_of(node) >= silent_for;
+        if silent {
+            inner.withheld = Some(node.clone());
+        }
+        silent
+    }
+
+    /// Whoever got no acknowledgement gets them again.
+    pub fn acknowledge_all(&self) {
+        self.inner.lock().withheld = None;
+    }
+
+    /// For how long the node has been heard without a gap.
+    pub fn unbroken(&self, node: &Name) -> Duration {
+        self.inner.lock().heard.get(node).map_or(Duration::ZERO, |heard| heard.at - heard.unbroken)
     }
 
     /// Since when nothing was heard; the start of the term where nothing ever was.
     pub fn silence_of(&self, node: &Name) -> Duration {
-        let inner = self.inner.lock();
-        let last = inner.heard.get(node).map_or(inner.armed, |heard| heard.at.max(inner.armed));
-        last.elapsed()
+        self.inner.lock().silence_of(node)
     }
 
     /// Whether the node was heard in this term, and how long ago.
@@ -184,6 +218,11 @@ impl Heartbeats {
 }
 
 impl Inner {
+    fn silence_of(&self, node: &Name) -> Duration {
+        let last = self.heard.get(node).map_or(self.armed, |heard| heard.at.max(self.armed));
+        last.elapsed()
+    }
+
     /// A heartbeat carries all of its node's work: what it no longer names is over.
     fn take_progress(&mut self, node: &Name, progress: Vec<Progress>) -> bool {
         let mut moved = false;
@@ -239,6 +278,42 @@ mod tests {
         assert!(!changes.has_changed().expect("open"), "nothing has moved");
         hearts.hear(&node, beat(1, 3, None));
         assert_eq!(hearts.progress(&task), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_to_lose_a_role_gets_no_acknowledgement_meanwhile() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        let lease = Duration::from_millis(2500);
+        assert!(hearts.hear(&node, beat(1, 1, None)));
+        tokio::time::advance(Duration::from_millis(2499)).await;
+        assert!(!hearts.withhold(&node, lease), "its lease may be alive");
+        assert!(hearts.hear(&node, beat(1, 2, None)));
+        tokio::time::advance(lease).await;
+        assert!(hearts.withhold(&node, lease));
+        assert!(!hearts.hear(&node, beat(1, 3, None)) && !hearts.hear(&node, beat(1, 3, None)));
+        assert!(hearts.withhold(&node, lease), "until it is let go, though it is heard");
+        assert!(hearts.hear(&"hv2".parse().expect("a name"), beat(1, 1, None)));
+        hearts.acknowledge_all();
+        assert!(hearts.hear(&node, beat(1, 4, None)));
+        tokio::time::advance(lease).await;
+        assert!(hearts.withhold(&node, lease));
+        hearts.arm();
+        assert!(hearts.hear(&node, beat(1, 5, None)), "a new term begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_breaks_the_time_that_a_node_was_heard() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        for sequence in 1..=20 {
+            hearts.hear(&node, beat(1, sequence, None));
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        assert_eq!(hearts.unbroken(&node), Duration::from_millis(9500));
+        tokio::time::advance(Duration::from_millis(600)).await;
+        hearts.hear(&node, beat(1, 21, None));
+        assert_eq!(hearts.unbroken(&node), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ mod round;
 mod watch;
 mod world;
 
-pub use assignments::{AssignmentStream, Assignments};
+pub use assignments::{AssignmentStream, Assignments, PrimaryRole};
 pub use coordinator::{AssignmentsError, Coordinator, CoordinatorOptions};
 pub use environment::{Environment, SystemEnvironment};
 pub use error::{ReadError, SubmitError, WatchStop};

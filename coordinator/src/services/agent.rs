@@ -4,11 +4,13 @@
 use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
-use pvc_proto::convert::{At, counted_guest, node_facts, store_health, vm_report, volume_report};
+use pvc_proto::convert::{
+    At, counted_guest, node_facts, primary_report, store_health, vm_report, volume_report, wire_primary_role,
+};
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
-    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportRequest, ReportResponse,
-    WatchAssignmentsRequest, WorkProgress,
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportPrimaryRequest,
+    ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest, WorkProgress,
 };
 use tonic::{Request, Response, Status};
 
@@ -82,6 +84,20 @@ impl AgentService for Agents {
         })))
     }
 
+    async fn report_primary(
+        &self,
+        request: Request<ReportPrimaryRequest>,
+    ) -> Result<Response<ReportPrimaryResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let ReportPrimaryRequest { node, session, epoch, report } = request.into_inner();
+        let node = name("node", "node", &node)?;
+        caller.must_be_node(&node)?;
+        let report = primary_report(&At::new("request").field("report"), report).map_err(refuse)?;
+        let committed = self.0.core.report_primary(&node, session, epoch, report).await;
+        let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        Ok(Response::new(ReportPrimaryResponse { revision: committed.revision }))
+    }
+
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
@@ -130,5 +146,9 @@ fn message(told: &core::Assignments) -> Assignments {
         coordinators: told.coordinators.iter().flatten().map(coordinator).collect(),
         incarnation: told.incarnation,
         count_guests: told.count_guests,
+        primary: told
+            .primary
+            .as_ref()
+            .map(|role| wire_primary_role(role.primary.as_ref(), role.floating.as_ref())),
     }
 }

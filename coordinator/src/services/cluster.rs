@@ -2,7 +2,7 @@
 
 use pvc_model::change::Collection;
 use pvc_model::{Command, Rejection, Timestamp};
-use pvc_proto::convert::{At, wire_time};
+use pvc_proto::convert::{At, floating_patch, wire_time};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -12,7 +12,7 @@ use super::backup;
 use super::caller::Caller;
 use super::cluster_status::cluster_status;
 use super::shared::{Shared, name, optional_name, refuse, reply_name};
-use super::voters;
+use super::{primary, voters};
 
 /// Changes in a page of the audit at most, and where the request doesn't say.
 const AUDIT_PAGE_MAX: u32 = 1000;
@@ -91,14 +91,32 @@ impl ClusterService for ClusterInfo {
         Ok(Response::new(cluster_status(&self.shared)))
     }
 
+    async fn hand_over_primary(
+        &self,
+        request: Request<v1::HandOverPrimaryRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let to = optional_name("node", "node", &request.node)?;
+        let from = optional_name("node", "from", &request.from)?;
+        primary::hand_over(&self.shared, &caller, from, to, &request.request_id).await?;
+        Ok(Response::new(cluster_status(&self.shared)))
+    }
+
     async fn update_cluster(
         &self,
         request: Request<v1::UpdateClusterRequest>,
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
+        let floating = floating_patch(
+            &At::new("cluster"),
+            request.floating_address.as_deref(),
+            request.floating_device.as_deref(),
+        );
         let command = Command::UpdateCluster {
             replace_voter_after_seconds: request.replace_voter_after_seconds,
+            floating: floating.map_err(refuse)?,
             expected_revision: request.expected_revision,
         };
         self.change(&caller, command, &request.request_id).await

@@ -61,6 +61,7 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         versions: versions(&world),
         brake: world.brake().map(Into::into),
         disarmed: world.cluster.as_ref().and_then(|c| c.status.disarmed.as_ref()).map(Into::into),
+        primary: world.primary().map(Into::into),
     }
 }
 

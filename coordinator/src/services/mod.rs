@@ -13,6 +13,7 @@ mod join;
 mod listing;
 mod node;
 mod node_bmc;
+mod primary;
 mod raft;
 mod rule;
 mod shared;

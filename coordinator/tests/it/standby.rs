@@ -35,7 +35,11 @@ async fn node_of(cluster: &Cluster, id: MemberId) -> pvc_model::Name {
 }
 
 async fn set(cluster: &Cluster, seconds: u32) {
-    let command = Command::UpdateCluster { replace_voter_after_seconds: Some(seconds), expected_revision: 0 };
+    let command = Command::UpdateCluster {
+        replace_voter_after_seconds: Some(seconds),
+        floating: pvc_model::command::FloatingPatch::default(),
+        expected_revision: 0,
+    };
     cluster.insist(command, &format!("set-{seconds}")).await;
 }
 

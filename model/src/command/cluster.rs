@@ -9,14 +9,59 @@ use crate::fault::Fault;
 use crate::feature::{Levels, raise_to};
 use crate::name::Name;
 use crate::node::{Node, NodeRole};
+use crate::primary::{Cidr, Device, Floating};
 use crate::rejection::Rejection;
 use crate::world::World;
 
 const SUBJECT: &str = "cluster";
 
+/// What is to change of the floating address. Unset: unchanged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FloatingPatch {
+    /// `Some(None)`: there is to be none.
+    pub address: Option<Option<Cidr>>,
+    pub device: Option<Device>,
+}
+
+impl FloatingPatch {
+    fn apply(&self, world: &World, old: Option<Floating>) -> Result<Option<Floating>, Rejection> {
+        let address = match self.address {
+            Some(None) => return Ok(None),
+            Some(Some(address)) => Some(address),
+            None => old.as_ref().map(|old| old.address),
+        };
+        let device = self.device.clone().or_else(|| old.map(|old| old.device));
+        let incomplete = |what: &str| {
+            let help = "pvc cluster set --floating-address 10.0.0.9/24 --floating-device br-cluster";
+            let detail = format!("a floating address needs {what} too");
+            Err(Rejection::invalid("floating-address-complete", SUBJECT, detail).help(help))
+        };
+        match (address, device) {
+            (None, None) => Ok(None),
+            (Some(_), None) => incomplete("the device that carries it"),
+            (None, Some(_)) => incomplete("the address"),
+            (Some(address), Some(device)) => {
+                let own = |node: &&std::sync::Arc<Node>| {
+                    let socket = node.status.address.parse::<std::net::SocketAddr>();
+                    socket.is_ok_and(|socket| socket.ip() == address.address)
+                };
+                match world.nodes.values().find(own) {
+                    Some(node) => {
+                        let detail = format!("{} is the address of node {}", address.address, node.meta.name);
+                        Err(Rejection::invalid("floating-address-free", SUBJECT, detail)
+                            .help("take an address that no host has"))
+                    }
+                    None => Ok(Some(Floating { address, device })),
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn update(
     world: &World,
     replace_voter_after_seconds: Option<u32>,
+    floating: &FloatingPatch,
     expected: Revision,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
@@ -37,6 +82,7 @@ pub(super) fn update(
             return Err(Rejection::invalid("out-of-range", SUBJECT, detail));
         }
     }
+    cluster.spec.floating = floating.apply(world, cluster.spec.floating)?;
     put_cluster(&mut draft, cluster);
     Ok(draft.finish_replying(Collection::Cluster, &name()))
 }

@@ -13,6 +13,7 @@ mod fence;
 mod migration;
 mod node;
 mod power;
+mod primary;
 mod recovery;
 mod relocate;
 mod report;
@@ -26,7 +27,8 @@ mod volume;
 
 pub use adopt::CountedGuest;
 pub use bmc::refuse_power_off;
-pub use cluster::replaced_fault;
+pub use cluster::{FloatingPatch, replaced_fault};
+pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
 
@@ -193,6 +195,7 @@ pub enum Command {
     /// Unset: unchanged. 0: never.
     UpdateCluster {
         replace_voter_after_seconds: Option<u32>,
+        floating: FloatingPatch,
         expected_revision: Revision,
     },
     /// A person's word that nothing runs on a node whose count of its guests is waited for.
@@ -212,6 +215,36 @@ pub enum Command {
     },
     EndRestore {
         backup: String,
+    },
+
+    // The primary
+    /// Asked by people: `from` only if it is the primary, `to` none is any other.
+    HandOverPrimary {
+        from: Option<Name>,
+        to: Option<Name>,
+    },
+    /// A node's own word about the role at an epoch.
+    ReportPrimary {
+        node: Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    },
+    /// The leader's choice; `epoch` is the one that ends, 0 where there was none.
+    ElectPrimary {
+        node: Name,
+        epoch: u64,
+        ending: Ending,
+        reason: String,
+    },
+    /// The leader is certain that the last holder carries nothing any more.
+    ReleasePrimary {
+        epoch: u64,
+    },
+    /// A hand-over does not come about.
+    CallOffHandOver {
+        epoch: u64,
+        reason: String,
     },
 
     // Asked by hosts
@@ -351,9 +384,21 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         _ => {}
     }
     match command {
-        Command::UpdateCluster { replace_voter_after_seconds, expected_revision } => {
-            cluster::update(world, *replace_voter_after_seconds, *expected_revision, context)
+        Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision } => {
+            cluster::update(world, *replace_voter_after_seconds, floating, *expected_revision, context)
         }
+        Command::HandOverPrimary { from, to } => {
+            primary::hand_over(world, from.as_ref(), to.as_ref(), context)
+        }
+        Command::ReportPrimary { node, session, epoch, report } => {
+            report::refuse_stale(world.node(node)?, *session)?;
+            primary::reported(world, node, *epoch, *report, context)
+        }
+        Command::ElectPrimary { node, epoch, ending, reason } => {
+            primary::elect(world, node, *epoch, *ending, reason, context)
+        }
+        Command::ReleasePrimary { epoch } => Ok(primary::released(world, *epoch, context)),
+        Command::CallOffHandOver { epoch, reason } => Ok(primary::call_off(world, *epoch, reason, context)),
         Command::ConfirmNodeOff { node } => adopt::confirm_off(world, node, context),
         Command::BeginRestore { backup, cluster_id, revision, nodes } => {
             adopt::begin_restore(world, backup, cluster_id, *revision, nodes, context)

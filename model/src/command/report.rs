@@ -55,6 +55,16 @@ pub struct VolumeReport {
     pub deleted: bool,
 }
 
+/// A report of an earlier start of the node's daemon says nothing any more.
+pub(super) fn refuse_stale(node: &Node, session: u64) -> Result<(), Rejection> {
+    let known = node.status.session;
+    if session >= known {
+        return Ok(());
+    }
+    let detail = format!("session {session} is over, {known} has begun");
+    Err(Rejection::precondition("stale-session", format!("node/{}", node.meta.name), detail))
+}
+
 pub(super) fn report(
     world: &World,
     node: &Name,
@@ -67,10 +77,7 @@ pub(super) fn report(
     let stored = world.node(node)?;
     let subject = format!("node/{node}");
     let known = stored.status.session;
-    if session < known {
-        let detail = format!("session {session} is over, {known} has begun");
-        return Err(Rejection::precondition("stale-session", subject, detail));
-    }
+    refuse_stale(stored, session)?;
     if session > known && facts.is_none() {
         let detail = "a new session begins with the node's facts";
         return Err(Rejection::precondition("session-begins-with-facts", subject, detail));

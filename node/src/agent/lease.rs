@@ -11,7 +11,7 @@ use pvc_model::Revision;
 use tokio::time::Instant;
 
 /// L of ARCHITECTURE.md section 4; shorter than the leader's grace G of 3 s.
-pub const LEASE: Duration = Duration::from_millis(2500);
+pub const LEASE: Duration = pvc_model::primary::LEASE;
 /// Acknowledgements that are remembered: those of a lease's length, at two heartbeats a second, and some.
 const KEPT: usize = 8;
 
@@ -41,8 +41,14 @@ impl Lease {
     /// was when a heartbeat was sent that still counts. What the leader has decided since, it did not
     /// decide because of a silence of this node.
     pub fn covers(&self, view: Revision) -> bool {
+        self.covered_until(view).is_some()
+    }
+
+    /// Until when it covers that view, if nothing renews it; None: it does not now.
+    pub fn covered_until(&self, view: Revision) -> Option<Instant> {
         let known = self.acknowledged.lock();
-        known.iter().any(|(sent, revision)| *revision <= view && sent.elapsed() < LEASE)
+        let newest = known.iter().rev().find(|(_, revision)| *revision <= view);
+        newest.map(|(sent, _)| *sent + LEASE).filter(|end| Instant::now() < *end)
     }
 
     /// Waits until it is not valid.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pvc_model::command::{CountedGuest, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::health::StoreHealth;
 use pvc_model::node::{Node, NodeFacts};
+use pvc_model::primary::{Floating, Primary};
 use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};
 
 /// A sign of life. What it carries is kept in the leader's memory only.
@@ -60,6 +61,15 @@ pub struct Assignments {
     pub incarnation: u64,
     /// The node is to count its guests.
     pub count_guests: bool,
+    /// Who is the primary and at which address; None: as it was, or nobody where all is told.
+    pub primary: Option<PrimaryRole>,
+}
+
+/// The primary's role, as nodes are told of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrimaryRole {
+    pub primary: Option<Primary>,
+    pub floating: Option<Floating>,
 }
 
 /// All guests on the node, none of them in mid-migration and none being started.
@@ -112,6 +122,15 @@ pub trait CoordinatorLink: Send + Sync + 'static {
         node: &Name,
         guests: Vec<Uid>,
     ) -> Result<Box<dyn AssignmentStream>, LinkError>;
+
+    /// The node's own word about the primary's role at an epoch.
+    async fn report_primary(
+        &self,
+        node: &Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    ) -> Result<Revision, LinkError>;
 
     /// Returns the revision that carries the report.
     async fn report(&self, report: Report) -> Result<Revision, LinkError>;

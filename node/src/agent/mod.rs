@@ -16,7 +16,7 @@ pub mod link;
 mod memory;
 #[cfg(test)]
 mod tests;
-mod view;
+pub mod view;
 pub mod volumes;
 
 use std::collections::BTreeMap;
@@ -191,7 +191,11 @@ impl Agent {
             self.session = known + 1;
             self.facts = self.look_at_host().await;
             match self.send(Vec::new(), Vec::new(), Some(self.facts.clone()), None).await {
-                Ok(_) => return Ok(stream),
+                Ok(_) => {
+                    self.view.session = self.session;
+                    self.view_out.send_replace(Arc::new(self.view.clone()));
+                    return Ok(stream);
+                }
                 Err(LinkError::Rejected(refusal)) if refusal.rule == "stale-session" => {
                     // An earlier daemon's session has just become known: learn of it and open a later one.
                     tracing::warn!(%refusal, "opening a later session");

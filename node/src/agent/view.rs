@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pvc_model::primary::{Floating, Primary};
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Name, Node, Revision, Uid, Vm, Volume};
 
@@ -17,12 +18,17 @@ pub struct NodeView {
     pub incarnation: u64,
     /// The node is to count its guests.
     pub count_guests: bool,
+    pub primary: Option<Primary>,
+    pub floating: Option<Floating>,
+    /// This daemon's own; 0: it has none yet.
+    pub session: u64,
 }
 
 impl NodeView {
     pub fn take(&mut self, told: Assignments) {
         if told.full {
-            *self = NodeView { node: self.node.take(), ..NodeView::default() };
+            let (node, session) = (self.node.take(), self.session);
+            *self = NodeView { node, session, ..NodeView::default() };
         }
         for uid in &told.vms_gone {
             self.vms.remove(uid);
@@ -34,6 +40,9 @@ impl NodeView {
         self.volumes.extend(told.volumes.into_iter().map(|v| (v.meta.uid, v)));
         if told.node.is_some() {
             self.node = told.node;
+        }
+        if let Some(role) = told.primary {
+            (self.primary, self.floating) = (role.primary, role.floating);
         }
         self.revision = told.revision;
         self.incarnation = told.incarnation;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pvc_client::Coordinators;
+use pvc_model::command::PrimaryReport;
 use pvc_model::{Name, Node, Rejection, RejectionKind, Revision, Uid, Vm, Volume};
+use pvc_proto::convert::primary_role;
 use pvc_proto::internal::v1 as wire;
 use pvc_proto::internal::v1::agent_service_client::AgentServiceClient;
 use tonic::{Code, Request, Status, Streaming};
@@ -13,11 +15,13 @@ use tonic_types::StatusExt;
 
 use super::host_door::KnownCoordinators;
 use crate::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, PrimaryRole, Report,
 };
 
 /// A report is retried for so long; then the agent looks again at what there is to say.
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
+/// A word about the primary's role is said again soon.
+const PRIMARY_DEADLINE: Duration = Duration::from_secs(2);
 /// Assignments of a host with thousands of VMs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -74,6 +78,21 @@ impl CoordinatorLink for ClusterLink {
         let stream = self.client().watch_assignments(request).await.map_err(|status| failure(&status))?;
         let (cluster, known) = (self.cluster.clone(), self.known.clone());
         Ok(Box::new(GrpcStream { stream: stream.into_inner(), cluster, known }))
+    }
+
+    async fn report_primary(
+        &self,
+        node: &Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    ) -> Result<Revision, LinkError> {
+        let node = node.to_string();
+        let report = wire::PrimaryReport::from(report).into();
+        let mut request = Request::new(wire::ReportPrimaryRequest { node, session, epoch, report });
+        request.set_timeout(PRIMARY_DEADLINE);
+        let answer = self.client().report_primary(request).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().revision)
     }
 
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
@@ -133,6 +152,14 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
         node: told.node.as_ref().map(Node::try_from).transpose()?,
         incarnation: told.incarnation,
         count_guests: told.count_guests,
+        primary: told
+            .primary
+            .as_ref()
+            .map(|role| {
+                let (primary, floating) = primary_role(&at.field("primary"), role)?;
+                Ok(PrimaryRole { primary, floating })
+            })
+            .transpose()?,
     })
 }
 

@@ -24,13 +24,17 @@ use anyhow::Context as _;
 use pvc_client::{Coordinators, KeepAlive, Options, Trust};
 use pvc_host::daemon_config::{DaemonConfig, Role};
 use pvc_identity::{ExpectedPeer, TlsStore};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::Lease;
+use crate::agent::view::NodeView;
 use crate::agent::{Agent, AgentError, Parts, Settings};
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::{Libvirt, LibvirtConfig};
+use crate::primary::iproute::IpRoute;
+use crate::primary::{self, Keeper, Record, Wish};
 use coordinator::CoordinatorPart;
 use host_door::KnownCoordinators;
 use host_service::{AgentView, HostCalls};
@@ -89,11 +93,25 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         lease: lease.clone(),
         view: agent_view.clone(),
     };
+    let (seen, role_view) = watch::channel(Arc::default());
+    let (wishes, wish) = watch::channel(Wish::default());
+    let keeping = primary::Parts {
+        me: settings.node.clone(),
+        link: link.clone(),
+        lease: lease.clone(),
+        view: role_view.clone(),
+        addresses: Arc::new(IpRoute),
+        record: Record::at(&config.data_dir.join("floating-address")),
+    };
+    let (keeper, floating) = Keeper::new(keeping, wish);
     let router = match &part {
         Some(part) => part.router(host, gauges),
         None => serve::host_router(host, gauges, known, tls.cluster_id()),
     };
-    let server = serve::start(config.listen, tls.clone(), router, stop.clone()).await?;
+    let server = serve::start(config.listen, tls.clone(), router.clone(), stop.clone()).await?;
+    let floating = serve::floating(floating, config.listen, tls.clone(), router, stop.clone());
+    let floating = tokio::spawn(floating);
+    let keeper = tokio::spawn(keeper.run());
     if let Some(part) = &part {
         part.begin(&config, &cluster, &stop).await?;
     }
@@ -103,6 +121,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         cluster.clone(),
         part.as_ref().map(|part| part.peers().clone()),
     ));
+    let me = settings.node.clone();
     let load = Arc::new(system::HostState { core: part.as_ref().map(|part| part.core().clone()) });
     let agent = tokio::spawn(act(
         move || Parts {
@@ -117,6 +136,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
             request_id: Arc::new(pvc_client::request_id),
         },
         agent_view,
+        seen,
     ));
     serve::ready();
 
@@ -133,6 +153,11 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         // The agent's heartbeats tell the leader why.
         tokio::time::sleep(LAST_WORDS).await;
     }
+    let down = cause.is_ok() && system::goes_down().await;
+    primary::stop(&wishes, &me, role_view, down).await;
+    if tokio::time::timeout(LAST_WORDS, keeper).await.is_err() {
+        tracing::error!("the floating address could not be let go");
+    }
     agent.abort();
     renewing.abort();
     if let Some(part) = &part {
@@ -141,6 +166,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     closing.cancel();
     stop.cancel();
     server.finish().await;
+    floating.abort();
     if let Some(part) = part {
         part.close().await;
     }
@@ -184,11 +210,20 @@ fn coordinators(config: &DaemonConfig, tls: &Arc<TlsStore>) -> Coordinators {
 }
 
 /// Runs the agent. One that was refused is begun again after a while: guests are left as they are meanwhile.
-async fn act(parts: impl Fn() -> Parts, view: AgentView) {
+async fn act(parts: impl Fn() -> Parts, view: AgentView, all: watch::Sender<Arc<NodeView>>) {
     loop {
-        let (agent, seen) = Agent::new(parts());
-        view.show(seen);
-        let error = agent.run().await;
+        let (agent, mut seen) = Agent::new(parts());
+        view.show(seen.clone());
+        let passing_on = async {
+            while seen.changed().await.is_ok() {
+                all.send_replace(seen.borrow_and_update().clone());
+            }
+            std::future::pending().await
+        };
+        let error = tokio::select! {
+            error = agent.run() => error,
+            error = passing_on => error,
+        };
         match &error {
             AgentError::Superseded { .. } => tracing::error!(%error, "acting for this node has ended"),
             AgentError::Refused { .. } => tracing::error!(%error, "the node can't act"),

@@ -1,6 +1,6 @@
 //! The daemon's one port: TLS, HTTP/2, and whatever routes it is given. Ends in bounded time.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use pvc_client::incoming;
 use pvc_identity::{Alpn, ClientAuth, ListenerOptions, TlsListener, TlsStore};
 use pvc_proto::internal::v1::host_service_server::HostServiceServer;
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -98,6 +99,50 @@ pub async fn start(
         }
     });
     Ok(Serving { task })
+}
+
+/// Serves on the floating address too, while this host has it.
+pub async fn floating(
+    mut shown: watch::Receiver<Option<IpAddr>>,
+    own: SocketAddr,
+    tls: Arc<TlsStore>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    loop {
+        let address = *shown.borrow_and_update();
+        let until = stop.child_token();
+        let serving = match address.filter(|address| *address != own.ip()) {
+            None => None,
+            Some(address) => {
+                let address = SocketAddr::new(address, own.port());
+                let started = start(address, tls.clone(), router.clone(), until.clone());
+                tokio::select! {
+                    started = started => match started {
+                        Ok(serving) => Some(serving),
+                        Err(error) => {
+                            tracing::error!(%error, "the floating address is here, and is not served");
+                            None
+                        }
+                    },
+                    // It may have gone while it was waited for.
+                    changed = shown.changed() => match changed {
+                        Ok(()) => continue,
+                        Err(_) => return,
+                    },
+                }
+            }
+        };
+        let gone = shown.changed().await.is_err();
+        until.cancel();
+        if let Some(serving) = serving {
+            // Whoever called by an address that has gone is never answered: nothing is waited for.
+            serving.task.abort();
+        }
+        if gone {
+            return;
+        }
+    }
 }
 
 impl Serving {

@@ -1,7 +1,10 @@
 //! What the kernel tells of this host, and the signals that it brings.
 
+use std::time::Duration;
+
 use pvc_coordinator::core::Coordinator;
 use pvc_model::health::StoreHealth;
+use pvc_process::Cmd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::heartbeat::LoadSource;
@@ -61,6 +64,19 @@ pub async fn asked_to_stop() -> &'static str {
     tokio::select! {
         _ = term.recv() => "SIGTERM",
         _ = int.recv() => "SIGINT",
+    }
+}
+
+/// Whether the whole host is being shut down, as its systemd says. Where there is none, it is taken for a stop of
+/// the daemon alone: the role moves then when its lease has lapsed.
+pub async fn goes_down() -> bool {
+    let asked = Cmd::new("systemctl").args(["show", "--property=SystemState", "--value"]);
+    match asked.run(Duration::from_secs(2)).await {
+        Ok(said) => said.stdout_text().trim() == "stopping",
+        Err(error) => {
+            tracing::debug!(%error, "systemd does not say whether the host goes down");
+            false
+        }
     }
 }
 

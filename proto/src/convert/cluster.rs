@@ -5,12 +5,18 @@ use pvc_model::{Rejection, World};
 
 use super::fence::{brake, disarmed};
 use super::meta::{meta, subject};
+use super::primary::{floating, primary, wire_floating};
 use super::refuse::At;
 use crate::v1;
 
 impl From<&ClusterSpec> for v1::ClusterSpec {
     fn from(spec: &ClusterSpec) -> Self {
-        v1::ClusterSpec { replace_voter_after_seconds: spec.replace_voter_after_seconds.unwrap_or(0) }
+        let (floating_address, floating_device) = wire_floating(spec.floating.as_ref());
+        v1::ClusterSpec {
+            replace_voter_after_seconds: spec.replace_voter_after_seconds.unwrap_or(0),
+            floating_address,
+            floating_device,
+        }
     }
 }
 
@@ -20,6 +26,7 @@ impl From<&ClusterState> for v1::ClusterState {
             incarnation: state.incarnation,
             recoveries: state.recoveries,
             level: state.level,
+            primary: state.primary.as_ref().map(Into::into),
             awaited_nodes: state.awaited.iter().map(ToString::to_string).collect(),
             restored: state.restored.as_ref().map(|restored| v1::Restored {
                 backup: restored.backup.clone(),
@@ -49,18 +56,23 @@ impl TryFrom<&v1::Cluster> for Cluster {
     fn try_from(wire: &v1::Cluster) -> Result<Self, Rejection> {
         let subject = subject("cluster", wire.meta.as_ref());
         let root = At::new(&subject);
-        let spec = root.field("spec").present(wire.spec.as_ref())?;
+        let of_spec = root.field("spec");
+        let spec = of_spec.present(wire.spec.as_ref())?;
         let at = root.field("status");
         let status = at.present(wire.status.as_ref())?;
         let awaited = status.awaited_nodes.iter().enumerate();
         let seconds = spec.replace_voter_after_seconds;
         Ok(Cluster {
             meta: meta(&root, wire.meta.as_ref())?,
-            spec: ClusterSpec { replace_voter_after_seconds: (seconds != 0).then_some(seconds) },
+            spec: ClusterSpec {
+                replace_voter_after_seconds: (seconds != 0).then_some(seconds),
+                floating: floating(&of_spec, &spec.floating_address, &spec.floating_device)?,
+            },
             status: ClusterState {
                 incarnation: status.incarnation,
                 recoveries: status.recoveries,
                 level: status.level,
+                primary: status.primary.as_ref().map(|p| primary(&at.field("primary"), p)).transpose()?,
                 awaited: awaited
                     .map(|(i, node)| at.item("awaited_nodes", i).name(node))
                     .collect::<Result<_, _>>()?,

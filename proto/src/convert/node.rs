@@ -6,6 +6,7 @@ use pvc_model::{Name, Node, Rejection, World};
 
 use super::fence::{fence, on_return};
 use super::meta::{meta, subject};
+use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
 use crate::v1;
 
@@ -159,6 +160,7 @@ pub fn node_view(world: &World, node: &Node, leader: Option<&Name>, load: Option
         view.memory_placed_mib += vm.spec.memory_mib;
     }
     view.leader = leader == Some(&node.meta.name);
+    view.primary = holds(world.primary(), &node.meta.name);
     view.load = load;
     let shown = view.spec.as_mut().and_then(|spec| spec.bmc.as_mut());
     if let (Some(shown), Some(bmc)) = (shown, &node.spec.bmc) {

@@ -9,6 +9,7 @@ use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
@@ -409,6 +410,34 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn primary()(
+        nodes in [name(), name()],
+        epoch in any::<u64>(),
+        since in time(),
+        phase in 0..3,
+        reason in text(),
+    ) -> Primary {
+        let [node, other] = nodes;
+        let phase = match phase {
+            0 => PrimaryPhase::Holding,
+            1 => PrimaryPhase::HandingOver { to: other },
+            _ => PrimaryPhase::TakingOver { from: other },
+        };
+        Primary { node, epoch, since, phase, reason }
+    }
+}
+
+fn floating() -> impl Strategy<Value = Floating> {
+    let addresses = vec!["10.0.0.9/24", "192.0.2.1/32", "2001:db8::9/64", "fd00::1/128"];
+    let devices = vec!["br-cluster", "eth0", "bond0.100"];
+    let pairs = (proptest::sample::select(addresses), proptest::sample::select(devices));
+    pairs.prop_map(|(address, device)| Floating {
+        address: address.parse().unwrap(),
+        device: device.parse().unwrap(),
+    })
+}
+
+prop_compose! {
     fn cluster()(
         meta in meta(),
         replace_voter_after_seconds in option::of(1..=u32::MAX),
@@ -418,11 +447,14 @@ prop_compose! {
         level in any::<u32>(),
         brake in option::of(brake()),
         disarmed in option::of(disarmed()),
+        primary in option::of(primary()),
+        floating in option::of(floating()),
     ) -> Cluster {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
-        let status = ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed };
-        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
+        let status =
+            ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed, primary };
+        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds, floating }, status }
     }
 }
 

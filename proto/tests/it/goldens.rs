@@ -10,6 +10,7 @@ use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
@@ -287,12 +288,23 @@ fn cluster() {
         level: 0,
         brake: None,
         disarmed: None,
+        primary: None,
     };
-    let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), floating: None };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
     check("cluster-level.bin", Object::Cluster(cluster.clone()));
+    cluster.status.primary = Some(Primary {
+        node: name("hv2"),
+        epoch: 7,
+        since: Timestamp(1_795_000_005_000),
+        phase: PrimaryPhase::TakingOver { from: name("hv1") },
+        reason: "asked by admin/root".into(),
+    });
+    cluster.spec.floating =
+        Some(Floating { address: "10.0.0.9/24".parse().unwrap(), device: "br-cluster".parse().unwrap() });
+    check("cluster-primary.bin", Object::Cluster(cluster.clone()));
     let since = Timestamp(1_795_000_005_000);
     cluster.status.brake = Some(Brake {
         since,

@@ -12,6 +12,7 @@ mod fault_name;
 mod fencing;
 mod levels;
 mod liveness;
+mod primary;
 mod prune;
 mod recovery;
 mod silences;
@@ -71,6 +72,7 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), liveness::Liveness::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), fencing::Fencing::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), recovery::Recovery::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), tasks::Tasks::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));

@@ -4,6 +4,7 @@ mod fencing;
 mod joining;
 mod moving;
 mod power;
+mod primary;
 mod rules;
 mod tasks;
 mod vms;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pvc_model::command::{Command, decide};
+use pvc_model::command::{Command, PrimaryReport, decide};
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Context, Name, Rejection, Revision, Timestamp, Uid, Vm, World};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError,
+    PrimaryRole, Report,
 };
 
 #[derive(Clone)]
@@ -157,6 +158,18 @@ impl CoordinatorLink for Link {
         Ok(Box::new(Stream { link, guests, changed, first: true, due: true, known: BTreeSet::new() }))
     }
 
+    async fn report_primary(
+        &self,
+        node: &Name,
+        session: u64,
+        epoch: u64,
+        report: PrimaryReport,
+    ) -> Result<Revision, LinkError> {
+        self.travel().await?;
+        let command = Command::ReportPrimary { node: node.clone(), session, epoch, report };
+        Ok(self.leader.submit(command)?)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         self.travel().await?;
         let Report { node, session, vms, volumes, facts, count, .. } = report;
@@ -215,6 +228,10 @@ impl AssignmentStream for Stream {
             node: world.nodes.get(me).map(|n| (**n).clone()),
             incarnation: world.incarnation(),
             count_guests: world.awaits(me),
+            primary: Some(PrimaryRole {
+                primary: world.primary().cloned(),
+                floating: world.settings().floating,
+            }),
         })
     }
 }
