@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
 use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
 use tokio::time::Instant;
 
+use crate::boards::enrol_bmc;
 use crate::checks::guests::GuestWatch;
 use crate::daemon::{Daemon, Host, address, migration_address};
 use crate::dice::Dice;
@@ -36,6 +38,8 @@ pub struct Shape {
     pub sync_max_ms: u64,
     /// How wrong wall clocks are at most, in milliseconds.
     pub clock_skew_max_ms: u64,
+    /// The cluster knows its hosts' BMCs.
+    pub bmcs: bool,
 }
 
 impl Default for Shape {
@@ -47,6 +51,7 @@ impl Default for Shape {
             checkpoint: Checkpoint::default(),
             sync_max_ms: 4,
             clock_skew_max_ms: 2000,
+            bmcs: false,
         }
     }
 }
@@ -81,6 +86,7 @@ impl Cluster {
         for number in 1..=shape.coordinators + shape.spares + shape.hypervisors {
             let place = Place(number);
             setting.guests.add_host(&place.node(), &migration_address(place));
+            setting.boards.add(place);
             let disk = MemoryDisk::new();
             disk.set_sync_delay(dice.millis(0, shape.sync_max_ms));
             let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
@@ -135,6 +141,9 @@ impl Cluster {
                 .all(|n| n.status.reachability == Reachability::Reachable && n.status.session > 0)
         };
         core.worlds().wait_for(reachable).await.expect("the core runs");
+        for place in self.places().into_iter().filter(|_| shape.bmcs) {
+            core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
+        }
     }
 
     async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
@@ -232,6 +241,7 @@ impl Cluster {
     pub fn power_off(&mut self, place: Place) {
         self.kill(place);
         self.setting.trace.say(format!("{place} loses its power"));
+        self.setting.boards.plug(place, PowerState::Off);
         self.machine(place).powered = false;
         self.setting.guests.power_off(&place.node());
     }
@@ -239,6 +249,7 @@ impl Cluster {
     pub fn power_on(&mut self, place: Place) {
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
+            self.setting.boards.plug(place, PowerState::On);
             self.setting.guests.power_on(&place.node());
         }
         self.boot(place);
@@ -262,6 +273,12 @@ impl Cluster {
     }
 
     fn supervise(&mut self) {
+        for (place, power) in self.setting.boards.switched() {
+            match power {
+                PowerState::Off => self.power_off(place),
+                PowerState::On => self.power_on(place),
+            }
+        }
         for place in self.places() {
             let setting = self.setting.clone();
             let machine = self.machine(place);

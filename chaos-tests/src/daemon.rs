@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::asking::Asking;
+use crate::boards::Look;
 use crate::dice::Dice;
 use crate::link::{LeaseBook, SimLink};
 use crate::net::{Endpoint, Place};
@@ -189,8 +190,13 @@ impl Daemon {
             };
             let clock = Clock { begun: setting.begun, skew_ms: host.clock_skew_ms };
             let environment = HostEnvironment { clock, dice };
-            let coordinator =
-                Coordinator::start(store.clone(), Arc::new(environment), CoordinatorOptions::default());
+            let look = Look { here: place, net: setting.net.clone(), boards: setting.boards.clone() };
+            let options = CoordinatorOptions {
+                power: Arc::new(setting.boards.bmcs.clone()),
+                probe: Arc::new(look),
+                ..CoordinatorOptions::default()
+            };
+            let coordinator = Coordinator::start(store.clone(), Arc::new(environment), options);
             let coordinator = coordinator.expect("there is one version only");
             *core.lock() = Some((store.clone(), coordinator.clone()));
             let endpoint =

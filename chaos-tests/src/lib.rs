@@ -7,6 +7,7 @@
 //! processes, real time, and the same checks.
 
 pub mod asking;
+pub mod boards;
 pub mod checks;
 pub mod cluster;
 pub mod command;

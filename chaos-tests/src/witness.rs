@@ -20,6 +20,8 @@ pub enum Rule {
     LeaseToStart,
     /// The leader gives no node up that still has its lease.
     GraceOutlastsLease,
+    /// No BMC takes the power of a node that has a lease.
+    NoFalseFence,
     /// A term has one leader.
     OneLeader,
     /// The same revision shows the same objects everywhere, and revisions only grow.

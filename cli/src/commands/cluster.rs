@@ -24,6 +24,8 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let session = cx.session()?;
             let request = session.ask(UpdateClusterRequest {
                 replace_voter_after_seconds: replace_voter_after,
+                floating_address: None,
+                floating_device: None,
                 expected_revision,
                 request_id: request_id(),
             });

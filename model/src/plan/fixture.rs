@@ -110,6 +110,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             standby: false,
             maintenance: false,
             on_return: OnReturn::Automatic,
+            bmc: None,
         },
         status: NodeStatus {
             reachability: if down { Reachability::Unreachable } else { Reachability::Reachable },
