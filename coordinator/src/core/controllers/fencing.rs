@@ -123,8 +123,16 @@ impl Fencing {
         node.status.reachability == pvc_model::node::Reachability::Unreachable
     }
 
+    /// The host that this leader runs on is alive, whatever is not heard of it.
+    fn is_own(&self, node: &Node) -> bool {
+        self.coordinator.leader().as_ref() == Some(&node.meta.name)
+    }
+
     fn begin(&self, world: &World, node: &Node) -> Option<Command> {
         let name = &node.meta.name;
+        if self.is_own(node) {
+            return None;
+        }
         let silent_for = self.coordinator.heartbeats().silence_of(name);
         let sign = self.silences.sign(name);
         match verdict(node.spec.maintenance, !world.is_armed(), sign, silent_for) {
@@ -135,6 +143,11 @@ impl Fencing {
 
     /// The first proof that can be had. One that takes time is asked for on the side.
     fn look_for_proof(&mut self, world: &World, node: &Node, epoch: u64) -> Option<Command> {
+        // A new leader has no news of it yet: it may be on its way back since the one before decided.
+        let silent = self.coordinator.heartbeats().silence_of(&node.meta.name) > self.coordinator.grace();
+        if self.is_own(node) || !silent {
+            return None;
+        }
         let access = BmcAccess::of(node)?;
         let braked = world.brake().is_some_and(|brake| brake.nodes.contains(&node.meta.name));
         let order = if braked { Order::Look } else { Order::Off };
