@@ -148,6 +148,7 @@ impl Daemon {
                 migration_address: migration_address(place),
                 version: "simulated".into(),
                 kernel: "simulated".into(),
+                system_uuid: String::new(),
             },
             request_id: Arc::new(move || {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))

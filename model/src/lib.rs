@@ -4,6 +4,7 @@
 //! arrives as an argument; what it decides leaves as a value. Nothing in this crate may fail for
 //! any reason but a [`Rejection`].
 
+pub mod bmc;
 pub mod change;
 pub mod cluster;
 pub mod command;

@@ -1,6 +1,7 @@
 //! Nodes: hosts that run pvcd.
 
 use crate::Meta;
+use crate::bmc::Bmc;
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,8 @@ pub struct NodeSpec {
     pub schedulable: bool,
     /// A coordinator that does not vote: it has a copy of the state, and takes the place of a voter that dies.
     pub standby: bool,
+    /// What can switch it off when nothing else answers; None: nothing can.
+    pub bmc: Option<Bmc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct NodeFacts {
     pub problem: String,
     /// The highest feature level that its pvcd can; 0: it told none.
     pub level: u32,
+    /// The UUID that its board tells (SMBIOS); empty: it tells none.
+    pub system_uuid: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,4 +4,5 @@ pub mod agent;
 pub mod args;
 pub mod daemon;
 pub mod hypervisor;
+pub mod power;
 pub mod storage;

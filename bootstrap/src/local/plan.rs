@@ -20,6 +20,7 @@ const FIRST_OCTET: u8 = 100;
 const HUB_HOST: u8 = 1;
 const MACHINE_HOST: u8 = 254;
 const FIRST_HOST: u8 = 10;
+const FIRST_BMC: u8 = 100;
 const FIRST_GUEST: u8 = 100;
 
 /// Why a name of a cluster or a host was refused.
@@ -271,6 +272,11 @@ impl AddressPlan {
     /// Address of a host in the cluster network: .11 for hv1.
     pub fn host(self, host: HostName) -> Ipv4Addr {
         self.address(Net::Cluster, FIRST_HOST + host.number())
+    }
+
+    /// Address of a host's BMC in the cluster network: .101 for hv1.
+    pub fn bmc(self, host: HostName) -> Ipv4Addr {
+        self.address(Net::Cluster, FIRST_BMC + host.number())
     }
 
     /// Hardware address of a host's card. It is fixed: a host that is switched on again must not meet its peers' stale ARP entries.

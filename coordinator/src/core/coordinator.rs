@@ -22,6 +22,7 @@ use super::health::OwnHealth;
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
+use super::power::{NoPower, Power};
 use super::round::check_size;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
@@ -45,6 +46,8 @@ pub struct CoordinatorOptions {
     pub sync_limit: Duration,
     /// The feature levels that this build can. A test may pretend to be another build.
     pub levels: Levels,
+    /// The way to the nodes' BMCs.
+    pub power: Arc<dyn Power>,
 }
 
 impl Default for CoordinatorOptions {
@@ -56,6 +59,7 @@ impl Default for CoordinatorOptions {
             recoveries: 0,
             sync_limit: SYNC_LIMIT_DEFAULT,
             levels: OURS,
+            power: Arc::new(NoPower),
         }
     }
 }
@@ -222,6 +226,11 @@ impl Coordinator {
     /// How this coordinator's own store is.
     pub fn store_health(&self) -> StoreHealth {
         self.shared.health.read()
+    }
+
+    /// The way to the nodes' BMCs.
+    pub fn power(&self) -> &dyn Power {
+        &*self.shared.options.power
     }
 
     /// The feature levels that this build can.

@@ -1,8 +1,8 @@
 //! The coordinator without its network: the decision lane, the typed world, heartbeats, watches and the
 //! leader's controllers. The simulator runs exactly this on virtual time.
 //!
-//! No gRPC, no TLS and no file ever comes in here; time is tokio's, and the wall clock and randomness
-//! come in by [`Environment`].
+//! No gRPC, no TLS and no file ever comes in here; time is tokio's, the wall clock and randomness come in by
+//! [`Environment`], and the power of hosts by [`power::Power`].
 
 mod assignments;
 pub mod controllers;
@@ -13,6 +13,7 @@ mod health;
 mod heartbeats;
 mod lane;
 mod leader;
+pub mod power;
 mod round;
 mod watch;
 mod world;

@@ -12,6 +12,7 @@ pub mod hosts;
 mod join;
 mod listing;
 mod node;
+mod node_bmc;
 mod raft;
 mod shared;
 mod task;

@@ -10,6 +10,7 @@ use super::answers::Answers;
 use super::caller::Caller;
 use super::hosts::{in_time, log_lines, relay};
 use super::listing::{Page, name_filter};
+use super::node_bmc;
 use super::shared::{Shared, name, refuse, reply_name};
 use super::watching::Watch;
 use pvc_model::change::Collection;
@@ -79,6 +80,37 @@ impl NodeService for Nodes {
         };
         self.0.submit(&caller, command, &request.request_id).await?;
         Ok(Response::new(v1::DeleteNodeResponse {}))
+    }
+
+    async fn set_node_bmc(
+        &self,
+        request: Request<v1::SetNodeBmcRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        let caller = Caller::of(&request)?;
+        node_bmc::set(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn clear_node_bmc(
+        &self,
+        request: Request<v1::ClearNodeBmcRequest>,
+    ) -> Result<Response<v1::Node>, Status> {
+        let caller = Caller::of(&request)?;
+        node_bmc::clear(&self.0, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn check_node_bmc(
+        &self,
+        request: Request<v1::CheckNodeBmcRequest>,
+    ) -> Result<Response<v1::CheckNodeBmcResponse>, Status> {
+        node_bmc::check(&self.0, &request.into_inner().name).await.map(Response::new)
+    }
+
+    async fn set_node_power(
+        &self,
+        request: Request<v1::SetNodePowerRequest>,
+    ) -> Result<Response<v1::SetNodePowerResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        node_bmc::set_power(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
     type WatchNodesStream = Answers<v1::NodeChange>;

@@ -5,6 +5,7 @@
 
 mod adopt;
 mod advance;
+mod bmc;
 mod cluster;
 mod draft;
 mod fault;
@@ -21,6 +22,7 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
+pub use bmc::{bmc_wiring, refuse_power_off};
 pub use cluster::replaced_fault;
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
@@ -28,6 +30,7 @@ pub use vm::SpecPatch;
 use std::collections::BTreeSet;
 
 use crate::Revision;
+use crate::bmc::Bmc;
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::Levels;
@@ -127,6 +130,17 @@ pub enum Command {
         expected_revision: Revision,
     },
     DeleteNode {
+        name: Name,
+        expected_revision: Revision,
+    },
+    // The BMC of a node, asked by people
+    /// The address in any spelling; the identity as the BMC has told it just now.
+    SetNodeBmc {
+        name: Name,
+        bmc: Box<Bmc>,
+        expected_revision: Revision,
+    },
+    ClearNodeBmc {
         name: Name,
         expected_revision: Revision,
     },
@@ -335,6 +349,12 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             node::update(world, name, *schedulable, *expected_revision, context)
         }
         Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
+        Command::SetNodeBmc { name, bmc, expected_revision } => {
+            bmc::set(world, name, bmc, *expected_revision, context)
+        }
+        Command::ClearNodeBmc { name, expected_revision } => {
+            bmc::clear(world, name, *expected_revision, context)
+        }
         Command::CreateApiToken { name, role, lifetime_seconds, description, secret_hash } => {
             token::create_api(world, name, *role, *lifetime_seconds, description, secret_hash, context)
         }

@@ -23,7 +23,7 @@ mod volume;
 
 pub use cluster::awaited_nodes;
 pub use health::store_health;
-pub use node::{node_facts, node_role, node_view, reachability};
+pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};
 pub use refuse::{At, wire_time};
 pub use report::{counted_guest, vm_report, volume_report};
 pub use role::role;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::task::{Subject, TaskKind, TaskState};
@@ -64,13 +65,24 @@ fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl St
 
 prop_compose! {
     fn facts()(
-        texts in [text(), text(), text(), text()],
+        texts in [text(), text(), text(), text(), text()],
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
         level in any::<u32>(),
     ) -> NodeFacts {
-        let [version, hypervisor, kernel, problem] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level }
+        let [version, hypervisor, kernel, problem, system_uuid] = texts;
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid }
+    }
+}
+
+prop_compose! {
+    fn bmc()(
+        [address, user, identity] in [text(), text(), text()],
+        password in vec(any::<u8>(), 0..64),
+        adapter in one_of(&[BmcAdapter::Auto, BmcAdapter::Native, BmcAdapter::Ipmitool]),
+        trusted in any::<bool>(),
+    ) -> Bmc {
+        Bmc { address, user, password: Sealed(password), adapter, identity, trusted }
     }
 }
 
@@ -79,6 +91,7 @@ prop_compose! {
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
         [schedulable, standby] in any::<[bool; 2]>(),
+        bmc in option::of(bmc()),
         reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
         since in time(),
         member_id in any::<u64>(),
@@ -87,7 +100,7 @@ prop_compose! {
         facts in facts(),
     ) -> Node {
         let status = NodeStatus { reachability, since, member_id, session, address, facts };
-        Node { meta, spec: NodeSpec { role, schedulable, standby }, status }
+        Node { meta, spec: NodeSpec { role, schedulable, standby, bmc }, status }
     }
 }
 

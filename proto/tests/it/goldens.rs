@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
@@ -64,13 +65,24 @@ fn node() {
             kernel: "6.1.0-28-amd64".into(),
             problem: "libvirtd does not answer".into(),
             level: 0,
+            system_uuid: String::new(),
         },
     };
-    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
+    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false, bmc: None };
     let mut node = Node { meta: meta("hv1"), spec, status };
     check("node.bin", Object::Node(node.clone()));
     node.status.facts.level = 2;
-    check("node-level.bin", Object::Node(node));
+    check("node-level.bin", Object::Node(node.clone()));
+    node.status.facts.system_uuid = "00112233-4455-6677-8899-aabbccddeeff".into();
+    node.spec.bmc = Some(Bmc {
+        address: "10.0.0.21:623".into(),
+        user: "ADMIN".into(),
+        password: Sealed(vec![1, 2, 3]),
+        adapter: BmcAdapter::Ipmitool,
+        identity: "33221100-5544-7766-8899-aabbccddeeff".into(),
+        trusted: true,
+    });
+    check("node-bmc.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {

@@ -1,4 +1,5 @@
 mod adopting;
+mod bmc;
 mod joining;
 mod moving;
 mod power;
