@@ -2,6 +2,7 @@
 //!
 //! Man pages, completions and the parity test are all made from this one tree.
 
+pub mod bmc;
 pub mod cluster;
 pub mod connection;
 pub mod node;

@@ -1,6 +1,7 @@
 //! What each command does: ask the cluster, print the answer. A file for each noun.
 
 mod backup;
+mod bmc;
 mod cluster;
 mod connection;
 mod logs;

@@ -6,7 +6,7 @@ use pvc_proto::v1::{
     Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
 };
 
-use super::logs;
+use super::{bmc, logs};
 use crate::args::node::{NodeCommand, NodeList, OnOff, ReachabilityWord, RoleWord};
 use crate::call::{Session, request_id};
 use crate::context::Context;
@@ -44,6 +44,8 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
         }
+        NodeCommand::Bmc(command) => bmc::run(cx, command).await,
+        NodeCommand::Power { node, to, force } => bmc::power(cx, node, to, force).await,
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =

@@ -1,6 +1,7 @@
 //! How the objects of the API look to people: a row in a list, a page of their own.
 //! Pure: an object in, text out.
 
+pub mod bmc;
 pub mod cluster;
 pub mod node;
 pub mod task;

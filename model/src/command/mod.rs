@@ -22,7 +22,7 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
-pub use bmc::refuse_power_off;
+pub use bmc::{bmc_wiring, refuse_power_off};
 pub use cluster::replaced_fault;
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
