@@ -171,12 +171,31 @@ mod tests {
             assert_eq!(address(text).as_deref(), Ok(canonical), "{text}");
             assert_eq!(address(canonical).as_deref(), Ok(canonical), "again");
             let (host, port) = host_and_port(canonical);
-            assert!(canonical.starts_with(['[', host.chars().next().unwrap()]) && canonical.ends_with(&port.to_string()));
+            assert!(
+                canonical.starts_with(['[', host.chars().next().unwrap()])
+                    && canonical.ends_with(&port.to_string())
+            );
             assert!(!host.contains(['[', ']']), "{host}");
         }
         for bad in [
-            "", ":623", "10.0.0", "10.0.0.300", "10.0.0.1:", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:a", "a b",
-            "-a", "a..b", "[10.0.0.1]:623", "[fd00::1", "[fd00::1]x", "bmc_1", "http://bmc", "a:1:2", "ä",
+            "",
+            ":623",
+            "10.0.0",
+            "10.0.0.300",
+            "10.0.0.1:",
+            "10.0.0.1:0",
+            "10.0.0.1:65536",
+            "10.0.0.1:a",
+            "a b",
+            "-a",
+            "a..b",
+            "[10.0.0.1]:623",
+            "[fd00::1",
+            "[fd00::1]x",
+            "bmc_1",
+            "http://bmc",
+            "a:1:2",
+            "ä",
         ] {
             assert!(address(bad).is_err(), "{bad:?} is no address");
         }

@@ -78,7 +78,11 @@ pub async fn look(dir: &ClusterDir, state: &ClusterState) -> LocalStatus {
     describe(dir, state, &asked)
 }
 
-fn describe(dir: &ClusterDir, state: &ClusterState, asked: &Result<BTreeMap<String, Standing>, String>) -> LocalStatus {
+fn describe(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    asked: &Result<BTreeMap<String, Standing>, String>,
+) -> LocalStatus {
     let addresses = state.addresses();
     let inits = processes::inits(&state.name);
     let hosts = state

@@ -3,6 +3,7 @@
 //! Man pages, completions and the parity test are all made from this one tree.
 
 pub mod affinity;
+pub mod bmc;
 pub mod cluster;
 pub mod connection;
 pub mod node;

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Watch;
+use super::bmc::{BmcCommand, PowerWord};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -48,6 +49,18 @@ pub enum NodeCommand {
     },
     /// Let a node that is back from a fence take VMs again
     Ready { node: String },
+    /// The BMC by which a node can be switched off when nothing else answers
+    #[command(subcommand)]
+    Bmc(BmcCommand),
+    /// Switch a node on or off by its BMC, as its power button would, or ask whether it is on
+    Power {
+        node: String,
+        #[arg(value_enum)]
+        to: PowerWord,
+        /// Take the power away though VMs are placed on the node
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a node that holds no VM; its certificate is refused from then on
     Remove { node: String },
 }

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod backup;
+mod bmc;
 mod cluster;
 mod connection;
 mod logs;

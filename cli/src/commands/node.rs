@@ -7,7 +7,7 @@ use pvc_proto::v1::{
     UpdateNodeRequest, WatchNodesRequest,
 };
 
-use super::logs;
+use super::{bmc, logs};
 use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
 use crate::call::{Session, request_id};
 use crate::context::Context;
@@ -75,6 +75,8 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let reply = session.nodes().end_fence(request).await?.into_inner();
             cx.done(&reply, &node, format!("node/{node} takes VMs again"))
         }
+        NodeCommand::Bmc(command) => bmc::run(cx, command).await,
+        NodeCommand::Power { node, to, force } => bmc::power(cx, node, to, force).await,
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =

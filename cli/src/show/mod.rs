@@ -2,6 +2,7 @@
 //! Pure: an object in, text out.
 
 pub mod affinity;
+pub mod bmc;
 pub mod cluster;
 pub mod node;
 pub mod task;

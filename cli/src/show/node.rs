@@ -129,7 +129,9 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Kernel", &status.kernel)
         .row("Session", some(status.session))
         .row("CPUs", some(status.cpus.into()))
-        .row("Memory", memory(status.memory_mib));
+        .row("Memory", memory(status.memory_mib))
+        .row("System UUID", &status.system_uuid);
+    let page = super::bmc::rows(page, node.spec.as_ref().and_then(|spec| spec.bmc.as_ref()));
     let page = match &node.load {
         None => page,
         Some(load) => page

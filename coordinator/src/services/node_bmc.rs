@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use pvc_identity::Secret;
-use pvc_model::bmc::{self, Bmc, PASSWORD_BYTES_MAX, Sealed, Wiring};
+use pvc_model::bmc::{self, Bmc, PASSWORD_BYTES_MAX, Sealed};
 use pvc_model::change::Collection;
-use pvc_model::command::refuse_power_off;
+use pvc_model::command::{bmc_wiring, refuse_power_off};
 use pvc_model::{Command, Name, Rejection, World};
 use pvc_proto::convert::{At, bmc_adapter};
 use pvc_proto::v1;
@@ -82,12 +82,7 @@ pub async fn check(shared: &Shared, node: &str) -> Result<v1::CheckNodeBmcRespon
     let power = shared.core.power().status(&access).await.map_err(failed)?;
     let identity = shared.core.power().identity(&access).await.map_err(failed)?;
     let took_ms = millis(begun.elapsed());
-    let uuid = &world.node(&node).map_err(refuse)?.status.facts.system_uuid;
-    let wiring = match access.bmc.wiring(&identity, uuid) {
-        // Another BMC than the one that was enrolled has taken its place.
-        _ if !access.bmc.identity.is_empty() && identity != access.bmc.identity => Wiring::Wrong,
-        wiring => wiring,
-    };
+    let wiring = bmc_wiring(&world, world.node(&node).map_err(refuse)?, &access.bmc, &identity);
     Ok(v1::CheckNodeBmcResponse {
         power: shown(power).into(),
         identity,
@@ -105,7 +100,9 @@ pub async fn set_power(
     let subject = format!("node/{node}");
     let action = v1::PowerAction::try_from(request.action).unwrap_or_default();
     if action == v1::PowerAction::Unspecified {
-        return Err(refuse(At::new(&subject).field("action").refuse("must-be-set", "must be on, off or cycle")));
+        return Err(refuse(
+            At::new(&subject).field("action").refuse("must-be-set", "must be on, off or cycle"),
+        ));
     }
     let world = shared.world(v1::Consistency::Linearizable.into()).await?;
     let access = access(&world, &node)?;
@@ -144,7 +141,8 @@ fn access(world: &World, node: &Name) -> Result<BmcAccess, Status> {
 
 fn password(subject: &str, password: String) -> Result<Secret, Status> {
     if password.is_empty() || password.len() > PASSWORD_BYTES_MAX || password.chars().any(char::is_control) {
-        let detail = format!("password: must have 1 to {PASSWORD_BYTES_MAX} bytes, as IPMI has it, and be one line");
+        let detail =
+            format!("password: must have 1 to {PASSWORD_BYTES_MAX} bytes, as IPMI has it, and be one line");
         return Err(refuse(Rejection::invalid("bmc-password", subject, detail)));
     }
     Ok(Secret::new(password))
@@ -163,7 +161,9 @@ fn refused(subject: &str, error: &PowerError) -> Status {
             ("bmc-same-identity", "if it was replaced, enrol it anew: pvc node bmc set")
         }
         PowerError::NotReadBack { .. } => ("power-read-back", "look at the host itself"),
-        PowerError::NotSpoken { .. } => ("bmc-spoken-with", "try another --adapter: ipmitool knows more kinds of BMCs"),
+        PowerError::NotSpoken { .. } => {
+            ("bmc-spoken-with", "try another --adapter: ipmitool knows more kinds of BMCs")
+        }
     };
     status::of(Code::FailedPrecondition, rule, subject, &error.to_string(), help, None)
 }

@@ -4,6 +4,7 @@
 mod adoption;
 mod authz;
 mod backup;
+mod bmc;
 mod cluster;
 mod cluster_info;
 mod desk;

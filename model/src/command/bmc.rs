@@ -55,45 +55,57 @@ fn checked(world: &World, node: &Node, bmc: &Bmc) -> Result<Bmc, Rejection> {
     })?;
     let plain = |byte: u8| byte.is_ascii_graphic();
     if bmc.user.is_empty() || bmc.user.len() > USER_BYTES_MAX || !bmc.user.bytes().all(plain) {
-        let detail = format!("the BMC's user must have 1 to {USER_BYTES_MAX} printable characters, no blanks");
+        let detail =
+            format!("the BMC's user must have 1 to {USER_BYTES_MAX} printable characters, no blanks");
         return Err(Rejection::invalid("bmc-user", subject(), detail));
     }
-    let others = || world.nodes.values().filter(|other| other.meta.name != *name);
+    let mut others = world.nodes.values().filter(|other| other.meta.name != *name);
     let same_address =
-        others().find(|other| other.spec.bmc.as_ref().is_some_and(|theirs| theirs.address == address));
+        others.find(|other| other.spec.bmc.as_ref().is_some_and(|theirs| theirs.address == address));
     if let Some(other) = same_address {
         let detail = format!("{address} is the BMC of node {} already", other.meta.name);
         return Err(Rejection::precondition("bmc-address-unique", subject(), detail)
             .help(format!("clear it there first: pvc node bmc clear {}", other.meta.name)));
     }
-    check_wiring(node, bmc, others())?;
+    check_wiring(world, node, bmc)?;
     Ok(Bmc { address, ..bmc.clone() })
 }
 
 /// Whether it may be this node's by what the two tell of themselves.
-fn check_wiring<'a>(
-    node: &Node,
-    bmc: &Bmc,
-    mut others: impl Iterator<Item = &'a std::sync::Arc<Node>>,
-) -> Result<(), Rejection> {
+fn check_wiring(world: &World, node: &Node, bmc: &Bmc) -> Result<(), Rejection> {
     let subject = format!("node/{}", node.meta.name);
     let (identity, own) = (&bmc.identity, &node.status.facts.system_uuid);
-    let of = |other: &Node| bmc::wiring(identity, &other.status.facts.system_uuid) == Wiring::Verified;
-    let own_wiring = bmc::wiring(identity, own);
-    if own_wiring != Wiring::Verified
-        && let Some(other) = others.find(|other| of(other))
-    {
+    if let Some(other) = owner_of(world, node, identity) {
         // No word of an administrator helps here: it would switch off another node of the cluster.
-        let detail = format!("the BMC is that of node {}: it tells the system GUID {identity}", other.meta.name);
+        let detail =
+            format!("the BMC is that of node {}: it tells the system GUID {identity}", other.meta.name);
         return Err(Rejection::precondition("bmc-of-another-node", subject, detail)
             .help("look at the cables and addresses of both BMCs"));
     }
-    if own_wiring == Wiring::Wrong && !bmc.trusted {
+    if bmc.wiring(identity, own) == Wiring::Wrong {
         let detail = format!("the BMC tells the system GUID {identity}, and the node the system UUID {own}");
-        return Err(Rejection::precondition("bmc-of-this-node", subject, detail)
-            .help("look at its cable and address; if it is this node's all the same, say so: --trust-wiring"));
+        return Err(Rejection::precondition("bmc-of-this-node", subject, detail).help(
+            "look at its cable and address; if it is this node's all the same, say so: --trust-wiring",
+        ));
     }
     Ok(())
+}
+
+/// The other node whose BMC this is by the identity that it tells.
+fn owner_of<'a>(world: &'a World, node: &Node, identity: &str) -> Option<&'a Node> {
+    let is = |node: &Node| bmc::wiring(identity, &node.status.facts.system_uuid) == Wiring::Verified;
+    let mut others = world.nodes.values().filter(|other| other.meta.name != node.meta.name);
+    let other = others.find(|other| is(other))?;
+    (!is(node)).then_some(&**other)
+}
+
+/// Whether the BMC that tells the identity `found` now is the node's: neither another than was enrolled, nor another node's.
+pub fn bmc_wiring(world: &World, node: &Node, bmc: &Bmc, found: &str) -> Wiring {
+    let replaced = !bmc.identity.is_empty() && bmc.identity != found;
+    if replaced || owner_of(world, node, found).is_some() {
+        return Wiring::Wrong;
+    }
+    bmc.wiring(found, &node.status.facts.system_uuid)
 }
 
 /// Refuses to take a node's power away while VMs are placed on it, or on their way there. `force` is a person's word that

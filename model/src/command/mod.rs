@@ -26,7 +26,7 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
-pub use bmc::refuse_power_off;
+pub use bmc::{bmc_wiring, refuse_power_off};
 pub use cluster::{FloatingPatch, replaced_fault};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};

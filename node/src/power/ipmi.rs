@@ -148,7 +148,11 @@ pub(super) async fn switch(
         if begun.elapsed() >= limits.read_back {
             let address = talk.address().to_owned();
             let silent = trouble.map(|error: TalkError| error.at(&address));
-            return Err(silent.unwrap_or(PowerError::NotReadBack { address, reads, after: limits.read_back }));
+            return Err(silent.unwrap_or(PowerError::NotReadBack {
+                address,
+                reads,
+                after: limits.read_back,
+            }));
         }
         let due = ordered.is_none_or(|at: tokio::time::Instant| at.elapsed() >= limits.again);
         let looked = async {

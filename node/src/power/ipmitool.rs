@@ -71,7 +71,9 @@ impl Ipmitool {
                 Reason::Completion(code) => return TalkError::Completion(code),
                 Reason::Silent => PowerError::Unreachable { address },
                 Reason::Password => PowerError::WrongPassword { address },
-                Reason::Other(said) => not_spoken(format!("ipmitool ({}): {said}", self.interface.args()[1..].join(" "))),
+                Reason::Other(said) => {
+                    not_spoken(format!("ipmitool ({}): {said}", self.interface.args()[1..].join(" ")))
+                }
             },
             CmdError::DeadlineExceeded { deadline, .. } => PowerError::Timeout { address, after: *deadline },
             other => not_spoken(other.to_string()),
@@ -140,7 +142,8 @@ mod tests {
     use pvc_process::RealRunner;
 
     fn ipmitool(address: &str) -> Ipmitool {
-        let target = Target { address: address.into(), user: "ADMIN".into(), password: Secret::new("hunter2") };
+        let target =
+            Target { address: address.into(), user: "ADMIN".into(), password: Secret::new("hunter2") };
         Ipmitool { target: Arc::new(target), interface: Interface::Suite17, runner: Arc::new(RealRunner) }
     }
 
@@ -157,7 +160,10 @@ mod tests {
     #[test]
     fn last_words_are_understood() {
         for (tail, meaning) in [
-            ("> RAKP 2 HMAC is invalid\nError: Unable to establish IPMI v2 / RMCP+ session", Reason::Password),
+            (
+                "> RAKP 2 HMAC is invalid\nError: Unable to establish IPMI v2 / RMCP+ session",
+                Reason::Password,
+            ),
             ("RAKP 2 message indicates an error : unauthorized name\nError: Unable", Reason::Password),
             ("Get Auth Capabilities error\nError issuing Get Channel Authentication", Reason::Silent),
             ("Address lookup for nohost.invalid failed\nCould not open socket!", Reason::Silent),
@@ -167,7 +173,9 @@ mod tests {
             ),
             (
                 "Loading IANA PEN Registry...\nError in open session response message : invalid authentication algorithm\n",
-                Reason::Other("Error in open session response message : invalid authentication algorithm".into()),
+                Reason::Other(
+                    "Error in open session response message : invalid authentication algorithm".into(),
+                ),
             ),
             ("", Reason::Other("it says nothing".into())),
         ] {

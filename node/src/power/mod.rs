@@ -89,7 +89,7 @@ impl BmcPower {
     async fn reach(&self, access: &BmcAccess) -> Result<(Box<dyn Talk>, PowerState), PowerError> {
         let target = Arc::new(self.target(access)?);
         let known = self.known.lock().get(&target.address).copied();
-        let mut unspoken = Vec::new();
+        let (mut unspoken, mut refused) = (Vec::new(), None);
         for client in clients(access.bmc.adapter, known) {
             let mut talk = self.talk(client, &target);
             let error = match ipmi::status(&mut *talk).await {
@@ -106,16 +106,23 @@ impl BmcPower {
             tracing::debug!(address = target.address, ?client, %error, "no conversation");
             match error {
                 PowerError::NotSpoken { detail, .. } => unspoken.push(detail),
+                // The built-in client asks for all privileges, and to some BMCs a user with fewer is a wrong one then.
+                PowerError::WrongPassword { .. }
+                    if client == Client::Native && access.bmc.adapter == BmcAdapter::Auto =>
+                {
+                    refused = Some(error);
+                }
                 // The built-in client hears nothing of a BMC that does not answer its first knock (RMCP ping); ipmitool
                 // does not knock. A client that was answered before is believed.
                 PowerError::Unreachable { .. } | PowerError::Timeout { .. }
                     if client == Client::Native
                         && known.is_none()
                         && access.bmc.adapter == BmcAdapter::Auto => {}
-                error => return Err(error),
+                error => return Err(refused.unwrap_or(error)),
             }
         }
-        Err(PowerError::NotSpoken { address: target.address.clone(), detail: unspoken.join("; ") })
+        let unspoken = PowerError::NotSpoken { address: target.address.clone(), detail: unspoken.join("; ") };
+        Err(refused.unwrap_or(unspoken))
     }
 
     async fn switch(&self, access: &BmcAccess, to: PowerState) -> Result<(), PowerError> {

@@ -209,9 +209,9 @@ fn activation(error: ActivationError) -> Failure {
     match error {
         ActivationError::BindSocket(_) | ActivationError::PingSend(_) => Failure::Silent,
         ActivationError::PongReceive(error) if silent(&error) => Failure::Silent,
-        ActivationError::GetChannelAuthenticationCapabilities(IpmiError::Connection(RmcpIpmiError::Receive(
-            RmcpIpmiReceiveError::Io(error),
-        ))) if silent(&error) => Failure::Lost(shown),
+        ActivationError::GetChannelAuthenticationCapabilities(IpmiError::Connection(
+            RmcpIpmiError::Receive(RmcpIpmiReceiveError::Io(error)),
+        )) if silent(&error) => Failure::Lost(shown),
         ActivationError::V2_0(error) => match error {
             V2_0ActivationError::ServerAuthenticationFailed
             | V2_0ActivationError::RakpMessage2Parse(RakpMessage2ParseError::ErrorStatusCode(
@@ -246,7 +246,10 @@ mod tests {
 
     #[test]
     fn the_sessions_number_is_found_in_what_is_shown() {
-        assert_eq!(session_id("V2_0(State { socket: S, session_id: 33554433, session_sequence"), Some(33_554_433));
+        assert_eq!(
+            session_id("V2_0(State { socket: S, session_id: 33554433, session_sequence"),
+            Some(33_554_433)
+        );
         assert_eq!(session_id("V1_5(State { session_id: Some(7), auth_type"), Some(7));
         for nothing in ["", "session_id: None", "session_id: ", "session_id: 7"] {
             assert_eq!(session_id(nothing), None, "{nothing}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt as _;
 use pvc_model::bmc::Wiring;
+use pvc_model::command::bmc_wiring;
 use pvc_model::{Command, Name, World};
 use tokio::time::Instant;
 
@@ -102,8 +103,7 @@ impl BmcChecks {
         });
         let answers: Vec<_> = asked.buffer_unordered(AT_ONCE).collect().await;
         for (name, access, answer) in answers {
-            let uuid = world.nodes.get(&name).map_or("", |node| &node.status.facts.system_uuid);
-            let found = judge(&access, uuid, answer);
+            let found = judge(world, &access, answer);
             let pause = if found == Found::Well {
                 EVERY.mul_f64(0.75) + self.spread(EVERY / 2)
             } else {
@@ -139,7 +139,9 @@ impl BmcChecks {
                             name: fault.clone(),
                             subject: format!("node/{name}"),
                             message: message.clone(),
-                            help: format!("without it the node can't be fenced: see `pvc node bmc check {name}`"),
+                            help: format!(
+                                "without it the node can't be fenced: see `pvc node bmc check {name}`"
+                            ),
                         });
                     }
                     None if stands.is_some() && check.found.is_some() => {
@@ -162,8 +164,12 @@ impl BmcChecks {
 }
 
 /// What an answer means. That the BMC told its identity says that it answers and takes its password.
-fn judge(access: &BmcAccess, system_uuid: &str, answer: Result<String, PowerError>) -> Found {
+fn judge(world: &World, access: &BmcAccess, answer: Result<String, PowerError>) -> Found {
     let bmc = &access.bmc;
+    let wrong = |found: &str| {
+        let node = world.nodes.get(&access.node);
+        node.is_some_and(|node| bmc_wiring(world, node, bmc, found) == Wiring::Wrong)
+    };
     match answer {
         Err(error) if error.is_wrong() => Found::Wrong(error.to_string()),
         Err(error) => Found::Unreachable(error.to_string()),
@@ -171,8 +177,8 @@ fn judge(access: &BmcAccess, system_uuid: &str, answer: Result<String, PowerErro
             let (address, expected) = (bmc.address.clone(), bmc.identity.clone());
             Found::Wrong(PowerError::AnotherIdentity { address, expected, found }.to_string())
         }
-        Ok(found) if bmc.wiring(&found, system_uuid) == Wiring::Wrong => Found::Wrong(format!(
-            "the BMC at {} is another host's: it tells the system GUID {found}, and the node the system UUID {system_uuid}",
+        Ok(found) if wrong(&found) => Found::Wrong(format!(
+            "the BMC at {} is another host's: it tells the system GUID {found}",
             bmc.address
         )),
         Ok(_) => Found::Well,

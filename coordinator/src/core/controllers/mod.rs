@@ -79,7 +79,10 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), levels::Levels::new(coordinator.clone()))));
-            drive(Box::pin(driver::drive(coordinator.clone(), bmc_checks::BmcChecks::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(
+                coordinator.clone(),
+                bmc_checks::BmcChecks::new(coordinator.clone()),
+            )));
             drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();

@@ -62,7 +62,9 @@ pub enum PowerError {
     WrongPassword { address: String },
     #[error("the BMC at {address} refuses: {detail}")]
     Refused { address: String, detail: String },
-    #[error("the BMC at {address} is another one: it tells the system GUID {found}, and was enrolled with {expected}")]
+    #[error(
+        "the BMC at {address} is another one: it tells the system GUID {found}, and was enrolled with {expected}"
+    )]
     AnotherIdentity { address: String, expected: String, found: String },
     #[error("the BMC at {address} took the order, and after {} s still reads the power as {reads}", after.as_secs())]
     NotReadBack { address: String, reads: PowerState, after: Duration },
@@ -104,7 +106,10 @@ pub struct NoPower;
 
 impl NoPower {
     fn error(access: &BmcAccess) -> PowerError {
-        PowerError::NotSpoken { address: access.bmc.address.clone(), detail: "there is no way to BMCs".into() }
+        PowerError::NotSpoken {
+            address: access.bmc.address.clone(),
+            detail: "there is no way to BMCs".into(),
+        }
     }
 }
 
