@@ -125,7 +125,7 @@ fn a_node_shows_its_bmc_without_the_password() {
         identity: "33221100-5544-7766-8899-aabbccddeeff".into(),
         trusted: false,
     });
-    assert_eq!(v1::Node::from(&node).spec.unwrap().bmc.unwrap().sealed_password, "5ea1ed", "it is stored");
+    assert_eq!(v1::Node::from(&node).spec.unwrap().bmc.unwrap().sealed_password, b"5ea1ed", "it is stored");
     let bmc = node_view(&world, &node, None, None).spec.unwrap().bmc.unwrap();
     assert!(bmc.sealed_password.is_empty() && bmc.has_password, "it is not shown");
     assert_eq!((bmc.address.as_str(), bmc.user.as_str()), ("10.0.0.21:623", "ADMIN"));
