@@ -2,6 +2,7 @@
 //! played by this test. Nothing may be read from the home of whoever runs the tests.
 
 mod affinity;
+mod bmc;
 mod connecting;
 mod coordinator;
 mod guide;
