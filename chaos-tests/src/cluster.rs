@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
+use pvc_model::command::FloatingPatch;
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
+use pvc_node::primary::Record;
 use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
 use tokio::time::Instant;
 
 use crate::boards::enrol_bmc;
 use crate::checks::guests::GuestWatch;
+use crate::checks::roles::RoleWatch;
 use crate::daemon::{Daemon, Host, address, migration_address};
 use crate::dice::Dice;
 use crate::net::Place;
-use crate::setting::Setting;
+use crate::setting::{FLOATING, Setting};
 use crate::witness::Rule;
 
 /// How often the checks look, in virtual time.
@@ -74,6 +77,7 @@ pub struct Cluster {
     pub dice: Dice,
     machines: Vec<Machine>,
     watch: GuestWatch,
+    roles: RoleWatch,
 }
 
 impl Cluster {
@@ -91,7 +95,8 @@ impl Cluster {
             disk.set_sync_delay(dice.millis(0, shape.sync_max_ms));
             let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
-            let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0 };
+            let floating = Record::default();
+            let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0, floating };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -104,7 +109,7 @@ impl Cluster {
             });
         }
         let watch = GuestWatch::new(setting.guests.clone(), setting.pool.clone(), setting.witness.clone());
-        let mut cluster = Cluster { setting, dice, machines, watch };
+        let mut cluster = Cluster { setting, dice, machines, watch, roles: RoleWatch::default() };
         let founding = cluster.enrol_all(shape);
         if tokio::time::timeout(FOUNDED_WITHIN, founding).await.is_err() {
             cluster.setting.witness.accuse(Rule::Heals, "the cluster could not be founded");
@@ -141,6 +146,13 @@ impl Cluster {
                 .all(|n| n.status.reachability == Reachability::Reachable && n.status.session > 0)
         };
         core.worlds().wait_for(reachable).await.expect("the core runs");
+        let floating = FloatingPatch {
+            address: Some(Some(FLOATING.parse().expect("an address"))),
+            device: Some("br0".parse().expect("a device")),
+        };
+        let (replace_voter_after_seconds, expected_revision) = (None, 0);
+        let set = Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision };
+        core.submit(set, "admin/founder", None).await.expect("a setting");
         for place in self.places().into_iter().filter(|_| shape.bmcs) {
             core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
         }
@@ -244,6 +256,8 @@ impl Cluster {
         self.setting.boards.plug(place, PowerState::Off);
         self.machine(place).powered = false;
         self.setting.guests.power_off(&place.node());
+        self.setting.segment.lose(&place.node());
+        self.machine(place).host.floating = Record::default();
     }
 
     pub fn power_on(&mut self, place: Place) {
@@ -268,6 +282,7 @@ impl Cluster {
         while Instant::now() < end && self.setting.witness.is_content() {
             tokio::time::sleep(TICK).await;
             self.watch.look();
+            self.roles.look(&self.setting);
             self.supervise();
         }
     }

@@ -15,8 +15,10 @@ use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
 use pvc_node::hypervisor::VirtType;
+use pvc_node::primary::{self, Keeper, Record, Wish};
 use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Store};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +49,8 @@ pub struct Host {
     pub clock_skew_ms: i64,
     /// Starts of its daemon so far.
     pub boots: u64,
+    /// What its disk says of the floating address.
+    pub floating: Record,
 }
 
 /// A host's wall clock: follows virtual time, with an error of its own.
@@ -155,9 +159,22 @@ impl Daemon {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))
             }),
         };
-        let (agent, _view) = Agent::new(parts);
+        let keeping = primary::Parts {
+            me: place.node(),
+            link: parts.link.clone(),
+            lease: parts.lease.clone(),
+            addresses: Arc::new(setting.segment.host(&place.node())),
+            record: host.floating.clone(),
+            view: watch::channel(Arc::default()).1,
+        };
+        let (agent, view) = Agent::new(parts);
+        let (wishes, wish) = watch::channel(Wish::default());
+        let (keeper, _) = Keeper::new(primary::Parts { view, ..keeping }, wish);
         let (witness, ended) = (setting.witness.clone(), self.ended.clone());
         async move {
+            let _open = wishes;
+            let mut keeping = JoinSet::new();
+            keeping.spawn(keeper.run());
             let error = agent.run().await;
             witness.accuse(Rule::NobodyGivesUp, format!("the agent of {place} gave up: {error}"));
             ended.store(true, Ordering::Relaxed);

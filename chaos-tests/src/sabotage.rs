@@ -26,15 +26,18 @@ pub enum Sabotage {
     Chatter,
     /// A host never comes back.
     DeadHost,
+    /// The primary's address is put on a second host.
+    SecondHolder,
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 5] = [
+    pub const ALL: [Sabotage; 6] = [
         Sabotage::SecondStart,
         Sabotage::LostWrite,
         Sabotage::RestlessElection,
         Sabotage::Chatter,
         Sabotage::DeadHost,
+        Sabotage::SecondHolder,
     ];
 
     /// The rule that it breaks.
@@ -45,6 +48,7 @@ impl Sabotage {
             Sabotage::RestlessElection => Rule::ElectionsAreQuiet,
             Sabotage::Chatter => Rule::IdleIsQuiet,
             Sabotage::DeadHost => Rule::Heals,
+            Sabotage::SecondHolder => Rule::OneHolder,
         }
     }
 }
@@ -75,8 +79,18 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
         }
         Some(Sabotage::Chatter) => drop(tokio::spawn(chatter(stage.cluster.setting.net.clone()))),
         Some(Sabotage::DeadHost) => stage.cluster.break_down(Place(4)),
+        Some(Sabotage::SecondHolder) => second_holder(&stage),
     }
     stage.end().await
+}
+
+fn second_holder(stage: &Stage) {
+    let world = stage.cluster.world();
+    let Some(floating) = world.settings().floating else { return };
+    let primary = world.primary().map(|role| role.node.clone());
+    for place in stage.cluster.places().into_iter().filter(|place| Some(place.node()) != primary) {
+        stage.cluster.setting.segment.leave_over(&place.node(), floating.clone());
+    }
 }
 
 async fn second_start(stage: &Stage) {

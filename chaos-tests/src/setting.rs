@@ -1,6 +1,7 @@
 //! What all parts of one simulation share.
 
 use pvc_node::hypervisor::fake::{FakeWorld, Timing};
+use pvc_node::primary::fake::FakeSegment;
 use pvc_node::storage::fake::FakeStorage;
 use tokio::time::Instant;
 
@@ -11,6 +12,8 @@ use crate::trace::Trace;
 use crate::transport::Directory;
 use crate::witness::Witness;
 
+/// The primary's address.
+pub const FLOATING: &str = "10.0.0.9/24";
 pub const CLUSTER: &str = "simulated";
 /// The one pool, which all hosts share.
 pub const POOL: &str = "shared";
@@ -27,6 +30,8 @@ pub struct Setting {
     pub guests: FakeWorld,
     pub boards: Boards,
     pub pool: FakeStorage,
+    /// The network in which hosts have the floating address.
+    pub segment: FakeSegment,
     pub leases: Leases,
     pub replicas: Replicas,
     /// Places of the coordinators, those to be founded too.
@@ -47,6 +52,7 @@ impl Setting {
             directory: Directory::default(),
             guests,
             pool: FakeStorage::new(POOL.parse().expect("a name"), POOL_BYTES),
+            segment: FakeSegment::default(),
             replicas: Replicas::new(witness.clone(), leases.clone()),
             leases,
             coordinators: (1..=coordinators).map(Place).collect(),

@@ -16,6 +16,8 @@ const KEPT_MAX: usize = 20;
 pub enum Rule {
     /// A guest runs, and a disk is written, on one host at most.
     OneWriter,
+    /// The primary's address is on one host with a lease at most, and goes with the lease.
+    OneHolder,
     /// No guest is started by a daemon without a lease.
     LeaseToStart,
     /// The leader gives no node up that still has its lease.

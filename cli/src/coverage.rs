@@ -9,6 +9,8 @@ pub const COVERAGE: &[(&str, &str)] = &[
     ("/pvc.v1.ClusterService/SetVoter", "cluster voter remove"),
     ("/pvc.v1.ClusterService/SetVoter", "cluster voter standby"),
     ("/pvc.v1.ClusterService/UpdateCluster", "cluster set"),
+    ("/pvc.v1.ClusterService/HandOverPrimary", "node primary"),
+    ("/pvc.v1.ClusterService/HandOverPrimary", "node secondary"),
     ("/pvc.v1.ClusterService/ConfirmNodeOff", "node confirm-off"),
     ("/pvc.v1.ClusterService/DisarmRecovery", "cluster disarm"),
     ("/pvc.v1.ClusterService/ArmRecovery", "cluster arm"),

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pvc_client::{CallError, Client, Connection, ConnectionError};
-use pvc_proto::v1::{ClusterStatus, GetClusterStatusRequest, ListNodesRequest, Node, Reachability};
+use pvc_client::{CallError, Client, Connection, ConnectionError, request_id};
+use pvc_proto::v1::{
+    ClusterStatus, GetClusterStatusRequest, ListNodesRequest, Node, Reachability, UpdateClusterRequest,
+};
 
-use super::plan::HostName;
+use super::plan::{AddressPlan, HostName, Net};
 use super::state::{ClusterDir, ClusterState};
 use crate::daemon_config;
 
@@ -48,6 +50,24 @@ pub async fn status(client: &Client) -> Result<ClusterStatus, CallError> {
     let mut request = tonic::Request::new(GetClusterStatusRequest {});
     request.set_timeout(ASK_LIMIT);
     Ok(client.cluster().get_cluster_status(request).await?.into_inner())
+}
+
+/// Gives the cluster its floating address, unless it has one.
+pub async fn float(dir: &ClusterDir, state: &ClusterState) -> anyhow::Result<()> {
+    let client = client(dir, state)?;
+    let known = status(&client).await?.settings.unwrap_or_default();
+    if known.floating_address.is_empty() {
+        let address = format!("{}/{}", state.addresses().floating(), AddressPlan::PREFIX_LEN);
+        let mut request = tonic::Request::new(UpdateClusterRequest {
+            floating_address: Some(address),
+            floating_device: Some(Net::Cluster.card().to_owned()),
+            request_id: request_id(),
+            ..UpdateClusterRequest::default()
+        });
+        request.set_timeout(ASK_LIMIT);
+        client.cluster().update_cluster(request).await.map_err(CallError::from)?;
+    }
+    Ok(())
 }
 
 /// The host whose `pvcd` leads now.

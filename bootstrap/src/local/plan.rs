@@ -19,6 +19,7 @@ pub const INDEX_COUNT: u8 = 50;
 const FIRST_OCTET: u8 = 100;
 const HUB_HOST: u8 = 1;
 const MACHINE_HOST: u8 = 254;
+const FLOATING_HOST: u8 = 9;
 const FIRST_HOST: u8 = 10;
 const FIRST_BMC: u8 = 100;
 const FIRST_GUEST: u8 = 100;
@@ -261,6 +262,11 @@ impl AddressPlan {
     /// Address of the machine itself: .254.
     pub fn machine(self, net: Net) -> Ipv4Addr {
         self.address(net, MACHINE_HOST)
+    }
+
+    /// The primary's address in the cluster network: .9.
+    pub fn floating(self) -> Ipv4Addr {
+        self.address(Net::Cluster, FLOATING_HOST)
     }
 
     /// Address in the VM network for a guest that is given a fixed one, from .101 on; `number` is 1 to 99.

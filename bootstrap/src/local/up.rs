@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::bring_up::{self, UpOptions};
 use super::state::{ClusterDir, ClusterState};
-use super::{connection, enrolment};
+use super::{cluster, connection, enrolment};
 use crate::found::ClusterPlan;
 
 /// Brings the cluster up from nothing, or from what an interrupted run or a half-destroyed cluster has left. Returns when
@@ -25,6 +25,7 @@ pub async fn up(
             progress(&format!("connection \"{}\" in {}", state.name, file.display()));
         }
         enrolment::join_others(dir, &state, progress).await?;
+        cluster::float(dir, &state).await.context("the cluster got no floating address")?;
         progress(&format!("{} hosts are reachable, {} vote", state.hosts.len(), state.voters));
     }
     enrolment::wait_for_libvirt(dir, &state).await?;

@@ -4,4 +4,5 @@ mod bench;
 mod cluster;
 mod join;
 mod local;
+mod primary;
 mod restore;

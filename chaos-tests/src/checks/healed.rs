@@ -2,10 +2,12 @@
 
 use pvc_model::node::Reachability;
 use pvc_model::phase::{VmPhase, vm_phase};
+use pvc_model::primary::PrimaryPhase;
 use pvc_model::vm::Power;
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Vm, World};
 
+use crate::checks::roles::address;
 use crate::cluster::Cluster;
 
 /// Everything that is not as it should be; empty: all is well.
@@ -33,10 +35,21 @@ pub fn ailments(cluster: &Cluster) -> Vec<String> {
             ailments.push(format!("{place} has no lease"));
         }
     }
+    of_primary(cluster, &world, &mut ailments);
     of_world(&world, &mut ailments);
     of_guests(cluster, &world, &mut ailments);
     of_pool(cluster, &world, &mut ailments);
     ailments
+}
+
+/// The primary has the address, and nobody else.
+fn of_primary(cluster: &Cluster, world: &World, ailments: &mut Vec<String>) {
+    let holders = cluster.setting.segment.holders(address());
+    let role = world.primary();
+    let well = role.is_some_and(|role| role.phase == PrimaryPhase::Holding && holders == [role.node.clone()]);
+    if !well {
+        ailments.push(format!("the floating address is on {holders:?}, the primary is {role:?}"));
+    }
 }
 
 fn of_world(world: &World, ailments: &mut Vec<String>) {

@@ -4,4 +4,5 @@ pub mod guests;
 pub mod healed;
 pub mod history;
 pub mod replicas;
+pub mod roles;
 pub mod watching;

@@ -11,10 +11,18 @@ pub enum ClusterCommand {
     /// What the cluster is and how it is
     Status,
     /// Change the cluster's settings
+    #[command(group = clap::ArgGroup::new("setting").required(true).multiple(true)
+        .args(["replace_voter_after", "floating_address", "floating_device"]))]
     Set {
         /// Replace a voter that was silent for so long by a standby, 5s to 1d; or `never`
-        #[arg(long, value_name = "TIME", value_parser = parse_replace_after, required = true)]
+        #[arg(long, value_name = "TIME", value_parser = parse_replace_after)]
         replace_voter_after: Option<u32>,
+        /// Reach the primary at this address, 10.0.0.9/24 or 2001:db8::9/64; or `none`
+        #[arg(long, value_name = "ADDRESS")]
+        floating_address: Option<String>,
+        /// The network device that carries it, the same on all coordinators
+        #[arg(long, value_name = "DEVICE")]
+        floating_device: Option<String>,
         /// Refuse unless this is the revision of the cluster's settings
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,

@@ -35,6 +35,10 @@ pub enum NodeCommand {
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
     },
+    /// Make a coordinator the primary, which carries the cluster's single-holder services
+    Primary { node: String },
+    /// Make the primary hand its role over to any other coordinator
+    Secondary { node: String },
     /// Say that certainly nothing runs on a node whose guests are looked for after a restore or a recovery
     ConfirmOff { node: String },
     /// Make certain that a node writes no guest disk any more, and start its VMs elsewhere

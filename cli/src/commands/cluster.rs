@@ -20,12 +20,13 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let shown = status.name.clone();
             cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
         }
-        ClusterCommand::Set { replace_voter_after, expected_revision } => {
+        ClusterCommand::Set { replace_voter_after, floating_address, floating_device, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateClusterRequest {
                 replace_voter_after_seconds: replace_voter_after,
-                floating_address: None,
-                floating_device: None,
+                floating_address: floating_address
+                    .map(|text| if text == "none" { String::new() } else { text }),
+                floating_device,
                 expected_revision,
                 request_id: request_id(),
             });

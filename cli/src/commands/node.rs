@@ -3,7 +3,7 @@
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
     ConfirmNodeOffRequest, DeleteNodeRequest, EndFenceRequest, FenceNodeRequest, GetNodeRequest,
-    ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn, Reachability, TailNodeLogRequest,
+    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn, Reachability, TailNodeLogRequest,
     UpdateNodeRequest, WatchNodesRequest,
 };
 
@@ -77,6 +77,8 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
         }
         NodeCommand::Bmc(command) => bmc::run(cx, command).await,
         NodeCommand::Power { node, to, force } => bmc::power(cx, node, to, force).await,
+        NodeCommand::Primary { node } => hand_over(cx, node, String::new()).await,
+        NodeCommand::Secondary { node } => hand_over(cx, String::new(), node).await,
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =
@@ -110,6 +112,14 @@ impl From<OnReturnWord> for OnReturn {
             OnReturnWord::Manual => OnReturn::Manual,
         }
     }
+}
+
+async fn hand_over(cx: &mut Context<'_>, node: String, from: String) -> Result<(), Failure> {
+    let session = cx.session()?;
+    let request = session.ask(HandOverPrimaryRequest { node, from, request_id: request_id() });
+    let status = session.cluster().hand_over_primary(request).await?.into_inner();
+    let primary = status.primary.clone().unwrap_or_default();
+    cx.done(&status, &primary.node, format!("node/{} is the primary, epoch {}", primary.node, primary.epoch))
 }
 
 impl Listing for NodeList {

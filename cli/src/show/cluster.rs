@@ -1,7 +1,8 @@
 //! The cluster, its faults, its audit trail.
 
 use pvc_proto::v1::{
-    AuditEntry, ClusterStatus, Fault, FaultState, RaftMember, RunningVersion, StoreStatus, WhoAmIResponse,
+    AuditEntry, ClusterStatus, Fault, FaultState, PrimaryPhase, RaftMember, RunningVersion, StoreStatus,
+    WhoAmIResponse,
 };
 
 use super::words::{choice, name, time, yes_no};
@@ -64,7 +65,9 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Leader", &status.leader)
         .toned("Recovery", recovery(status), if status.disarmed.is_some() { Tone::Bad } else { Tone::Plain })
         .toned("Storm brake", brake(status), Tone::Bad)
-        .row("Silent voters", settings(status))
+        .row("Primary", primary(status))
+        .row("Floating address", floating(status))
+        .row("Silent voters", silent_voters(status))
         .section("Guests not counted", &status.awaited_nodes)
         .section("Members", &members)
         .section(
@@ -158,8 +161,32 @@ fn brake(status: &ClusterStatus) -> String {
     }
 }
 
-/// What happens to a voter that dies.
+/// Who carries the single-holder services, at which epoch and since when.
+fn primary(status: &ClusterStatus) -> String {
+    let Some(primary) = &status.primary else { return "none".to_owned() };
+    let since = time(primary.since.as_ref());
+    let held = format!("{}, epoch {}, since {since} ({})", primary.node, primary.epoch, primary.reason);
+    match primary.phase() {
+        PrimaryPhase::HandingOver => format!("{held}, hands over to {}", primary.other),
+        PrimaryPhase::TakingOver => format!("{held}, takes over from {}", primary.other),
+        PrimaryPhase::Holding | PrimaryPhase::Unspecified => held,
+    }
+}
+
+fn floating(status: &ClusterStatus) -> String {
+    match status.settings.as_ref().filter(|settings| !settings.floating_address.is_empty()) {
+        Some(settings) => format!("{} on {}", settings.floating_address, settings.floating_device),
+        None => "none".to_owned(),
+    }
+}
+
+/// The settings in a sentence.
 pub fn settings(status: &ClusterStatus) -> String {
+    format!("{}; floating address: {}", silent_voters(status), floating(status))
+}
+
+/// What happens to a voter that dies.
+fn silent_voters(status: &ClusterStatus) -> String {
     match status.settings.as_ref().map_or(0, |settings| settings.replace_voter_after_seconds) {
         0 => "a silent voter is replaced by people only".to_owned(),
         seconds => format!("a voter is replaced by a standby when it was silent for {seconds} s"),

@@ -40,10 +40,13 @@ fn tone(node: &Node) -> Tone {
     }
 }
 
-/// A coordinator that does not vote is a standby.
+/// A coordinator that does not vote is a standby; the one that carries the single-holder services is the primary.
 fn role(node: &Node) -> String {
     if node.spec.as_ref().is_some_and(|spec| spec.standby) {
         return "standby".to_owned();
+    }
+    if node.primary {
+        return "primary".to_owned();
     }
     let role = node.spec.as_ref().map_or(NodeRole::Unspecified, |spec| spec.role());
     choice(role.as_str_name(), "NODE_ROLE_")

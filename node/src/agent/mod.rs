@@ -15,7 +15,7 @@ pub mod lease;
 pub mod link;
 mod memory;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod view;
 pub mod volumes;
 

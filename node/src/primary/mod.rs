@@ -128,7 +128,8 @@ impl Keeper {
                         tokio::time::sleep(AGAIN).await;
                     }
                 }
-                _ = self.wish.changed() => {}
+                // The daemon is gone, and this with it.
+                wished = self.wish.changed() => if wished.is_err() { return },
                 Some(_) = self.saying.join_next(), if !self.saying.is_empty() => {}
                 () = tokio::time::sleep_until(next) => {}
             }

@@ -2,7 +2,7 @@
 
 mod adopting;
 mod guests;
-mod leader;
+pub mod leader;
 mod moving;
 mod random;
 mod volumes;
@@ -36,7 +36,7 @@ pub fn spec() -> VmSpec {
     VmSpec { max_restarts: 2, shutdown_grace_seconds: 30, ..VmSpec::new(1, 128) }
 }
 
-struct NoLoad;
+pub struct NoLoad;
 
 impl LoadSource for NoLoad {
     fn load(&self) -> (f64, u64) {
