@@ -28,6 +28,8 @@ pub struct NodeSpec {
     pub schedulable: bool,
     /// A coordinator that does not vote: it has a copy of the state, and takes the place of a voter that dies.
     pub standby: bool,
+    /// It is being emptied or is empty on purpose: nothing is placed here, and it is not fenced when it falls silent.
+    pub maintenance: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

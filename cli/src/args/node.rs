@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Watch;
+use super::{Wait, Watch};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -29,6 +29,27 @@ pub enum NodeCommand {
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
+    },
+    /// Empty a node for maintenance: its VMs are moved away, and nothing new is placed there
+    Flush {
+        node: String,
+        /// Show who would go where, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Shut down VMs that fit nowhere else, or can't be moved, until the node is ready
+        #[arg(long)]
+        stop_unmovable: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// End a node's maintenance: it takes VMs again, and those that left it return
+    Ready {
+        node: String,
+        /// Those that left it stay where they are
+        #[arg(long)]
+        no_return: bool,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Say that certainly nothing runs on a node whose guests are looked for after a restore or a recovery
     ConfirmOff { node: String },

@@ -1,15 +1,17 @@
 //! `pvc cluster`.
 
 use pvc_proto::v1::{
-    AckFaultRequest, ClusterStatus, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest,
-    SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
+    AckFaultRequest, Admission, Balance, BalanceClusterRequest, ClusterStatus, GetClusterStatusRequest,
+    ListAuditRequest, ListFaultsRequest, PlanBalanceRequest, SetVoterRequest, TransferLeadershipRequest,
+    UpdateClusterRequest, WhoAmIRequest,
 };
 
 use super::backup;
-use crate::args::cluster::{ClusterCommand, FaultCommand, VoterCommand};
+use crate::args::cluster::{AdmissionWord, BalanceWord, ClusterCommand, FaultCommand, VoterCommand};
 use crate::call::request_id;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::show;
 use crate::show::words::name;
 
@@ -20,16 +22,47 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let shown = status.name.clone();
             cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
         }
-        ClusterCommand::Set { replace_voter_after, expected_revision } => {
+        ClusterCommand::Set {
+            replace_voter_after,
+            admission,
+            migrations_per_node,
+            balance,
+            expected_revision,
+        } => {
             let session = cx.session()?;
             let request = session.ask(UpdateClusterRequest {
                 replace_voter_after_seconds: replace_voter_after,
                 expected_revision,
                 request_id: request_id(),
+                admission: match admission {
+                    None => Admission::Unspecified,
+                    Some(AdmissionWord::Off) => Admission::Off,
+                    Some(AdmissionWord::Warn) => Admission::Warn,
+                    Some(AdmissionWord::Refuse) => Admission::Refuse,
+                } as i32,
+                migrations_per_node,
+                balance: match balance {
+                    None => Balance::Unspecified,
+                    Some(BalanceWord::Manual) => Balance::Manual,
+                    Some(BalanceWord::Automatic) => Balance::Automatic,
+                } as i32,
             });
             let status = session.cluster().update_cluster(request).await?.into_inner();
             let sentence = show::cluster::settings(&status);
             cx.done(&status, "cluster", sentence)
+        }
+        ClusterCommand::Balance { apply: true, wait, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(BalanceClusterRequest { request_id: request_id() });
+            let task = session.cluster().balance_cluster(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
+        ClusterCommand::Balance { .. } => {
+            let session = cx.session()?;
+            let request = session.ask(PlanBalanceRequest { consistency: 0 });
+            let plan = session.cluster().plan_balance(request).await?.into_inner();
+            let moved = || plan.steps.iter().map(|step| step.vm.clone()).collect();
+            cx.reply(&plan, |colour| show::cluster::balance(&plan, colour), moved)
         }
         ClusterCommand::Backup { file, verify: true } => backup::verify(cx, &file).await,
         ClusterCommand::Backup { file, verify: false } => backup::write(cx, &file).await,

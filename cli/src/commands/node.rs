@@ -2,8 +2,9 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, ListNodesRequest, ListNodesResponse, Meta,
-    Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, FlushNodeRequest, GetNodeRequest, ListNodesRequest,
+    ListNodesResponse, Meta, Node, NodeRole, PlanFlushRequest, Reachability, ReadyNodeRequest,
+    TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest,
 };
 
 use super::logs;
@@ -11,6 +12,7 @@ use crate::args::node::{NodeCommand, NodeList, OnOff, ReachabilityWord, RoleWord
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::listing::{self, Listing};
 use crate::show;
 
@@ -43,6 +45,26 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let reply = session.nodes().update_node(request).await?.into_inner();
             let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
+        }
+        NodeCommand::Flush { node, dry_run: true, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(PlanFlushRequest { name: node.clone(), consistency: 0 });
+            let plan = session.nodes().plan_flush(request).await?.into_inner();
+            let moved = || plan.moves.iter().map(|one| one.vm.clone()).collect();
+            cx.reply(&plan, |colour| show::node::flush(&plan, colour), moved)
+        }
+        NodeCommand::Flush { node, stop_unmovable, wait, .. } => {
+            let session = cx.session()?;
+            let request =
+                session.ask(FlushNodeRequest { name: node, stop_unmovable, request_id: request_id() });
+            let task = session.nodes().flush_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
+        NodeCommand::Ready { node, no_return, wait } => {
+            let session = cx.session()?;
+            let request = session.ask(ReadyNodeRequest { name: node, no_return, request_id: request_id() });
+            let task = session.nodes().ready_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
         }
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");

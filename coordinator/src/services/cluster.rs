@@ -1,8 +1,10 @@
 //! `ClusterService`: the cluster itself, who votes and leads, faults, and who did what.
 
+use std::collections::BTreeSet;
+
 use pvc_model::change::Collection;
-use pvc_model::{Command, Rejection, Timestamp};
-use pvc_proto::convert::wire_time;
+use pvc_model::{Command, Rejection, Timestamp, plan};
+use pvc_proto::convert::{At, cluster_patch, wire_time};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -87,7 +89,7 @@ impl ClusterService for ClusterInfo {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let command = Command::UpdateCluster {
-            replace_voter_after_seconds: request.replace_voter_after_seconds,
+            patch: cluster_patch(&At::new("cluster"), &request).map_err(refuse)?,
             expected_revision: request.expected_revision,
         };
         self.shared.submit(&caller, command, &request.request_id).await?;
@@ -103,6 +105,30 @@ impl ClusterService for ClusterInfo {
         let command = Command::ConfirmNodeOff { node: name("node", "node", &request.node)? };
         self.shared.submit(&caller, command, &request.request_id).await?;
         Ok(Response::new(cluster_status(&self.shared)))
+    }
+
+    async fn plan_balance(
+        &self,
+        request: Request<v1::PlanBalanceRequest>,
+    ) -> Result<Response<v1::BalancePlan>, Status> {
+        let world = self.shared.world(request.into_inner().consistency).await?;
+        let steps = plan::balance(&world, &BTreeSet::new()).into_iter().map(|step| v1::BalanceStep {
+            vm: step.vm.to_string(),
+            from: step.from.to_string(),
+            to: step.to.to_string(),
+            gain: step.gain.to_string(),
+        });
+        Ok(Response::new(v1::BalancePlan { steps: steps.collect(), revision: world.revision }))
+    }
+
+    async fn balance_cluster(
+        &self,
+        request: Request<v1::BalanceClusterRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let committed = self.shared.submit(&caller, Command::BalanceCluster, &request.request_id).await?;
+        Ok(Response::new(self.shared.reply_task(&committed)?))
     }
 
     type BackupClusterStream = Answers<v1::BackupPiece>;

@@ -5,8 +5,10 @@
 
 mod adopt;
 mod advance;
+mod balance;
 mod cluster;
 mod draft;
+mod drain;
 mod fault;
 mod migration;
 mod node;
@@ -22,7 +24,7 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
-pub use cluster::replaced_fault;
+pub use cluster::{ClusterPatch, replaced_fault};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
 
@@ -122,6 +124,19 @@ pub enum Command {
         snapshot: Name,
     },
 
+    // Maintenance and balancing, asked by people
+    /// Empties a node. `stop_unmovable`: VMs that fit nowhere else are shut down until it is ready.
+    FlushNode {
+        node: Name,
+        stop_unmovable: bool,
+    },
+    /// The node takes VMs again, and those that left it return unless `no_return`.
+    ReadyNode {
+        node: Name,
+        no_return: bool,
+    },
+    BalanceCluster,
+
     // Affinity rules, asked by people
     CreateRule {
         name: Name,
@@ -172,9 +187,8 @@ pub enum Command {
     },
 
     // The cluster, asked by people
-    /// Unset: unchanged. 0: never.
     UpdateCluster {
-        replace_voter_after_seconds: Option<u32>,
+        patch: ClusterPatch,
         expected_revision: Revision,
     },
     /// A person's word that nothing runs on a node whose count of its guests is waited for.
@@ -293,8 +307,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         _ => {}
     }
     match command {
-        Command::UpdateCluster { replace_voter_after_seconds, expected_revision } => {
-            cluster::update(world, *replace_voter_after_seconds, *expected_revision, context)
+        Command::UpdateCluster { patch, expected_revision } => {
+            cluster::update(world, patch, *expected_revision, context)
         }
         Command::ConfirmNodeOff { node } => adopt::confirm_off(world, node, context),
         Command::BeginRestore { backup, cluster_id, revision, nodes } => {
@@ -349,6 +363,9 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
+        Command::FlushNode { node, stop_unmovable } => drain::flush(world, node, *stop_unmovable, context),
+        Command::ReadyNode { node, no_return } => drain::ready(world, node, *no_return, context),
+        Command::BalanceCluster => balance::balance(world, context),
         Command::CreateRule { name, spec } => rule::create(world, name, spec, context),
         Command::UpdateRule { name, spec, expected_revision } => {
             rule::update(world, name, spec, *expected_revision, context)

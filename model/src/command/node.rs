@@ -93,7 +93,7 @@ pub(super) fn new_node(
 ) -> Node {
     Node {
         meta: draft.new_meta(name.clone()),
-        spec: NodeSpec { role, schedulable: true, standby: false },
+        spec: NodeSpec { role, schedulable: true, standby: false, maintenance: false },
         status: NodeStatus {
             reachability: Reachability::NeverSeen,
             since: draft.context.now,

@@ -16,6 +16,7 @@ pub enum Obstacle {
     NotInLimit,
     Unreachable,
     NotSchedulable,
+    Maintenance,
     /// It is one of those that the plan empties.
     Leaving,
     Problem(String),
@@ -56,6 +57,7 @@ impl Obstacle {
             Obstacle::NotSchedulable => {
                 ["takes no new VMs (not schedulable)", "take no new VMs (not schedulable)"]
             }
+            Obstacle::Maintenance => ["is in maintenance", "are in maintenance"],
             Obstacle::Leaving => ["is to be emptied", "are to be emptied"],
             Obstacle::Problem(_) => ["can't run VMs", "can't run VMs"],
             Obstacle::Memory { .. } => ["has too little memory free", "have too little memory free"],
@@ -80,6 +82,7 @@ impl fmt::Display for Obstacle {
             Obstacle::NotInLimit => f.write_str("is not in the VM's node limit"),
             Obstacle::Unreachable => f.write_str("is not reachable"),
             Obstacle::NotSchedulable => f.write_str("takes no new VMs (not schedulable)"),
+            Obstacle::Maintenance => f.write_str("is in maintenance"),
             Obstacle::Leaving => f.write_str("is to be emptied"),
             Obstacle::Problem(problem) => write!(f, "can't run VMs: {problem}"),
             Obstacle::Memory { free_mib, needed_mib } => {

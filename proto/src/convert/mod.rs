@@ -22,7 +22,7 @@ mod vm;
 mod vm_spec;
 mod volume;
 
-pub use cluster::awaited_nodes;
+pub use cluster::{awaited_nodes, cluster_patch};
 pub use health::store_health;
 pub use node::{node_facts, node_role, node_view, reachability};
 pub use refuse::{At, wire_time};

@@ -28,6 +28,7 @@ impl From<&Node> for v1::Node {
                 role: v1::NodeRole::from(node.spec.role).into(),
                 schedulable: node.spec.schedulable,
                 standby: node.spec.standby,
+                maintenance: node.spec.maintenance,
             }),
             status: Some((&node.status).into()),
             ..v1::Node::default()
@@ -89,6 +90,7 @@ impl TryFrom<&v1::Node> for Node {
             role: node_role(&at.field("role"), spec.role)?,
             schedulable: spec.schedulable,
             standby: spec.standby,
+            maintenance: spec.maintenance,
         };
         let at = root.field("status");
         let status = at.present(wire.status.as_ref())?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
@@ -80,7 +80,7 @@ prop_compose! {
     fn node()(
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
-        [schedulable, standby] in any::<[bool; 2]>(),
+        [schedulable, standby, maintenance] in any::<[bool; 3]>(),
         reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
         since in time(),
         member_id in any::<u64>(),
@@ -89,7 +89,7 @@ prop_compose! {
         facts in facts(),
     ) -> Node {
         let status = NodeStatus { reachability, since, member_id, session, address, facts };
-        Node { meta, spec: NodeSpec { role, schedulable, standby }, status }
+        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance }, status }
     }
 }
 
@@ -267,12 +267,17 @@ fn task_kind() -> impl Strategy<Value = TaskKind> {
         TaskKind::VolumeCreate,
         TaskKind::VolumeResize,
         TaskKind::VolumeDelete,
+        TaskKind::ClusterBalance,
     ];
     prop_oneof![
         one_of(PLAIN),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmUnmigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMove { to, method }),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmRebalance { to, method }),
+        (any::<u32>(), any::<bool>())
+            .prop_map(|(vms, stop_unmovable)| TaskKind::NodeFlush { vms, stop_unmovable }),
+        any::<u32>().prop_map(|vms| TaskKind::NodeReady { vms }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
     ]
@@ -282,6 +287,8 @@ fn subject() -> impl Strategy<Value = Subject> {
     prop_oneof![
         (uid(), name()).prop_map(|(uid, name)| Subject::Vm { uid, name }),
         (uid(), name()).prop_map(|(uid, name)| Subject::Volume { uid, name }),
+        (uid(), name()).prop_map(|(uid, name)| Subject::Node { uid, name }),
+        uid().prop_map(|uid| Subject::Cluster { uid }),
     ]
 }
 
@@ -355,6 +362,9 @@ prop_compose! {
     fn cluster()(
         meta in meta(),
         replace_voter_after_seconds in option::of(1..=u32::MAX),
+        admission in one_of(&[Admission::Off, Admission::Warn, Admission::Refuse]),
+        migrations_per_node in 1..=u32::MAX,
+        balance in one_of(&[Balance::Manual, Balance::Automatic]),
         numbers in any::<[u64; 2]>(),
         awaited in vec(name(), 0..3),
         restored in option::of(restored()),
@@ -363,7 +373,8 @@ prop_compose! {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
         let status = ClusterState { incarnation, recoveries, awaited, restored, level };
-        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds }, status }
+        let spec = ClusterSpec { replace_voter_after_seconds, admission, migrations_per_node, balance };
+        Cluster { meta, spec, status }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use pvc_model::change::Collection;
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
@@ -67,11 +67,14 @@ fn node() {
             level: 0,
         },
     };
-    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
+    let spec =
+        NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false, maintenance: false };
     let mut node = Node { meta: meta("hv1"), spec, status };
     check("node.bin", Object::Node(node.clone()));
     node.status.facts.level = 2;
-    check("node-level.bin", Object::Node(node));
+    check("node-level.bin", Object::Node(node.clone()));
+    node.spec.maintenance = true;
+    check("node-maintenance.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {
@@ -191,7 +194,14 @@ fn task() {
         ended: Some(Timestamp(1_795_000_004_000)),
         cancel_requested: true,
     };
-    check("task.bin", Object::Task(task));
+    check("task.bin", Object::Task(task.clone()));
+    let of = |kind, subject| Object::Task(Task { kind, subject, ..task.clone() });
+    let node = Subject::Node { uid: uid(78), name: name("hv1") };
+    check("task-flush.bin", of(TaskKind::NodeFlush { vms: 12, stop_unmovable: true }, node.clone()));
+    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node));
+    check("task-balance.bin", of(TaskKind::ClusterBalance, Subject::Cluster { uid: uid(79) }));
+    let kind = TaskKind::VmRebalance { to: name("hv2"), method: MigrationMethod::Live };
+    check("task-rebalance.bin", of(kind, task.subject.clone()));
 }
 
 fn token_of(kind: TokenKind) -> Object {
@@ -249,11 +259,15 @@ fn cluster() {
         }),
         level: 0,
     };
-    let spec = ClusterSpec { replace_voter_after_seconds: Some(30) };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), ..ClusterSpec::default() };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
-    check("cluster-level.bin", Object::Cluster(cluster));
+    check("cluster-level.bin", Object::Cluster(cluster.clone()));
+    cluster.spec.admission = Admission::Refuse;
+    cluster.spec.migrations_per_node = 4;
+    cluster.spec.balance = Balance::Automatic;
+    check("cluster-placement.bin", Object::Cluster(cluster));
 }
 
 #[test]

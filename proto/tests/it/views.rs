@@ -29,6 +29,7 @@ fn world() -> World {
             role: v1::NodeRole::Coordinator.into(),
             schedulable: true,
             standby: false,
+            maintenance: false,
         }),
         status: Some(v1::NodeStatus {
             reachability: v1::Reachability::Reachable.into(),

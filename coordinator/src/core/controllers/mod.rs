@@ -6,6 +6,8 @@
 
 mod adoption;
 mod alarms;
+mod balance;
+mod capacity;
 mod driver;
 mod fault_name;
 mod levels;
@@ -71,6 +73,8 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), levels::Levels::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), capacity::Capacity::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), balance::Balance::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();

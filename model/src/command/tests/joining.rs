@@ -1,3 +1,4 @@
+use crate::command::ClusterPatch;
 use crate::command::Command::*;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::role::Role;
@@ -165,7 +166,10 @@ fn a_standby_takes_a_voters_place_and_both_are_told() {
 #[test]
 fn settings_have_limits_and_a_default() {
     let mut c = Cluster::of(&["hv1"]);
-    let set = |seconds| UpdateCluster { replace_voter_after_seconds: seconds, expected_revision: 0 };
+    let set = |seconds| {
+        let patch = ClusterPatch { replace_voter_after_seconds: seconds, ..ClusterPatch::default() };
+        UpdateCluster { patch, expected_revision: 0 }
+    };
     assert_eq!(c.world.settings().replace_voter_after_seconds, Some(15));
     assert_eq!(c.ok(set(None)), 0);
     assert_eq!(c.rule(set(Some(4))), "out-of-range");

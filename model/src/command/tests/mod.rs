@@ -1,4 +1,5 @@
 mod adopting;
+mod draining;
 mod joining;
 mod moving;
 mod power;
