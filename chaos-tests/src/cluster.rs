@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
-use pvc_model::command::FloatingPatch;
+use pvc_model::command::{ClusterPatch, FloatingPatch};
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
 use pvc_node::primary::Record;
@@ -150,8 +150,8 @@ impl Cluster {
             address: Some(Some(FLOATING.parse().expect("an address"))),
             device: Some("br0".parse().expect("a device")),
         };
-        let (replace_voter_after_seconds, expected_revision) = (None, 0);
-        let set = Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision };
+        let patch = ClusterPatch { floating, ..ClusterPatch::default() };
+        let set = Command::UpdateCluster { patch, expected_revision: 0 };
         core.submit(set, "admin/founder", None).await.expect("a setting");
         for place in self.places().into_iter().filter(|_| shape.bmcs) {
             core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");

@@ -170,9 +170,15 @@ mod tests {
 
     #[test]
     fn a_storm_is_two_or_more_that_make_up_a_third() {
-        for (silent, nodes, storm) in
-            [(1, 1, false), (1, 3, false), (2, 3, true), (2, 6, true), (2, 7, false), (3, 9, true), (0, 0, false)]
-        {
+        for (silent, nodes, storm) in [
+            (1, 1, false),
+            (1, 3, false),
+            (2, 3, true),
+            (2, 6, true),
+            (2, 7, false),
+            (3, 9, true),
+            (0, 0, false),
+        ] {
             assert_eq!(is_storm(silent, nodes), storm, "{silent} of {nodes}");
         }
     }

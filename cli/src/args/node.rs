@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Watch;
 use super::bmc::{BmcCommand, PowerWord};
+use super::{Wait, Watch};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -39,6 +39,27 @@ pub enum NodeCommand {
     Primary { node: String },
     /// Make the primary hand its role over to any other coordinator
     Secondary { node: String },
+    /// Empty a node for maintenance: its VMs are moved away, and nothing new is placed there
+    Flush {
+        node: String,
+        /// Show who would go where, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Shut down VMs that fit nowhere else, or can't be moved, until the node is ready
+        #[arg(long)]
+        stop_unmovable: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// End a node's maintenance: it takes VMs again, and those that left it return
+    Ready {
+        node: String,
+        /// Those that left it stay where they are
+        #[arg(long)]
+        no_return: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Say that certainly nothing runs on a node whose guests are looked for after a restore or a recovery
     ConfirmOff { node: String },
     /// Make certain that a node writes no guest disk any more, and start its VMs elsewhere
@@ -51,8 +72,6 @@ pub enum NodeCommand {
         #[arg(long)]
         force: bool,
     },
-    /// Let a node that is back from a fence take VMs again
-    Ready { node: String },
     /// The BMC by which a node can be switched off when nothing else answers
     #[command(subcommand)]
     Bmc(BmcCommand),

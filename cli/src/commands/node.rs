@@ -2,9 +2,10 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ConfirmNodeOffRequest, DeleteNodeRequest, EndFenceRequest, FenceNodeRequest, GetNodeRequest,
-    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn, Reachability, TailNodeLogRequest,
-    UpdateNodeRequest, WatchNodesRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, FenceNodeRequest, FlushNodeRequest, GetNodeRequest,
+    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
+    PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
+    WatchNodesRequest,
 };
 
 use super::{bmc, logs};
@@ -12,6 +13,7 @@ use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, Reachability
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::listing::{self, Listing};
 use crate::show;
 
@@ -53,10 +55,15 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
         NodeCommand::Fence { node, confirm_off, force } => {
             let subject = format!("node/{node}");
             if confirm_off {
-                let what = format!("you say that {subject} is off; if it is not, its VMs run twice and destroy their disks");
+                let what = format!(
+                    "you say that {subject} is off; if it is not, its VMs run twice and destroy their disks"
+                );
                 cx.confirm(&subject, &what)?;
             } else {
-                cx.confirm(&subject, &format!("{subject} loses its power, and its VMs are started elsewhere"))?;
+                cx.confirm(
+                    &subject,
+                    &format!("{subject} loses its power, and its VMs are started elsewhere"),
+                )?;
             }
             let session = cx.session()?;
             let request = session.ask(FenceNodeRequest {
@@ -66,19 +73,34 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
                 request_id: request_id(),
             });
             let reply = session.nodes().fence_node(request).await?.into_inner();
-            let sentence = format!("{subject} is {}; see `pvc node info {node}`", show::node::fence_phase(&reply));
+            let sentence =
+                format!("{subject} is {}; see `pvc node info {node}`", show::node::fence_phase(&reply));
             cx.done(&reply, &node, sentence)
-        }
-        NodeCommand::Ready { node } => {
-            let session = cx.session()?;
-            let request = session.ask(EndFenceRequest { name: node.clone(), request_id: request_id() });
-            let reply = session.nodes().end_fence(request).await?.into_inner();
-            cx.done(&reply, &node, format!("node/{node} takes VMs again"))
         }
         NodeCommand::Bmc(command) => bmc::run(cx, command).await,
         NodeCommand::Power { node, to, force } => bmc::power(cx, node, to, force).await,
         NodeCommand::Primary { node } => hand_over(cx, node, String::new()).await,
         NodeCommand::Secondary { node } => hand_over(cx, String::new(), node).await,
+        NodeCommand::Flush { node, dry_run: true, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(PlanFlushRequest { name: node.clone(), consistency: 0 });
+            let plan = session.nodes().plan_flush(request).await?.into_inner();
+            let moved = || plan.moves.iter().map(|one| one.vm.clone()).collect();
+            cx.reply(&plan, |colour| show::node::flush(&plan, colour), moved)
+        }
+        NodeCommand::Flush { node, stop_unmovable, wait, .. } => {
+            let session = cx.session()?;
+            let request =
+                session.ask(FlushNodeRequest { name: node, stop_unmovable, request_id: request_id() });
+            let task = session.nodes().flush_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
+        NodeCommand::Ready { node, no_return, wait } => {
+            let session = cx.session()?;
+            let request = session.ask(ReadyNodeRequest { name: node, no_return, request_id: request_id() });
+            let task = session.nodes().ready_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =

@@ -1,8 +1,8 @@
 //! The cluster, its faults, its audit trail.
 
 use pvc_proto::v1::{
-    AuditEntry, ClusterStatus, Fault, FaultState, PrimaryPhase, RaftMember, RunningVersion, StoreStatus,
-    WhoAmIResponse,
+    Admission, AuditEntry, Balance, BalancePlan, BalanceStep, ClusterStatus, Fault, FaultState, PrimaryPhase,
+    RaftMember, RunningVersion, StoreStatus, WhoAmIResponse,
 };
 
 use super::words::{choice, name, time, yes_no};
@@ -68,6 +68,7 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Primary", primary(status))
         .row("Floating address", floating(status))
         .row("Silent voters", silent_voters(status))
+        .row("Placement", placement(status))
         .section("Guests not counted", &status.awaited_nodes)
         .section("Members", &members)
         .section(
@@ -143,7 +144,8 @@ fn recovery(status: &ClusterStatus) -> String {
     match &status.disarmed {
         None => "armed".to_owned(),
         Some(disarmed) => {
-            let why = if disarmed.reason.is_empty() { String::new() } else { format!(": {}", disarmed.reason) };
+            let why =
+                if disarmed.reason.is_empty() { String::new() } else { format!(": {}", disarmed.reason) };
             format!("disarmed by {} at {}{why}", disarmed.by, time(disarmed.since.as_ref()))
         }
     }
@@ -180,9 +182,40 @@ fn floating(status: &ClusterStatus) -> String {
     }
 }
 
-/// The settings in a sentence.
+/// All settings in a line.
 pub fn settings(status: &ClusterStatus) -> String {
-    format!("{}; floating address: {}", silent_voters(status), floating(status))
+    format!("{}; {}; floating address: {}", silent_voters(status), placement(status), floating(status))
+}
+
+/// What is done about capacity, migrations and balance.
+fn placement(status: &ClusterStatus) -> String {
+    let settings = status.settings.clone().unwrap_or_default();
+    let admission = match settings.admission() {
+        Admission::Off => "room for a node's death is not asked for",
+        Admission::Warn | Admission::Unspecified => "missing room for a node's death is a fault",
+        Admission::Refuse => "no VM starts without room for a node's death",
+    };
+    let balance = match settings.balance() {
+        Balance::Automatic => "balanced by itself",
+        Balance::Manual | Balance::Unspecified => "balanced by people",
+    };
+    let migrations = if settings.migrations_per_node == 0 { 2 } else { settings.migrations_per_node };
+    format!("{admission}; {migrations} migrations at once for each node; {balance}")
+}
+
+const BALANCE_COLUMNS: &[Column] = &[text("VM"), text("FROM"), text("TO"), text("GAIN")];
+
+/// The steps that are worth it.
+pub fn balance(plan: &BalancePlan, colour: bool) -> String {
+    if plan.steps.is_empty() {
+        return "no step is worth it\n".to_owned();
+    }
+    let row = |step: &BalanceStep| {
+        let texts = [&step.vm, &step.from, &step.to, &step.gain];
+        texts.into_iter().map(|text| text.as_str().into()).collect()
+    };
+    let table = render(BALANCE_COLUMNS, plan.steps.iter().map(row).collect(), colour);
+    format!("{table}carry them out by: pvc cluster balance --apply\n")
 }
 
 /// What happens to a voter that dies.

@@ -1,6 +1,6 @@
 //! Nodes.
 
-use pvc_proto::v1::{Node, NodeRole, NodeStatus, Reachability};
+use pvc_proto::v1::{FlushPlan, Node, NodeRole, NodeStatus, Reachability};
 
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
@@ -77,6 +77,10 @@ fn fence(node: &Node) -> String {
     format!("{} since {}: {}; {proof}", fence_phase(node), time(fence.since.as_ref()), fence.reason)
 }
 
+fn maintenance(node: &Node) -> bool {
+    node.spec.as_ref().is_some_and(|spec| spec.maintenance)
+}
+
 pub fn table(nodes: &[&Node], colour: bool) -> String {
     render(COLUMNS, nodes.iter().map(|one| row(one)).collect(), colour)
 }
@@ -85,11 +89,12 @@ fn row(node: &Node) -> Vec<Cell> {
     let status = node.status.clone().unwrap_or_default();
     let load = node.load.as_ref();
     let fenced = fence_phase(node);
-    let note = match (status.problem.is_empty(), schedulable(node)) {
+    let note = match (status.problem.is_empty(), maintenance(node), schedulable(node)) {
         _ if !fenced.is_empty() => fenced.clone(),
-        (false, _) => status.problem.clone(),
-        (true, false) => "no new VMs".to_owned(),
-        (true, true) => String::new(),
+        (false, _, _) => status.problem.clone(),
+        (true, true, _) => "in maintenance".to_owned(),
+        (true, false, false) => "no new VMs".to_owned(),
+        (true, false, true) => String::new(),
     };
     vec![
         name(node.meta.as_ref()).into(),
@@ -103,7 +108,11 @@ fn row(node: &Node) -> Vec<Cell> {
         load.map(|load| show_mib(load.memory_used_mib)).unwrap_or_default().into(),
         show_mib(node.memory_placed_mib).into(),
         status.version.into(),
-        if status.problem.is_empty() && fenced.is_empty() { note.into() } else { Cell::toned(note, Tone::Bad) },
+        if status.problem.is_empty() && fenced.is_empty() {
+            note.into()
+        } else {
+            Cell::toned(note, Tone::Bad)
+        },
     ]
 }
 
@@ -125,7 +134,8 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Role", role(node))
         .row("Leads Raft now", yes_no(node.leader))
         .row("Raft member", some(status.member_id))
-        .row("Takes new VMs", yes_no(schedulable(node)))
+        .row("Takes new VMs", yes_no(schedulable(node) && !maintenance(node)))
+        .row("In maintenance", yes_no(maintenance(node)))
         .row("Address", &status.address)
         .row("Version", &status.version)
         .row("Hypervisor", &status.hypervisor)
@@ -149,4 +159,33 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Revision", meta.revision.to_string())
         .row("Enrolled", time(meta.create_time.as_ref()))
         .finish()
+}
+
+const FLUSH_COLUMNS: &[Column] = &[text("VM"), text("TO"), text("NOTE")];
+
+/// Who would go where.
+pub fn flush(plan: &FlushPlan, colour: bool) -> String {
+    let moves = plan.moves.iter().map(|one| vec![one.vm.as_str().into(), one.to.as_str().into(), "".into()]);
+    let off = plan.off.iter().map(|one| vec![one.vm.as_str().into(), one.to.as_str().into(), "off".into()]);
+    let stuck = plan
+        .stuck
+        .iter()
+        .map(|one| vec![one.vm.as_str().into(), "-".into(), Cell::toned(one.reason.clone(), Tone::Bad)]);
+    let rows: Vec<_> = moves.chain(off).chain(stuck).collect();
+    if rows.is_empty() {
+        return format!("node/{} is empty already\n", plan.node);
+    }
+    let table = render(FLUSH_COLUMNS, rows, colour);
+    let length = super::words::duration(std::time::Duration::from_secs(plan.estimated_seconds.into()));
+    let copied = format!(
+        "{} VMs with {} of memory move; at 1 Gbit/s that takes about {length}\n",
+        plan.moves.len(),
+        show_mib(plan.memory_mib)
+    );
+    match plan.stuck.len() {
+        0 => format!("{table}{copied}"),
+        count => format!(
+            "{table}{copied}{count} VMs fit nowhere else: a flush is refused without --stop-unmovable\n"
+        ),
+    }
 }

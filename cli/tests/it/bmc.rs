@@ -4,9 +4,10 @@ use futures::stream::{self, BoxStream};
 use pvc_proto::v1::node_service_server::NodeService;
 use pvc_proto::v1::{
     Bmc, CheckNodeBmcRequest, CheckNodeBmcResponse, ClearNodeBmcRequest, DeleteNodeRequest,
-    DeleteNodeResponse, GetNodeRequest, ListNodesRequest, ListNodesResponse, LogChunk, Meta, Node,
-    NodeChange, NodeSpec, PowerAction, PowerState, SetNodeBmcRequest, SetNodePowerRequest,
-    SetNodePowerResponse, TailNodeLogRequest, UpdateNodeRequest, WatchNodesRequest, Wiring,
+    DeleteNodeResponse, FenceNodeRequest, FlushNodeRequest, FlushPlan, GetNodeRequest, ListNodesRequest,
+    ListNodesResponse, LogChunk, Meta, Node, NodeChange, NodeSpec, PlanFlushRequest, PowerAction, PowerState,
+    ReadyNodeRequest, SetNodeBmcRequest, SetNodePowerRequest, SetNodePowerResponse, TailNodeLogRequest, Task,
+    UpdateNodeRequest, WatchNodesRequest, Wiring,
 };
 use tonic::{Request, Response, Status};
 
@@ -45,7 +46,9 @@ impl NodeService for OneNode {
     async fn set_node_bmc(&self, request: Request<SetNodeBmcRequest>) -> Result<Response<Node>, Status> {
         let request = request.into_inner();
         if request.password != PASSWORD {
-            return Err(Status::failed_precondition("node/hv1: the BMC does not take this user and password"));
+            return Err(Status::failed_precondition(
+                "node/hv1: the BMC does not take this user and password",
+            ));
         }
         Ok(node(Some(bmc(request))))
     }
@@ -89,6 +92,22 @@ impl NodeService for OneNode {
     }
 
     async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Result<Response<Node>, Status> {
+        not_played()
+    }
+
+    async fn fence_node(&self, _: Request<FenceNodeRequest>) -> Result<Response<Node>, Status> {
+        not_played()
+    }
+
+    async fn plan_flush(&self, _: Request<PlanFlushRequest>) -> Result<Response<FlushPlan>, Status> {
+        not_played()
+    }
+
+    async fn flush_node(&self, _: Request<FlushNodeRequest>) -> Result<Response<Task>, Status> {
+        not_played()
+    }
+
+    async fn ready_node(&self, _: Request<ReadyNodeRequest>) -> Result<Response<Task>, Status> {
         not_played()
     }
 

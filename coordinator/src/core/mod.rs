@@ -25,7 +25,7 @@ pub use environment::{Environment, SystemEnvironment};
 pub use error::{ReadError, SubmitError, WatchStop};
 pub use heartbeats::{Heartbeat, HeartbeatAck, Heartbeats, Load, Progress};
 pub use lane::{Committed, LaneStats, QUEUE_COMMANDS_MAX};
-pub use probe::{Knock, Probe};
 pub use leader::{leader_name, member_name};
+pub use probe::{Knock, Probe};
 pub use watch::{Change, Changed, ObjectWatch};
 pub use world::{DecodeError, decode};

@@ -1,8 +1,10 @@
 //! `ClusterService`: the cluster itself, who votes and leads, faults, and who did what.
 
+use std::collections::BTreeSet;
+
 use pvc_model::change::Collection;
-use pvc_model::{Command, Rejection, Timestamp};
-use pvc_proto::convert::{At, floating_patch, wire_time};
+use pvc_model::{Command, Rejection, Timestamp, plan};
+use pvc_proto::convert::{At, cluster_patch, wire_time};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -109,14 +111,8 @@ impl ClusterService for ClusterInfo {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let floating = floating_patch(
-            &At::new("cluster"),
-            request.floating_address.as_deref(),
-            request.floating_device.as_deref(),
-        );
         let command = Command::UpdateCluster {
-            replace_voter_after_seconds: request.replace_voter_after_seconds,
-            floating: floating.map_err(refuse)?,
+            patch: cluster_patch(&At::new("cluster"), &request).map_err(refuse)?,
             expected_revision: request.expected_revision,
         };
         self.change(&caller, command, &request.request_id).await
@@ -138,7 +134,10 @@ impl ClusterService for ClusterInfo {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        At::new("request").field("reason").at_most(request.reason.chars().count(), 256, "characters").map_err(refuse)?;
+        At::new("request")
+            .field("reason")
+            .at_most(request.reason.chars().count(), 256, "characters")
+            .map_err(refuse)?;
         self.change(&caller, Command::Disarm { reason: request.reason }, &request.request_id).await
     }
 
@@ -156,6 +155,30 @@ impl ClusterService for ClusterInfo {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         self.change(&caller, Command::ReleaseBrake, &request.into_inner().request_id).await
+    }
+
+    async fn plan_balance(
+        &self,
+        request: Request<v1::PlanBalanceRequest>,
+    ) -> Result<Response<v1::BalancePlan>, Status> {
+        let world = self.shared.world(request.into_inner().consistency).await?;
+        let steps = plan::balance(&world, &BTreeSet::new()).into_iter().map(|step| v1::BalanceStep {
+            vm: step.vm.to_string(),
+            from: step.from.to_string(),
+            to: step.to.to_string(),
+            gain: step.gain.to_string(),
+        });
+        Ok(Response::new(v1::BalancePlan { steps: steps.collect(), revision: world.revision }))
+    }
+
+    async fn balance_cluster(
+        &self,
+        request: Request<v1::BalanceClusterRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let committed = self.shared.submit(&caller, Command::BalanceCluster, &request.request_id).await?;
+        Ok(Response::new(self.shared.reply_task(&committed)?))
     }
 
     type BackupClusterStream = Answers<v1::BackupPiece>;

@@ -1,6 +1,6 @@
 //! `NodeService`.
 
-use pvc_model::{Command, Node, World};
+use pvc_model::{Command, Name, Node, World, plan};
 use pvc_proto::convert::{At, asked_on_return, node_role, reachability};
 use pvc_proto::v1;
 use pvc_proto::v1::node_service_server::NodeService;
@@ -82,10 +82,7 @@ impl NodeService for Nodes {
         self.changed_node(&caller, command, &request.request_id).await
     }
 
-    async fn fence_node(
-        &self,
-        request: Request<v1::FenceNodeRequest>,
-    ) -> Result<Response<v1::Node>, Status> {
+    async fn fence_node(&self, request: Request<v1::FenceNodeRequest>) -> Result<Response<v1::Node>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let command = Command::FenceNode {
@@ -93,13 +90,6 @@ impl NodeService for Nodes {
             confirmed_off: request.confirmed_off,
             force: request.force,
         };
-        self.changed_node(&caller, command, &request.request_id).await
-    }
-
-    async fn end_fence(&self, request: Request<v1::EndFenceRequest>) -> Result<Response<v1::Node>, Status> {
-        let caller = Caller::of(&request)?;
-        let request = request.into_inner();
-        let command = Command::EndFence { name: name("node", "name", &request.name)? };
         self.changed_node(&caller, command, &request.request_id).await
     }
 
@@ -148,6 +138,37 @@ impl NodeService for Nodes {
         node_bmc::set_power(&self.0, &caller, request.into_inner()).await.map(Response::new)
     }
 
+    async fn plan_flush(
+        &self,
+        request: Request<v1::PlanFlushRequest>,
+    ) -> Result<Response<v1::FlushPlan>, Status> {
+        let request = request.into_inner();
+        let node = name("node", "name", &request.name)?;
+        let world = self.0.world(request.consistency).await?;
+        world.node(&node).map_err(refuse)?;
+        Ok(Response::new(flush_plan(&world, &node)))
+    }
+
+    async fn flush_node(&self, request: Request<v1::FlushNodeRequest>) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command = Command::FlushNode {
+            node: name("node", "name", &request.name)?,
+            stop_unmovable: request.stop_unmovable,
+        };
+        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(self.0.reply_task(&committed)?))
+    }
+
+    async fn ready_node(&self, request: Request<v1::ReadyNodeRequest>) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let command =
+            Command::ReadyNode { node: name("node", "name", &request.name)?, no_return: request.no_return };
+        let committed = self.0.submit(&caller, command, &request.request_id).await?;
+        Ok(Response::new(self.0.reply_task(&committed)?))
+    }
+
     type WatchNodesStream = Answers<v1::NodeChange>;
 
     async fn watch_nodes(
@@ -179,6 +200,30 @@ impl NodeService for Nodes {
         let mut host = self.0.hosts.host(&node, &address).await?;
         let stream = in_time(&node, host.tail_node_log(request)).await?;
         Ok(Response::new(relay(&self.0, &node, stream)))
+    }
+}
+
+/// Memory that a link of 1 Gbit/s copies in a second, MiB.
+const LINK_MIB_PER_SECOND: u64 = 110;
+
+fn flush_plan(world: &World, node: &Name) -> v1::FlushPlan {
+    let drain = plan::drain(world, node);
+    let memory = drain.moves.iter().filter_map(|(vm, _)| world.vms.get(vm)).map(|vm| vm.spec.memory_mib);
+    let memory_mib = memory.sum::<u64>();
+    let moves = |moves: Vec<(Name, Name)>| {
+        let shown =
+            moves.into_iter().map(|(vm, to)| v1::FlushMove { vm: vm.to_string(), to: to.to_string() });
+        shown.collect()
+    };
+    let stuck = drain.stuck.into_iter();
+    v1::FlushPlan {
+        node: node.to_string(),
+        moves: moves(drain.moves),
+        stuck: stuck.map(|(vm, reason)| v1::FlushStuck { vm: vm.to_string(), reason }).collect(),
+        off: moves(drain.off),
+        memory_mib,
+        estimated_seconds: u32::try_from(memory_mib.div_ceil(LINK_MIB_PER_SECOND)).unwrap_or(u32::MAX),
+        revision: world.revision,
     }
 }
 

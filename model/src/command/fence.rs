@@ -82,7 +82,11 @@ pub(super) fn by_person(
     let mut draft = Draft::new(world, format!("{how} node/{name}"), context);
     let actor = draft.context.actor.clone();
     let fencing = node.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fencing);
-    let node = if fencing { Node::clone(node) } else { begin_in(&mut draft, node, &format!("{actor} asked for it")) };
+    let node = if fencing {
+        Node::clone(node)
+    } else {
+        begin_in(&mut draft, node, &format!("{actor} asked for it"))
+    };
     if confirmed_off {
         prove(&mut draft, node, ProofKind::Operator, actor);
     }
@@ -152,20 +156,23 @@ pub(super) fn returned(world: &World, name: &Name, context: &mut Context) -> Res
     Ok(draft.finish())
 }
 
-/// It takes VMs again: by a person, or because it has been well for long enough.
+/// A node whose fence is not over can't be made ready.
+pub(super) fn refuse_fenced(node: &Node) -> Result<(), Rejection> {
+    let name = &node.meta.name;
+    if node.status.fence.as_ref().is_none_or(|fence| fence.phase == FencePhase::Returned) {
+        return Ok(());
+    }
+    let detail = "it is fenced, and has not come back empty yet";
+    Err(Rejection::precondition("fence-returned", subject(name), detail)
+        .help(format!("bring it up; see `pvc node info {name}`")))
+}
+
+/// It takes VMs again, because it has been well for long enough. (A person makes it ready: `drain::ready`.)
 pub(super) fn end(world: &World, name: &Name, context: &mut Context) -> Result<Changes, Rejection> {
     let node = world.node(name)?;
-    match &node.status.fence {
-        None => {
-            let detail = "it has no fence";
-            return Err(Rejection::precondition("fence-to-end", subject(name), detail));
-        }
-        Some(fence) if fence.phase != FencePhase::Returned => {
-            let detail = "it is fenced, and has not come back empty yet";
-            return Err(Rejection::precondition("fence-returned", subject(name), detail)
-                .help(format!("bring it up; see `pvc node info {name}`")));
-        }
-        Some(_) => {}
+    refuse_fenced(node)?;
+    if node.status.fence.is_none() {
+        return Ok(Changes::default());
     }
     let mut draft = Draft::new(world, format!("node/{name} takes VMs again"), context);
     let mut node = Node::clone(node);

@@ -5,9 +5,11 @@
 
 mod adopt;
 mod advance;
+mod balance;
 mod bmc;
 mod cluster;
 mod draft;
+mod drain;
 mod fault;
 mod fence;
 mod migration;
@@ -27,7 +29,7 @@ mod volume;
 
 pub use adopt::CountedGuest;
 pub use bmc::{bmc_wiring, refuse_power_off};
-pub use cluster::{FloatingPatch, replaced_fault};
+pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
@@ -130,6 +132,19 @@ pub enum Command {
         snapshot: Name,
     },
 
+    // Maintenance and balancing, asked by people
+    /// Empties a node. `stop_unmovable`: VMs that fit nowhere else are shut down until it is ready.
+    FlushNode {
+        node: Name,
+        stop_unmovable: bool,
+    },
+    /// The node takes VMs again, and those that left it return unless `no_return`.
+    ReadyNode {
+        node: Name,
+        no_return: bool,
+    },
+    BalanceCluster,
+
     // Affinity rules, asked by people
     CreateRule {
         name: Name,
@@ -192,10 +207,8 @@ pub enum Command {
     },
 
     // The cluster, asked by people
-    /// Unset: unchanged. 0: never.
     UpdateCluster {
-        replace_voter_after_seconds: Option<u32>,
-        floating: FloatingPatch,
+        patch: ClusterPatch,
         expected_revision: Revision,
     },
     /// A person's word that nothing runs on a node whose count of its guests is waited for.
@@ -288,10 +301,6 @@ pub enum Command {
         confirmed_off: bool,
         force: bool,
     },
-    /// A node that is back from its fence takes VMs again.
-    EndFence {
-        name: Name,
-    },
     ReleaseBrake,
     Disarm {
         reason: String,
@@ -313,6 +322,10 @@ pub enum Command {
     },
     FenceReturned {
         node: Name,
+    },
+    /// A node that is back from its fence takes VMs again.
+    EndFence {
+        name: Name,
     },
     /// Empty: it is over.
     SetBrake {
@@ -384,8 +397,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         _ => {}
     }
     match command {
-        Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision } => {
-            cluster::update(world, *replace_voter_after_seconds, floating, *expected_revision, context)
+        Command::UpdateCluster { patch, expected_revision } => {
+            cluster::update(world, patch, *expected_revision, context)
         }
         Command::HandOverPrimary { from, to } => {
             primary::hand_over(world, from.as_ref(), to.as_ref(), context)
@@ -452,6 +465,9 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
+        Command::FlushNode { node, stop_unmovable } => drain::flush(world, node, *stop_unmovable, context),
+        Command::ReadyNode { node, no_return } => drain::ready(world, node, *no_return, context),
+        Command::BalanceCluster => balance::balance(world, context),
         Command::CreateRule { name, spec } => rule::create(world, name, spec, context),
         Command::UpdateRule { name, spec, expected_revision } => {
             rule::update(world, name, spec, *expected_revision, context)

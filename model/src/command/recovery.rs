@@ -35,7 +35,8 @@ pub(super) fn go_on(draft: &mut Draft<'_>) {
         advance::all(draft);
     }
     if draft.changes.summary.is_empty() && given_up + placed > 0 {
-        draft.changes.summary = format!("recover VMs of fenced nodes: {placed} placed, {given_up} given up there");
+        draft.changes.summary =
+            format!("recover VMs of fenced nodes: {placed} placed, {given_up} given up there");
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! hv1 8G: a=2G b=2G!900 | hv2 8G down: (c=1G)
 //! ```
-//! A node with the memory that VMs may take of it, and what is wrong with it (`down`, `closed`); then its
+//! A node with the memory that VMs may take of it, and what is wrong with it (`down`, `closed`, `maintenance`); then its
 //! VMs, those in parentheses off. Behind a VM's memory: `!900` its priority, `~` not recovered, `x8` its
 //! vCPUs, `@hv1,hv2` its node limit, `^hv2` its home.
 //!
@@ -35,6 +35,14 @@ pub fn plan(world: &World, ask: &str) -> Plan {
     let nodes: Vec<Name> = nodes.split_whitespace().map(name).collect();
     match verb {
         "recover" => recover(world, &nodes),
+        "drain" => {
+            let drain = super::drain(world, &nodes[0]);
+            Plan { moves: drain.moves, waiting: drain.stuck }
+        }
+        "balance" => {
+            let steps = super::balance(world, &Default::default());
+            Plan { moves: steps.into_iter().map(|step| (step.vm, step.to)).collect(), waiting: Vec::new() }
+        }
         _ => panic!("{ask}: what is to be planned?"),
     }
 }
@@ -108,7 +116,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             role: NodeRole::Hypervisor,
             schedulable: !words.contains(&"closed"),
             standby: false,
-            maintenance: false,
+            maintenance: words.contains(&"maintenance"),
             on_return: OnReturn::Automatic,
             bmc: None,
         },

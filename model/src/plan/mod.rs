@@ -3,15 +3,21 @@
 //! [`Table`] counts what is taken once and reserves what it has just placed, so a plan for many VMs costs
 //! one pass over them. `recover` plans for all VMs of dead nodes.
 
+mod balance;
 mod contradiction;
+mod drain;
 mod reason;
 mod recover;
 mod rules;
+mod spare;
 mod table;
 
+pub use balance::{Gain, Step, balance};
 pub use contradiction::contradiction;
+pub use drain::{Drain, drain, is_released, returning};
 pub use reason::{NoPlace, Obstacle};
 pub use recover::{Plan, recover, settle};
+pub use spare::{Shortage, shortage};
 pub use table::{Table, Usage, usable_mib};
 
 use crate::name::Name;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::fixture::{meta, node, placed};
-use super::{Table, contradiction, recover};
+use super::{Gain, Table, balance, contradiction, drain, recover};
 use crate::change::Object;
 use crate::name::Name;
 use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -208,6 +208,44 @@ proptest! {
             let usage = table.usage(node);
             let by_hand = counts.get(node).copied().unwrap_or_default();
             prop_assert_eq!((usage.memory_mib, usage.vcpus), by_hand);
+        }
+    }
+
+    /// After a plan is carried out, the next one is empty: nothing moves to and fro. And each step by itself
+    /// fits and breaks no must rule that was kept.
+    #[test]
+    fn a_balance_comes_to_rest(world in any_world()) {
+        let steps = balance(&world, &BTreeSet::new());
+        let mut now = world.clone();
+        for step in &steps {
+            let vm = now.vm(&step.vm).expect("there").clone();
+            prop_assert!(vm.placed_on(&step.from));
+            let obstacle = Table::of(&now).obstacle(&vm, &step.to);
+            prop_assert_eq!(obstacle, None, "{} to {}", &step.vm, &step.to);
+            if let Gain::Load { from, to } = &step.gain {
+                prop_assert!(to[1] < from[0] && from[1] <= from[0], "{:?}", step);
+            }
+            let moves = [(step.vm.clone(), step.to.clone())];
+            assert_fits(&now, &moves)?;
+            now = after(&now, &moves);
+            let broken = broken_must(&now, now.vm(&step.vm).expect("there"), &step.to, &[]);
+            prop_assert_eq!(broken, None, "{:?}", step);
+        }
+        let next = balance(&now, &BTreeSet::new());
+        prop_assert!(next.is_empty(), "{:?} and then {:?}", steps, next);
+    }
+
+    #[test]
+    fn a_drain_overfills_nothing_and_forgets_nobody(world in any_world(), at in 0..NODES) {
+        let node = node_name(at);
+        let plan = drain(&world, &node);
+        assert_fits(&world, &plan.moves)?;
+        let on = world.vms.values().filter(|vm| vm.desired == Power::On && vm.placed_on(&node));
+        prop_assert_eq!(on.count(), plan.moves.len() + plan.stuck.len());
+        let after = after(&world, &plan.moves);
+        for (vm, to) in &plan.moves {
+            let broken = broken_must(&after, after.vm(vm).expect("there"), to, std::slice::from_ref(&node));
+            prop_assert_eq!(broken, None, "{} to {}", vm, to);
         }
     }
 }

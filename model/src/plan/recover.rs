@@ -70,7 +70,7 @@ pub(super) fn seat_all(table: &mut Table<'_>, mut vms: Vec<&Vm>, plan: &mut Plan
 }
 
 /// Who comes first.
-fn order(vm: &Vm) -> (Reverse<u32>, Reverse<u64>, Name) {
+pub(super) fn order(vm: &Vm) -> (Reverse<u32>, Reverse<u64>, Name) {
     (Reverse(vm.spec.priority), Reverse(vm.spec.memory_mib), vm.meta.name.clone())
 }
 

@@ -9,11 +9,13 @@ use crate::vm::Vm;
 use crate::world::World;
 
 /// One rule, and the VMs among each other: who of them is in which room.
+#[derive(Clone)]
 struct Bound<'w> {
     rule: &'w Rule,
     at: BTreeMap<usize, BTreeSet<Name>>,
 }
 
+#[derive(Clone)]
 pub(super) struct Rules<'w> {
     bound: Vec<Bound<'w>>,
     by_vm: HashMap<&'w Name, Vec<usize>>,
@@ -78,16 +80,18 @@ impl<'w> Rules<'w> {
         must.find_map(|index| self.breaks(*index, vm, room, &left))
     }
 
-    /// How many should rules of `about` `vm` would break in this room.
-    pub fn should_broken(
+    /// How many must and how many should rules of `about` `vm` breaks, or would, in this room.
+    pub fn broken(
         &self,
         about: &BTreeSet<usize>,
         vm: &Vm,
         room: (usize, &Name),
         left: impl Fn(usize) -> bool,
-    ) -> usize {
-        let should = about.iter().filter(|index| !self.bound[**index].rule.is_must());
-        should.filter(|index| self.breaks(**index, vm, room, &left).is_some()).count()
+    ) -> (usize, usize) {
+        let broken = about.iter().filter(|index| self.breaks(**index, vm, room, &left).is_some());
+        let (must, should): (Vec<&usize>, Vec<&usize>) =
+            broken.partition(|index| self.bound[**index].rule.is_must());
+        (must.len(), should.len())
     }
 
     /// `left`: rooms that are being emptied. Who is there is to leave it too, and binds nobody to it.

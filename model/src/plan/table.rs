@@ -1,7 +1,7 @@
 //! The planner's table: what each node has left, counted once, and what the plan has taken of it since.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::rules::Rules;
 use super::{HOST_RESERVE_MIB, NoPlace, Obstacle, VCPUS_PER_CPU_MAX};
@@ -33,6 +33,7 @@ impl Usage {
 }
 
 /// One node as the planner sees it.
+#[derive(Clone)]
 struct Room<'w> {
     name: &'w Name,
     usable_mib: u64,
@@ -45,6 +46,7 @@ struct Room<'w> {
 }
 
 /// What is free where. Made once for a plan, in one pass over the VMs.
+#[derive(Clone)]
 pub struct Table<'w> {
     /// In the order of their names.
     rooms: Vec<Room<'w>>,
@@ -61,8 +63,9 @@ impl<'w> Table<'w> {
     /// A table in which the nodes `leaving` take nothing more.
     pub fn without(world: &'w World, leaving: &BTreeSet<Name>) -> Self {
         let room = |(name, node): (&'w Name, &'w std::sync::Arc<Node>)| {
-            let leaving = leaving.contains(name);
-            let closed = if leaving { Some(Obstacle::Leaving) } else { closed(node) };
+            let emptied = leaving.contains(name);
+            let closed = if emptied { Some(Obstacle::Leaving) } else { closed(node) };
+            let leaving = emptied || node.spec.maintenance;
             let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
             let usage = Usage::default();
             Room { name, usable_mib: usable_mib(node), vcpus_max, usage, closed, leaving }
@@ -73,6 +76,17 @@ impl<'w> Table<'w> {
             for room in table.seats(vm).into_iter().flatten() {
                 table.seat(vm, room);
             }
+        }
+        table
+    }
+
+    /// The same table, in which `leaving` takes nothing more either.
+    #[must_use]
+    pub fn without_more(&self, leaving: &Name) -> Self {
+        let mut table = self.clone();
+        if let Some(room) = self.room(leaving) {
+            table.rooms[room].closed = Some(Obstacle::Leaving);
+            table.rooms[room].leaving = true;
         }
         table
     }
@@ -140,6 +154,35 @@ impl<'w> Table<'w> {
         self.room(node).map_or_else(Usage::default, |room| self.rooms[room].usage)
     }
 
+    /// All nodes, in the order of their names.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &'w Name> + use<'_, 'w> {
+        self.rooms.iter().map(|room| room.name)
+    }
+
+    /// What is taken of a node and what VMs may take of it, MiB.
+    pub(super) fn memory_of(&self, node: &Name) -> (u64, u64) {
+        self.room(node)
+            .map_or((0, 0), |room| (self.rooms[room].usage.memory_mib, self.rooms[room].usable_mib))
+    }
+
+    /// What is left of a node, MiB.
+    pub(super) fn free_mib(&self, node: &Name) -> u64 {
+        let (used, usable) = self.memory_of(node);
+        usable.saturating_sub(used)
+    }
+
+    /// Whether a node takes VMs at all.
+    pub(super) fn is_open(&self, node: &Name) -> bool {
+        self.room(node).is_some_and(|room| self.rooms[room].closed.is_none())
+    }
+
+    /// How many must and should rules `vm` breaks, or would, on `node`.
+    pub(super) fn broken(&self, vm: &Vm, node: &Name) -> (usize, usize) {
+        let Some(room) = self.room(node) else { return (0, 0) };
+        let left = |room: usize| self.rooms[room].leaving;
+        self.rules.broken(&self.rules.about(vm), vm, (room, node), left)
+    }
+
     /// The must rules that keep `vm` together with others, by their place in the world.
     pub(super) fn bonds(&self, vm: &Vm) -> BTreeSet<usize> {
         self.rules.bonds(vm).collect()
@@ -160,7 +203,7 @@ impl<'w> Table<'w> {
         let there = &self.rooms[room];
         let usage = self.usage_without(vm, room);
         let left = |room: usize| self.rooms[room].leaving;
-        let broken = self.rules.should_broken(about, vm, (room, there.name), left);
+        let (_, broken) = self.rules.broken(about, vm, (room, there.name), left);
         let home = vm.spec.home.as_ref() == Some(there.name);
         let free = there.usable_mib.saturating_sub(usage.memory_mib);
         (Reverse(broken), home, free, Reverse(usage.vms), Reverse(room))
@@ -211,11 +254,6 @@ impl<'w> Table<'w> {
 
     fn room(&self, node: &Name) -> Option<usize> {
         self.rooms.binary_search_by(|room| room.name.cmp(node)).ok()
-    }
-
-    /// What is taken and usable of each node, MiB.
-    pub fn memory(&self) -> BTreeMap<Name, (u64, u64)> {
-        self.rooms.iter().map(|r| (r.name.clone(), (r.usage.memory_mib, r.usable_mib))).collect()
     }
 }
 

@@ -41,7 +41,12 @@ fn a_refusal_names_every_node_and_why() {
     let mut cluster = Cluster::of(&["hv1", "hv2", "hv3"]);
     create(&mut cluster, "big", 3000);
     start(&mut cluster, "big").expect("placed");
-    cluster.ok(Command::UpdateNode { name: name("hv2"), schedulable: Some(false), on_return: None, expected_revision: 0 });
+    cluster.ok(Command::UpdateNode {
+        name: name("hv2"),
+        schedulable: Some(false),
+        on_return: None,
+        expected_revision: 0,
+    });
     cluster.unreachable("hv3");
     create(&mut cluster, "other", 600);
     let refusal = start(&mut cluster, "other").expect_err("no node takes it");
@@ -247,4 +252,47 @@ fn what_can_be_kept_is_no_contradiction() {
     ] {
         contradicts(&format!("{nodes}; {rules}"), "");
     }
+}
+
+#[test]
+fn a_node_is_emptied_as_a_dead_one_is() {
+    check_plan("hv1 8G: a=2G b=2G (c=1G) | hv2 8G: | hv3 8G: ", "drain hv1", "a->hv2 b->hv3");
+    check_plan("hv1 8G: a=2G b=7G | hv2 4G: ", "drain hv1", "a->hv2; b waits");
+    check_plan("hv1 8G: a=2G | hv2 8G maintenance: | hv3 8G: ", "drain hv1", "a->hv3");
+    // Who must leave another node in maintenance needs a place too.
+    check_plan("hv1 8G: a=3G | hv2 8G maintenance: b=4G | hv3 6G: ", "drain hv1", "a waits");
+}
+
+#[test]
+fn the_fullest_node_gives_to_the_emptiest() {
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G: ", "balance", "a->hv2");
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G: c=2G", "balance", "nothing");
+    check_plan("hv1 8G: a=2G | hv2 8G: ", "balance", "nothing");
+    // At home, or where nothing else takes it, it stays.
+    check_plan("hv1 8G: a=2G^hv1 b=2G@hv1 | hv2 8G: ", "balance", "nothing");
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G maintenance: ", "balance", "nothing");
+}
+
+#[test]
+fn broken_rules_are_put_right_first() {
+    check_plan("hv1 8G: a=1G b=1G | hv2 8G: c=4G ; apart a b", "balance", "a->hv2");
+    check_plan("hv1 8G: a=1G | hv2 8G: b=1G ; together a b", "balance", "a->hv2");
+    check_plan("hv1 8G: a=1G | hv2 8G: ; not-on? a: hv1", "balance", "a->hv2");
+    // A should rule is not worth a broken must rule, and no level is worth a broken should rule.
+    check_plan("hv1 8G: a=1G | hv2 8G: ; not-on? a: hv1; on a: hv1", "balance", "nothing");
+    check_plan("hv1 8G: a=2G b=2G | hv2 8G: ; on? a b: hv1", "balance", "nothing");
+}
+
+#[test]
+fn a_shortage_names_the_node_and_who_would_wait() {
+    let short = |cluster: &str| super::shortage(&fixture::world(cluster)).map(|short| short.to_string());
+    assert_eq!(short("hv1 8G: a=2G | hv2 8G: b=2G"), None);
+    assert_eq!(
+        short("hv1 8G: a=5G b=1G | hv2 8G: c=3G"),
+        Some("if node hv2 died, vm/c would find no room on the others: 3072 MiB are short".into())
+    );
+    // Tied to its node, left to a person, or alone in the world: no matter of room.
+    assert_eq!(short("hv1 8G: a=5G@hv1 | hv2 8G: c=6G@hv2"), None);
+    assert_eq!(short("hv1 8G: a=5G~ | hv2 8G: c=6G~"), None);
+    assert_eq!(short("hv1 8G: a=5G"), None);
 }

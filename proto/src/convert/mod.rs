@@ -24,7 +24,7 @@ mod vm;
 mod vm_spec;
 mod volume;
 
-pub use cluster::awaited_nodes;
+pub use cluster::{awaited_nodes, cluster_patch};
 pub use fence::asked_on_return;
 pub use health::store_health;
 pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};

@@ -6,7 +6,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
@@ -313,12 +313,17 @@ fn task_kind() -> impl Strategy<Value = TaskKind> {
         TaskKind::VolumeCreate,
         TaskKind::VolumeResize,
         TaskKind::VolumeDelete,
+        TaskKind::ClusterBalance,
     ];
     prop_oneof![
         one_of(PLAIN),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmUnmigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMove { to, method }),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmRebalance { to, method }),
+        (any::<u32>(), any::<bool>())
+            .prop_map(|(vms, stop_unmovable)| TaskKind::NodeFlush { vms, stop_unmovable }),
+        any::<u32>().prop_map(|vms| TaskKind::NodeReady { vms }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
     ]
@@ -328,6 +333,8 @@ fn subject() -> impl Strategy<Value = Subject> {
     prop_oneof![
         (uid(), name()).prop_map(|(uid, name)| Subject::Vm { uid, name }),
         (uid(), name()).prop_map(|(uid, name)| Subject::Volume { uid, name }),
+        (uid(), name()).prop_map(|(uid, name)| Subject::Node { uid, name }),
+        uid().prop_map(|uid| Subject::Cluster { uid }),
     ]
 }
 
@@ -441,6 +448,9 @@ prop_compose! {
     fn cluster()(
         meta in meta(),
         replace_voter_after_seconds in option::of(1..=u32::MAX),
+        admission in one_of(&[Admission::Off, Admission::Warn, Admission::Refuse]),
+        migrations_per_node in 1..=u32::MAX,
+        balance in one_of(&[Balance::Manual, Balance::Automatic]),
         numbers in any::<[u64; 2]>(),
         awaited in vec(name(), 0..3),
         restored in option::of(restored()),
@@ -454,7 +464,9 @@ prop_compose! {
         let awaited = awaited.into_iter().collect();
         let status =
             ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed, primary };
-        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds, floating }, status }
+        let spec =
+            ClusterSpec { replace_voter_after_seconds, admission, migrations_per_node, balance, floating };
+        Cluster { meta, spec, status }
     }
 }
 

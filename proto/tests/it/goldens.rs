@@ -7,7 +7,7 @@ use std::path::Path;
 
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
@@ -229,7 +229,14 @@ fn task() {
         ended: Some(Timestamp(1_795_000_004_000)),
         cancel_requested: true,
     };
-    check("task.bin", Object::Task(task));
+    check("task.bin", Object::Task(task.clone()));
+    let of = |kind, subject| Object::Task(Task { kind, subject, ..task.clone() });
+    let node = Subject::Node { uid: uid(78), name: name("hv1") };
+    check("task-flush.bin", of(TaskKind::NodeFlush { vms: 12, stop_unmovable: true }, node.clone()));
+    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node));
+    check("task-balance.bin", of(TaskKind::ClusterBalance, Subject::Cluster { uid: uid(79) }));
+    let kind = TaskKind::VmRebalance { to: name("hv2"), method: MigrationMethod::Live };
+    check("task-rebalance.bin", of(kind, task.subject.clone()));
 }
 
 fn token_of(kind: TokenKind) -> Object {
@@ -290,7 +297,7 @@ fn cluster() {
         disarmed: None,
         primary: None,
     };
-    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), floating: None };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), ..ClusterSpec::default() };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
@@ -311,8 +318,13 @@ fn cluster() {
         nodes: [name("hv1"), name("hv2")].into(),
         released_by: Some("admin/root".into()),
     });
-    cluster.status.disarmed = Some(Disarmed { by: "admin/root".into(), since, reason: "new switches".into() });
-    check("cluster-recovery.bin", Object::Cluster(cluster));
+    cluster.status.disarmed =
+        Some(Disarmed { by: "admin/root".into(), since, reason: "new switches".into() });
+    check("cluster-recovery.bin", Object::Cluster(cluster.clone()));
+    cluster.spec.admission = Admission::Refuse;
+    cluster.spec.migrations_per_node = 4;
+    cluster.spec.balance = Balance::Automatic;
+    check("cluster-placement.bin", Object::Cluster(cluster));
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! be lost at any moment. What may never happen: a BMC that is asked to cut the power of a node whose fence is not committed,
 //! or while the storm brake holds.
 
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +107,9 @@ impl Fencing {
                 Some((FencePhase::Fencing, _)) if node.is_reachable() => {
                     commands.push(Command::CallOffFence { node: name.clone() });
                 }
-                Some((FencePhase::Fencing, epoch)) => commands.extend(self.look_for_proof(world, node, epoch)),
+                Some((FencePhase::Fencing, epoch)) => {
+                    commands.extend(self.look_for_proof(world, node, epoch))
+                }
                 Some((FencePhase::Fenced, epoch)) => commands.extend(self.follow_fenced(node, epoch)),
                 Some((FencePhase::Returned, epoch)) => commands.extend(self.follow_returned(node, epoch)),
             }
@@ -186,7 +187,9 @@ impl Fencing {
         let mut commands = Vec::new();
         let answers = std::mem::take(&mut *self.answers.waiting.lock());
         for Answer { node, epoch, order, result } in answers {
-            let Some(asked) = self.asked.get_mut(&node).filter(|asked| asked.epoch == epoch) else { continue };
+            let Some(asked) = self.asked.get_mut(&node).filter(|asked| asked.epoch == epoch) else {
+                continue;
+            };
             asked.pending = None;
             asked.again = Instant::now() + AGAIN;
             asked.failure = None;
@@ -220,9 +223,11 @@ impl Fencing {
         let name = &node.meta.name;
         let since = self.stands_since(name, FencePhase::Fenced, epoch);
         if node.is_reachable() {
-            return self.coordinator.heartbeats().is_empty(name, SETTLED_BEATS).then(|| {
-                Command::FenceReturned { node: name.clone() }
-            });
+            return self
+                .coordinator
+                .heartbeats()
+                .is_empty(name, SETTLED_BEATS)
+                .then(|| Command::FenceReturned { node: name.clone() });
         }
         let by_power = node.status.fence.as_ref().and_then(|fence| fence.proof.as_ref());
         let by_power = by_power.is_some_and(|proof| proof.kind == ProofKind::Power);

@@ -6,7 +6,9 @@
 
 mod adoption;
 mod alarms;
+mod balance;
 mod bmc_checks;
+mod capacity;
 mod driver;
 mod fault_name;
 mod fencing;
@@ -83,6 +85,8 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
                 coordinator.clone(),
                 bmc_checks::BmcChecks::new(coordinator.clone()),
             )));
+            drive(Box::pin(driver::drive(coordinator.clone(), capacity::Capacity::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), balance::Balance::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();

@@ -196,7 +196,10 @@ fn a_migration_whose_source_is_fenced_is_decided_by_its_target() {
         cluster.ok(begin("hv2"));
         cluster.ok(accept("hv2", 1));
         let vm = cluster.vm("a");
-        assert!(vm.migration.as_ref().unwrap().source_absent && !vm.is_proven_off(), "the target may have it");
+        assert!(
+            vm.migration.as_ref().unwrap().source_absent && !vm.is_proven_off(),
+            "the target may have it"
+        );
         if arrives {
             cluster.tells("hv3", "a", MigrationEvent::Arrived);
             assert_eq!(cluster.ok(Command::Recover), 0);
@@ -223,7 +226,11 @@ fn a_migration_whose_target_is_fenced_is_decided_by_its_source() {
         cluster.ok(begin("hv3"));
         cluster.ok(accept("hv3", 1));
         assert!(!cluster.vm("a").is_proven_off());
-        assert_eq!(cluster.map(), "hv1: | hv2: a | hv3:", "nothing is started anew before the source has spoken");
+        assert_eq!(
+            cluster.map(),
+            "hv1: | hv2: a | hv3:",
+            "nothing is started anew before the source has spoken"
+        );
         cluster.tells("hv2", "a", event);
         cluster.ok(Command::Recover);
         let vm = cluster.vm("a");

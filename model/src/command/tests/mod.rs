@@ -1,5 +1,6 @@
 mod adopting;
 mod bmc;
+mod draining;
 mod fencing;
 mod joining;
 mod moving;

@@ -1,5 +1,5 @@
 use crate::command::Command::*;
-use crate::command::{Ending, FloatingPatch, PrimaryReport};
+use crate::command::{ClusterPatch, Ending, FloatingPatch, PrimaryReport};
 use crate::context::Context;
 use crate::name::Name;
 use crate::node::Reachability;
@@ -133,13 +133,12 @@ fn whoever_may_still_carry_the_services_is_waited_for() {
 #[test]
 fn the_floating_address_is_whole_and_nobodys() {
     let mut c = three();
-    let set = |address: Option<&str>, device: Option<&str>| UpdateCluster {
-        replace_voter_after_seconds: None,
-        floating: FloatingPatch {
+    let set = |address: Option<&str>, device: Option<&str>| {
+        let floating = FloatingPatch {
             address: address.map(|a| (a != "none").then(|| a.parse().expect("an address"))),
             device: device.map(|d| d.parse().expect("a device")),
-        },
-        expected_revision: 0,
+        };
+        UpdateCluster { patch: ClusterPatch { floating, ..ClusterPatch::default() }, expected_revision: 0 }
     };
     let floating = |c: &Cluster| c.world.settings().floating.map_or("none".to_owned(), |f| f.to_string());
     assert_eq!(c.rule(set(Some("10.0.0.9/24"), None)), "floating-address-complete");
