@@ -134,10 +134,13 @@ async fn guest_counts_on(bench: &Bench) {
 async fn bmcs_switch_their_hosts(bench: &Bench) {
     let at = bench.host(1, "bmc_address").await.as_str().unwrap().to_owned();
     let password = bench.state().join(&bench.name).join("bmcs/hv2/password");
-    let ask = async |words: &[&str]| {
+    let try_ask = async |words: &[&str]| {
         let cmd = Cmd::new("ipmitool").args(["-I", "lanplus", "-C", "3", "-H", &at, "-U", "ADMIN", "-f"]);
-        let output = cmd.arg(&password).args(words).run(SOON).await;
-        output.unwrap_or_else(|error| panic!("{words:?}: {error}")).stdout_text().trim().to_owned()
+        let output = cmd.arg(&password).args(["-N", "1", "-R", "2"]).args(words).run(SOON).await;
+        output.map(|output| output.stdout_text().trim().to_owned())
+    };
+    let ask = async |words: &[&str]| {
+        try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     };
     let libvirtd = fs::read_to_string(bench.disk("hv2", "etc-libvirt/libvirtd.conf")).unwrap();
     let guid: String = ask(&["raw", "0x06", "0x37"]).await.split_whitespace().collect();
@@ -158,8 +161,7 @@ async fn bmcs_switch_their_hosts(bench: &Bench) {
     assert!(bench.host(1, "bmc").await.is_null() && is("on", 1).await);
     assert!(bench.try_local(&["kill", "hv2", "--what", "bmc"]).await.is_err(), "it is dead already");
     bench.local(&["start", "hv2"]).await;
-    let answers = async || (bench.host(1, "bmc").await.is_number()).then_some(());
-    eventually("the BMC again", SOON, answers).await;
+    eventually("hv2's BMC again", SOON, async || try_ask(&["power", "status"]).await.ok()).await;
 }
 
 async fn cuts_are_silence(bench: &Bench, hv2: &str) {
