@@ -45,7 +45,9 @@ impl NodeService for OneNode {
     async fn set_node_bmc(&self, request: Request<SetNodeBmcRequest>) -> Result<Response<Node>, Status> {
         let request = request.into_inner();
         if request.password != PASSWORD {
-            return Err(Status::failed_precondition("node/hv1: the BMC does not take this user and password"));
+            return Err(Status::failed_precondition(
+                "node/hv1: the BMC does not take this user and password",
+            ));
         }
         Ok(node(Some(bmc(request))))
     }
