@@ -139,9 +139,8 @@ async fn bmcs_switch_their_hosts(bench: &Bench) {
         let output = cmd.arg(&password).args(["-N", "1", "-R", "2"]).args(words).run(SOON).await;
         output.map(|output| output.stdout_text().trim().to_owned())
     };
-    let ask = async |words: &[&str]| {
-        try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
-    };
+    let ask =
+        async |words: &[&str]| try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"));
     let libvirtd = fs::read_to_string(bench.disk("hv2", "etc-libvirt/libvirtd.conf")).unwrap();
     let guid: String = ask(&["raw", "0x06", "0x37"]).await.split_whitespace().collect();
     let uuid = libvirtd.lines().find(|line| line.starts_with("host_uuid")).unwrap().replace('-', "");

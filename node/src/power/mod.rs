@@ -13,7 +13,7 @@ mod ipmi;
 mod ipmitool;
 mod native;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub struct BmcPower {
     vault: Vault,
     runner: Arc<dyn Runner>,
     limits: Limits,
-    /// Address → the client that has spoken with the BMC there: when it is fenced, no time is lost with the others.
-    known: Mutex<HashMap<String, Client>>,
+    /// Address and adapter → the client that has spoken with the BMC there: when it is fenced, no time is lost with the others.
+    known: Mutex<BTreeMap<(String, BmcAdapter), Client>>,
 }
 
 impl BmcPower {
@@ -88,13 +88,14 @@ impl BmcPower {
     /// Finds the client that the BMC answers, and what it reads of the power.
     async fn reach(&self, access: &BmcAccess) -> Result<(Box<dyn Talk>, PowerState), PowerError> {
         let target = Arc::new(self.target(access)?);
-        let known = self.known.lock().get(&target.address).copied();
+        let place = (target.address.clone(), access.bmc.adapter);
+        let known = self.known.lock().get(&place).copied();
         let (mut unspoken, mut refused) = (Vec::new(), None);
         for client in clients(access.bmc.adapter, known) {
             let mut talk = self.talk(client, &target);
             let error = match ipmi::status(&mut *talk).await {
                 Ok(state) => {
-                    self.known.lock().insert(target.address.clone(), client);
+                    self.known.lock().insert(place, client);
                     return Ok((talk, state));
                 }
                 Err(TalkError::Power(error)) => error,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pvc_coordinator::core::power::{Power, PowerError, PowerState};
 use pvc_model::bmc::BmcAdapter;
+use pvc_process::Cmd;
 
 use super::ipmi_sim::{GUID, IpmiSim, Lab, PASSWORD};
 
@@ -153,11 +154,24 @@ async fn no_sessions_pile_up() {
     }
 }
 
+/// Names the BMC that the child is to ask.
+const SPOILED: &str = "PVC_TEST_SPOILED_BMC";
+
+/// Not a test of its own: what the child runs. As `pvcd` does, it ends at any panic that is no answer.
+#[tokio::test]
+async fn child() {
+    let Ok(address) = std::env::var(SPOILED) else { return };
+    raft_store::abort_on_panic();
+    let lab = Lab::new();
+    let error = lab.power.status(&lab.access(&address, BmcAdapter::Native)).await.expect_err("it panicked");
+    println!("went on: {error}");
+}
+
 /// The last message of the handshake, which no key protects yet, comes in a form that ipmi-rs panics on: the daemon, which ends
 /// at any other panic, must not.
 #[tokio::test]
 async fn what_makes_the_library_panic_is_an_error() {
-    let (sim, lab) = (IpmiSim::start().await, Lab::new());
+    let sim = IpmiSim::start().await;
     let between = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let address = between.local_addr().expect("its address").to_string();
     let behind = UdpSocket::bind("127.0.0.1:0").expect("a socket");
@@ -181,8 +195,11 @@ async fn what_makes_the_library_panic_is_an_error() {
         }
         spoiled
     });
-    let error = lab.power.status(&lab.access(&address, BmcAdapter::Native)).await.expect_err("it panicked");
-    assert!(error.to_string().contains("made the library panic"), "{error}");
+    let me = std::env::current_exe().expect("this program");
+    let child = Cmd::new(me).args(["power::child", "--exact", "--nocapture"]).env(SPOILED, &address);
+    let ran = child.run(Duration::from_secs(60)).await.expect("the child has not ended by the panic");
+    let said = ran.stdout_text();
+    assert!(said.contains("went on: ") && said.contains("made the library panic"), "{said}");
     let end = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     end.send_to(b"end", &address).expect("sent");
     assert_eq!(spoiler.join().expect("ended"), 1);
