@@ -6,4 +6,5 @@ mod connecting;
 mod coordinator;
 mod guide;
 mod home;
+mod maintenance;
 mod tasks;

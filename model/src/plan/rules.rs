@@ -89,7 +89,8 @@ impl<'w> Rules<'w> {
         left: impl Fn(usize) -> bool,
     ) -> (usize, usize) {
         let broken = about.iter().filter(|index| self.breaks(**index, vm, room, &left).is_some());
-        let (must, should): (Vec<&usize>, Vec<&usize>) = broken.partition(|index| self.bound[**index].rule.is_must());
+        let (must, should): (Vec<&usize>, Vec<&usize>) =
+            broken.partition(|index| self.bound[**index].rule.is_must());
         (must.len(), should.len())
     }
 

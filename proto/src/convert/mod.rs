@@ -21,6 +21,7 @@ mod token;
 mod vm;
 mod vm_spec;
 mod volume;
+mod why;
 
 pub use cluster::{awaited_nodes, cluster_patch};
 pub use health::store_health;
@@ -35,3 +36,4 @@ pub use token::token_view;
 pub use vm::{observed, vm_phase_filter, vm_view};
 pub use vm_spec::{migration_method, optional_migration_method, spec_patch, vm_spec};
 pub use volume::{volume_spec, volume_status, volume_view};
+pub use why::explanation;
