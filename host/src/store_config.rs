@@ -26,7 +26,7 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { patience: 1, fsync_limit_ms: 100, checkpoint_entries: 10_000, checkpoint_mib: 64 }
+        StoreConfig { patience: 1, fsync_limit_ms: 100, checkpoint_entries: 10_000, checkpoint_mib: 32 }
     }
 }
 
