@@ -29,6 +29,7 @@ pub mod token;
 pub mod vm;
 pub mod volume;
 pub mod voting;
+pub mod why;
 pub mod world;
 
 pub use change::{Changes, Object, ObjectKey};

@@ -11,6 +11,7 @@ pub mod storage;
 pub mod task;
 pub mod token;
 pub mod vm;
+pub mod why;
 
 use std::time::Duration;
 
@@ -116,6 +117,9 @@ pub enum Command {
     /// Join tokens for hosts, API tokens for programs
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Why a VM or a node is as it is
+    #[command(subcommand)]
+    Why(why::WhyCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pvc completion bash > /etc/bash_completion.d/pvc")]
     Completion {

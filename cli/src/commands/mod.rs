@@ -12,6 +12,7 @@ mod token;
 mod vm;
 mod vm_edit;
 mod volume;
+mod why;
 
 use crate::args::Command;
 use crate::args::storage::StorageCommand;
@@ -29,6 +30,7 @@ pub async fn run(cx: &mut Context<'_>, command: Command) -> Result<(), Failure> 
         Command::Storage(StorageCommand::Volume(command)) => volume::run(cx, command).await,
         Command::Task(command) => task::run(cx, command).await,
         Command::Token(command) => token::run(cx, command).await,
+        Command::Why(command) => why::run(cx, command).await,
         Command::Completion { shell } => completion(cx, shell),
         Command::Version => Ok(cx.io.line(format!("pvc {}", env!("CARGO_PKG_VERSION")))?),
     }

@@ -9,4 +9,5 @@ pub mod task;
 pub mod token;
 pub mod vm;
 pub mod volume;
+pub mod why;
 pub mod words;

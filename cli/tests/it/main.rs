@@ -7,4 +7,5 @@ mod connecting;
 mod coordinator;
 mod guide;
 mod home;
+mod maintenance;
 mod tasks;

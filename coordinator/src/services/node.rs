@@ -1,7 +1,7 @@
 //! `NodeService`.
 
-use pvc_model::{Command, Name, Node, World, plan};
-use pvc_proto::convert::{At, asked_on_return, node_role, reachability};
+use pvc_model::{Command, Name, Node, World, plan, why};
+use pvc_proto::convert::{At, asked_on_return, explanation, node_role, reachability};
 use pvc_proto::v1;
 use pvc_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
@@ -167,6 +167,17 @@ impl NodeService for Nodes {
             Command::ReadyNode { node: name("node", "name", &request.name)?, no_return: request.no_return };
         let committed = self.0.submit(&caller, command, &request.request_id).await?;
         Ok(Response::new(self.0.reply_task(&committed)?))
+    }
+
+    async fn explain_node(
+        &self,
+        request: Request<v1::ExplainNodeRequest>,
+    ) -> Result<Response<v1::Explanation>, Status> {
+        let request = request.into_inner();
+        let node = name("node", "name", &request.name)?;
+        let world = self.0.world(request.consistency).await?;
+        let node = world.node(&node).map_err(refuse)?;
+        Ok(Response::new(explanation(why::of_node(&world, node), world.revision)))
     }
 
     type WatchNodesStream = Answers<v1::NodeChange>;

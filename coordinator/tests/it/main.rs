@@ -14,6 +14,7 @@ mod hosts;
 mod lane;
 mod liveness;
 mod members;
+mod placing;
 mod quiet;
 mod standby;
 mod tokens;

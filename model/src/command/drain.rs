@@ -184,6 +184,9 @@ pub(super) fn go_on_flushing(
         }
         return draft.set_stage(name, 0, &with_time_left(draft, task, message, total, left));
     }
+    if draft.world.awaits(of) {
+        return draft.set_stage(name, 0, "its guests are still to be counted, after a restore or a recovery");
+    }
     let worked = draft.world.volumes.values().filter(|v| v.status.worker.as_ref() == Some(of)).count();
     if worked > 0 {
         return draft.set_stage(name, 1, &format!("it works on {worked} volumes"));
@@ -208,7 +211,7 @@ fn empty(world: &World, node: &Name) -> String {
 
 /// Guests that run here or may, and those that are on their way here.
 fn guests_on(world: &World, node: &Name) -> u32 {
-    let here = |vm: &Vm| vm.placed_on(node) && !vm.is_proven_off();
+    let here = |vm: &Vm| vm.placed_on(node) && !(vm.is_proven_off() && world.is_confirmed(vm));
     let coming = |vm: &Vm| vm.migration.as_ref().is_some_and(|m| m.to == *node);
     u32::try_from(world.vms.values().filter(|vm| here(vm) || coming(vm)).count()).unwrap_or(u32::MAX)
 }
@@ -306,7 +309,7 @@ impl Tries {
 /// Shuts a VM down that fits nowhere else or can't be moved; whether it did.
 fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, fits_nowhere: bool) -> bool {
     let Some(vm) = draft.world.vms.get(vm).cloned() else { return false };
-    if vm.task.is_some() || vm.migration.is_some() {
+    if vm.task.is_some() || vm.migration.is_some() || !draft.world.is_confirmed(&vm) {
         return false;
     }
     if !fits_nowhere && Tries::of(&draft.world, &vm, task).failed() < FAILURES_MAX {
@@ -322,7 +325,8 @@ fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, fits_nowhere: bool) ->
 
 /// What was shut down because it fits nowhere else is started again.
 fn start_released(draft: &mut Draft<'_>, node: &Name) {
-    let released = draft.world.vms_placed_on(node).filter(|vm| plan::is_released(vm));
+    let world = &draft.world;
+    let released = world.vms_placed_on(node).filter(|vm| plan::is_released(vm) && world.is_confirmed(vm));
     for vm in released.cloned().collect::<Vec<_>>() {
         let mut vm = Vm::clone(&vm);
         vm.release = false;

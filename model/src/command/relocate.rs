@@ -96,6 +96,7 @@ pub(super) fn begin(
     kind: TaskKind,
 ) -> Result<Name, Rejection> {
     let name = &old.meta.name;
+    super::adopt::refuse_unconfirmed(&draft.world, name)?;
     refuse_deleting(old)?;
     refuse_busy(old)?;
     plan::check_target(&draft.world, old, to)?;

@@ -83,7 +83,7 @@ fn may_move(world: &World, vm: &Vm) -> bool {
     let heard = vm.runs_on().and_then(|node| world.nodes.get(node)).is_some_and(|node| node.is_reachable());
     let idle = vm.task.is_none() && vm.migration.is_none() && !vm.deleting && !vm.release;
     let runs = vm.current_observation().is_some_and(|o| o.phase == crate::vm::ObservedPhase::Running);
-    idle && heard && runs && vm.should_run()
+    idle && heard && runs && vm.should_run() && world.is_confirmed(vm)
 }
 
 /// Where a VM that is being moved will be.

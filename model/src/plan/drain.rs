@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::recover::{Plan, seat_all};
+use super::recover::{Plan, UNFOUND, seat_all};
 use super::{NoPlace, Table};
 use crate::name::Name;
 use crate::vm::{Power, Vm};
@@ -40,6 +40,10 @@ pub fn drain(world: &World, node: &Name) -> Drain {
             table.send(vm, &migration.to);
         }
     }
+    // After a restore a guest may be anywhere: nothing is done with it before it is found.
+    let (moving, unfound): (Vec<&Vm>, Vec<&Vm>) = moving.into_iter().partition(|vm| world.is_confirmed(vm));
+    let unknown = |vm: &&Vm| (vm.meta.name.clone(), UNFOUND.to_string());
+    plan.waiting.extend(unfound.iter().map(unknown));
     seat_all(&mut table, moving, &mut plan);
     let here = |vm: &Name| world.vms.get(vm).is_some_and(|vm| vm.placed_on(node));
     plan.moves.retain(|(vm, _)| here(vm));
@@ -49,7 +53,7 @@ pub fn drain(world: &World, node: &Name) -> Drain {
 
 fn off(world: &World, node: &Name, table: &Table<'_>) -> Vec<(Name, Name)> {
     let off = world.vms_placed_on(node).filter(|vm| vm.desired != Power::On && vm.is_proven_off());
-    let free = off.filter(|vm| vm.task.is_none() && !vm.deleting);
+    let free = off.filter(|vm| vm.task.is_none() && !vm.deleting && world.is_confirmed(vm));
     free.filter_map(|vm| Some((vm.meta.name.clone(), table.choose(vm, None).ok()?))).collect()
 }
 
@@ -62,7 +66,8 @@ pub fn is_released(vm: &Vm) -> bool {
 pub fn returning(world: &World, node: &Name) -> Vec<(Name, Option<String>)> {
     let mut table = Table::of(world);
     let away = world.vms.values().filter(|vm| vm.migrated_from.as_ref() == Some(node) && !vm.placed_on(node));
-    let mut away: Vec<&Vm> = away.map(AsRef::as_ref).filter(|vm| !vm.deleting).collect();
+    let mut away: Vec<&Vm> =
+        away.map(AsRef::as_ref).filter(|vm| !vm.deleting && world.is_confirmed(vm)).collect();
     away.sort_by_cached_key(|vm| super::recover::order(vm));
     let mut returning = Vec::new();
     for vm in away {

@@ -100,10 +100,13 @@ fn bundles<'v>(table: &Table<'_>, vms: &[&'v Vm]) -> Vec<Vec<&'v Vm>> {
     bundles
 }
 
+/// Why a VM waits whose guest is still looked for.
+pub(super) const UNFOUND: &str = "it is not known yet where its guest is";
+
 /// Why a VM is not placed anew although it is to run.
 fn held_back(world: &World, vm: &Vm) -> Option<String> {
     if !world.is_confirmed(vm) {
-        return Some("it is not known yet where its guest is".to_string());
+        return Some(UNFOUND.to_string());
     }
     let name = &vm.meta.name;
     let by_hand = format!("it is not recovered by itself; `pvc vm start {name}` starts it elsewhere");

@@ -23,6 +23,7 @@ mod token;
 mod vm;
 mod vm_spec;
 mod volume;
+mod why;
 
 pub use cluster::{awaited_nodes, cluster_patch};
 pub use fence::asked_on_return;
@@ -39,3 +40,4 @@ pub use token::token_view;
 pub use vm::{observed, vm_phase_filter, vm_view};
 pub use vm_spec::{migration_method, optional_migration_method, spec_patch, vm_spec};
 pub use volume::{volume_spec, volume_status, volume_view};
+pub use why::explanation;

@@ -292,3 +292,23 @@ fn maintenance_comes_before_balancing() {
     c.ok(flush("hv1"));
     assert_eq!(c.rule(BalanceCluster), "maintenance-first");
 }
+
+/// After a recovery a guest may run where nobody knows: a VM that seems to be off must not get another place.
+#[test]
+fn what_is_still_looked_for_is_not_moved() {
+    let mut c = loaded();
+    c.ok(StopVm { name: name("e") });
+    c.sees("e", ObservedPhase::Stopped);
+    c.ok(BeginRecovery { recoveries: 1, members: [1].into() });
+    assert!(!c.world.is_confirmed(&c.vm("e")));
+    let refused = c.run(flush("hv1")).expect_err("its guests are looked for");
+    assert!(refused.detail.contains("it is not known yet where its guest is"), "{refused}");
+    let before = (c.vm("a"), c.vm("e"));
+    c.ok(FlushNode { node: name("hv1"), stop_unmovable: true });
+    c.now += 3_600_000;
+    let task = node_task(&c);
+    advance(&mut c, &task);
+    assert_eq!((c.vm("a"), c.vm("e")), before);
+    assert_eq!(node_task(&c).state, TaskState::Running, "it is not empty before that is known");
+    assert!(moving(&c).is_empty());
+}
