@@ -45,7 +45,13 @@ impl Boards {
     }
 
     pub fn add(&self, place: Place) {
-        self.bmcs.add(&place.to_string(), &bmc_address(place), "");
+        self.bmcs.add(&place.to_string(), &bmc_address(place), &bmc_identity(place));
+    }
+
+    /// The right BMC is in its place, and all is well with it.
+    pub fn repair(&self, place: Place) {
+        self.bmcs.repair(&bmc_address(place));
+        self.bmcs.identify(&bmc_address(place), &bmc_identity(place));
     }
 
     /// What BMCs have switched since the last call.
@@ -67,6 +73,11 @@ pub fn bmc_address(place: Place) -> String {
     format!("bmc-of-{place}:623")
 }
 
+/// What it tells of itself.
+fn bmc_identity(place: Place) -> String {
+    pvc_model::bmc::identity([place.0; 16])
+}
+
 /// How a node's BMC is made known.
 pub fn enrol_bmc(place: Place) -> Command {
     let bmc = Bmc {
@@ -74,7 +85,7 @@ pub fn enrol_bmc(place: Place) -> Command {
         user: "ADMIN".to_owned(),
         password: Sealed(vec![1]),
         adapter: BmcAdapter::Auto,
-        identity: String::new(),
+        identity: bmc_identity(place),
         trusted: false,
     };
     Command::SetNodeBmc { name: place.node(), bmc: Box::new(bmc), expected_revision: 0 }

@@ -1,6 +1,8 @@
 //! A cluster of simulated hosts: founded as a real one is, and let live from tick to tick, with the checks
 //! that look at each of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use pvc_coordinator::core::power::PowerState;
@@ -96,7 +98,8 @@ impl Cluster {
             let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
             let floating = Record::default();
-            let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0, floating };
+            let clock_skew = Arc::new(AtomicI64::new(skew));
+            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, floating };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -269,6 +272,12 @@ impl Cluster {
         self.boot(place);
     }
 
+    /// Its wall clock is set by so many milliseconds, ahead or back.
+    pub fn jump_clock(&mut self, place: Place, by_ms: i64) {
+        self.setting.trace.say(format!("the clock of {place} jumps by {by_ms} ms"));
+        self.machine(place).host.clock_skew.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
     /// For ever.
     pub fn break_down(&mut self, place: Place) {
         self.kill(place);
@@ -280,11 +289,16 @@ impl Cluster {
     pub async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end && self.setting.witness.is_content() {
-            tokio::time::sleep(TICK).await;
-            self.watch.look();
-            self.roles.look(&self.setting);
-            self.supervise();
+            self.tick(TICK).await;
         }
+    }
+
+    /// Lets this time pass, and looks at it once.
+    pub async fn tick(&mut self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.watch.look();
+        self.roles.look(&self.setting);
+        self.supervise();
     }
 
     fn supervise(&mut self) {

@@ -209,7 +209,7 @@ impl Temper {
         self.down.clear();
         let places = cluster.places();
         for place in &places {
-            cluster.setting.boards.bmcs.repair(&bmc_address(*place));
+            cluster.setting.boards.repair(*place);
             cluster.setting.guests.faults(&place.node(), |faults| *faults = Default::default());
             for other in places.iter().filter(|other| *other != place) {
                 cluster.setting.guests.set_link(&place.node(), &other.node(), true);

@@ -22,6 +22,7 @@ pub mod people;
 pub mod processes;
 pub mod run;
 pub mod sabotage;
+pub mod scenario;
 pub mod script;
 pub mod setting;
 pub mod stories;

@@ -46,6 +46,8 @@ pub enum Rule {
     WatchesAreWhole,
     /// Nobody is elected while a leader does well.
     NoFalseElection,
+    /// What a scenario expects comes true.
+    AsTold,
     /// No task panics, no daemon gives up.
     NobodyGivesUp,
 }

@@ -1,6 +1,7 @@
 //! Why things are as they are: what is known of a VM or a node, as sentences with times. Pure: it reads the
 //! world and decides nothing. What it says of placements is the planner's own judgement.
 
+use crate::fence::{Fence, FencePhase};
 use crate::name::Name;
 use crate::node::{Node, Reachability};
 use crate::phase::{VmPhase, vm_phase};
@@ -32,6 +33,11 @@ fn finding(topic: impl Into<String>, text: impl Into<String>, at: Option<Timesta
 /// Why a VM is where it is, and as it is.
 pub fn of_vm(world: &World, vm: &Vm) -> Vec<Finding> {
     let mut found = vec![state(world, vm)];
+    let waits = vm.waits.as_ref();
+    found.extend(waits.map(|waits| {
+        let text = format!("it lost its node, and waits for another: {}", waits.reason);
+        finding("waits", text, Some(waits.since))
+    }));
     found.extend(placement(world, vm));
     let table = Table::of(world);
     for node in world.nodes.keys() {
@@ -123,6 +129,7 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
         Reachability::Unreachable => "it is silent",
     };
     let mut found = vec![finding("state", heard, Some(node.status.since))];
+    found.extend(node.status.fence.as_ref().map(fence));
     if node.spec.maintenance {
         let text = "it is in maintenance: nothing is placed on it; `pvc node ready` ends that";
         found.push(finding("maintenance", text, None));
@@ -153,6 +160,20 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
     found.extend(last_task(world, |task| task.subject.uid() == node.meta.uid));
     found.extend(faults(world, &format!("node/{name}")));
     found
+}
+
+/// The fence, with its evidence.
+fn fence(fence: &Fence) -> Finding {
+    let proof = match &fence.proof {
+        None => "no proof yet".to_string(),
+        Some(proof) => format!("proof: {}, by {}", proof.kind.as_str(), proof.by),
+    };
+    let now = match fence.phase {
+        FencePhase::Fencing => "is being fenced: it gets no lease",
+        FencePhase::Fenced => "is fenced: its VMs were given up here",
+        FencePhase::Returned => "is back from a fence and takes no VM yet; `pvc node ready` ends that",
+    };
+    finding("fence", format!("it {now} (fence {}: {}; {proof})", fence.epoch, fence.reason), Some(fence.since))
 }
 
 fn names(topic: &str, what: &str, names: Vec<Name>) -> Option<Finding> {
