@@ -229,7 +229,12 @@ fn all_scenarios(jobs: usize) -> Result<()> {
     let failed = each_alone(calls.collect(), jobs)?;
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
-        bail!("{} of {} scenarios came out otherwise:\n  {}", failed.len(), scenarios.len(), names.join("\n  "));
+        bail!(
+            "{} of {} scenarios came out otherwise:\n  {}",
+            failed.len(),
+            scenarios.len(),
+            names.join("\n  ")
+        );
     }
     println!("all {} scenarios came out as told", scenarios.len());
     Ok(())

@@ -173,7 +173,11 @@ fn fence(fence: &Fence) -> Finding {
         FencePhase::Fenced => "is fenced: its VMs were given up here",
         FencePhase::Returned => "is back from a fence and takes no VM yet; `pvc node ready` ends that",
     };
-    finding("fence", format!("it {now} (fence {}: {}; {proof})", fence.epoch, fence.reason), Some(fence.since))
+    finding(
+        "fence",
+        format!("it {now} (fence {}: {}; {proof})", fence.epoch, fence.reason),
+        Some(fence.since),
+    )
 }
 
 fn names(topic: &str, what: &str, names: Vec<Name>) -> Option<Finding> {

@@ -4,10 +4,10 @@ use futures::stream::{self, BoxStream};
 use pvc_proto::v1::node_service_server::NodeService;
 use pvc_proto::v1::{
     Bmc, CheckNodeBmcRequest, CheckNodeBmcResponse, ClearNodeBmcRequest, DeleteNodeRequest,
-    DeleteNodeResponse, FenceNodeRequest, FlushNodeRequest, FlushPlan, GetNodeRequest, ListNodesRequest,
-    ListNodesResponse, LogChunk, Meta, Node, NodeChange, NodeSpec, PlanFlushRequest, PowerAction, PowerState,
-    ReadyNodeRequest, SetNodeBmcRequest, SetNodePowerRequest, SetNodePowerResponse, TailNodeLogRequest, Task,
-    UpdateNodeRequest, WatchNodesRequest, Wiring,
+    DeleteNodeResponse, ExplainNodeRequest, Explanation, FenceNodeRequest, FlushNodeRequest, FlushPlan,
+    GetNodeRequest, ListNodesRequest, ListNodesResponse, LogChunk, Meta, Node, NodeChange, NodeSpec,
+    PlanFlushRequest, PowerAction, PowerState, ReadyNodeRequest, SetNodeBmcRequest, SetNodePowerRequest,
+    SetNodePowerResponse, TailNodeLogRequest, Task, UpdateNodeRequest, WatchNodesRequest, Wiring,
 };
 use tonic::{Request, Response, Status};
 
@@ -96,6 +96,10 @@ impl NodeService for OneNode {
     }
 
     async fn fence_node(&self, _: Request<FenceNodeRequest>) -> Result<Response<Node>, Status> {
+        not_played()
+    }
+
+    async fn explain_node(&self, _: Request<ExplainNodeRequest>) -> Result<Response<Explanation>, Status> {
         not_played()
     }
 

@@ -3,10 +3,11 @@
 use futures::stream::BoxStream;
 use pvc_proto::v1::node_service_server::{NodeService, NodeServiceServer};
 use pvc_proto::v1::{
-    DeleteNodeRequest, DeleteNodeResponse, ExplainNodeRequest, Explanation, Finding, FlushMove,
-    FlushNodeRequest, FlushPlan, FlushStuck, GetNodeRequest, ListNodesRequest, ListNodesResponse, LogChunk,
-    Meta, Node, NodeChange, PlanFlushRequest, ReadyNodeRequest, TailNodeLogRequest, Task, TaskState,
-    UpdateNodeRequest, WatchNodesRequest,
+    CheckNodeBmcRequest, CheckNodeBmcResponse, ClearNodeBmcRequest, DeleteNodeRequest, DeleteNodeResponse,
+    ExplainNodeRequest, Explanation, FenceNodeRequest, Finding, FlushMove, FlushNodeRequest, FlushPlan,
+    FlushStuck, GetNodeRequest, ListNodesRequest, ListNodesResponse, LogChunk, Meta, Node, NodeChange,
+    PlanFlushRequest, ReadyNodeRequest, SetNodeBmcRequest, SetNodePowerRequest, SetNodePowerResponse,
+    TailNodeLogRequest, Task, TaskState, UpdateNodeRequest, WatchNodesRequest,
 };
 use tonic::{Request, Response, Status};
 
@@ -41,6 +42,32 @@ impl NodeService for OneNode {
     }
 
     async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Result<Response<Node>, Status> {
+        unasked()
+    }
+
+    async fn fence_node(&self, _: Request<FenceNodeRequest>) -> Result<Response<Node>, Status> {
+        unasked()
+    }
+
+    async fn set_node_bmc(&self, _: Request<SetNodeBmcRequest>) -> Result<Response<Node>, Status> {
+        unasked()
+    }
+
+    async fn clear_node_bmc(&self, _: Request<ClearNodeBmcRequest>) -> Result<Response<Node>, Status> {
+        unasked()
+    }
+
+    async fn check_node_bmc(
+        &self,
+        _: Request<CheckNodeBmcRequest>,
+    ) -> Result<Response<CheckNodeBmcResponse>, Status> {
+        unasked()
+    }
+
+    async fn set_node_power(
+        &self,
+        _: Request<SetNodePowerRequest>,
+    ) -> Result<Response<SetNodePowerResponse>, Status> {
         unasked()
     }
 
