@@ -55,6 +55,8 @@ struct FakeBmc {
     slow: Duration,
     faults: BTreeSet<Fault>,
     said_off: bool,
+    /// How often it was asked anything.
+    asked: u32,
 }
 
 impl FakeBmcs {
@@ -66,6 +68,7 @@ impl FakeBmcs {
             slow: Duration::ZERO,
             faults: BTreeSet::new(),
             said_off: false,
+            asked: 0,
         };
         let mut rack = self.0.lock();
         rack.hosts.insert(host.to_owned(), PowerState::On);
@@ -114,6 +117,11 @@ impl FakeBmcs {
         self.with(address, |bmc| bmc.identity = identity.to_owned());
     }
 
+    /// How often the BMC was asked anything, answered or not.
+    pub fn asked(&self, address: &str) -> u32 {
+        self.0.lock().bmcs.get(address).map_or(0, |bmc| bmc.asked)
+    }
+
     /// Every order that reached a BMC, in order: "off 10.0.0.21:623".
     pub fn orders(&self) -> Vec<String> {
         self.0.lock().orders.clone()
@@ -128,7 +136,10 @@ impl FakeBmcs {
     async fn reach(&self, access: &BmcAccess) -> Result<String, PowerError> {
         let address = access.bmc.address.clone();
         let (slow, faults, identity) = {
-            let rack = self.0.lock();
+            let mut rack = self.0.lock();
+            if let Some(bmc) = rack.bmcs.get_mut(&address) {
+                bmc.asked += 1;
+            }
             match rack.bmcs.get(&address) {
                 Some(bmc) => (bmc.slow, bmc.faults.clone(), bmc.identity.clone()),
                 None => (Duration::ZERO, [Fault::Dead].into(), String::new()),
