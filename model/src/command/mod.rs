@@ -12,6 +12,7 @@ mod drain;
 mod fault;
 mod migration;
 mod node;
+mod pacing;
 mod power;
 mod relocate;
 mod report;
