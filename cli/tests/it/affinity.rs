@@ -1,13 +1,12 @@
 //! Affinity rules from the command line, with a coordinator that keeps one in memory.
 
-use std::sync::Mutex;
-
 use futures::stream::{self, BoxStream};
 use pvc_proto::v1::rule_service_server::{RuleService, RuleServiceServer};
 use pvc_proto::v1::{
     CreateRuleRequest, DeleteRuleRequest, DeleteRuleResponse, GetRuleRequest, ListRulesRequest,
     ListRulesResponse, Meta, Rule, RuleChange, UpdateRuleRequest, WatchRulesRequest,
 };
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use crate::coordinator::serve_with;
@@ -17,15 +16,15 @@ use crate::home::Home;
 struct OneRule(Mutex<Option<Rule>>);
 
 impl OneRule {
-    fn kept(&self) -> Result<Rule, Status> {
-        self.0.lock().unwrap().clone().ok_or_else(|| Status::not_found("no rule"))
+    async fn kept(&self) -> Result<Rule, Status> {
+        self.0.lock().await.clone().ok_or_else(|| Status::not_found("no rule"))
     }
 
-    fn keep(&self, name: String, spec: Option<pvc_proto::v1::RuleSpec>) -> Response<Rule> {
+    async fn keep(&self, name: String, spec: Option<pvc_proto::v1::RuleSpec>) -> Response<Rule> {
         let meta = Some(Meta { name, revision: 7, ..Meta::default() });
         let broken_by = vec!["vm/db1 on hv1".to_owned(), "vm/db2 on hv1".to_owned()];
         let rule = Rule { meta, spec, broken_by, ..Rule::default() };
-        *self.0.lock().unwrap() = Some(rule.clone());
+        *self.0.lock().await = Some(rule.clone());
         Response::new(rule)
     }
 }
@@ -33,16 +32,19 @@ impl OneRule {
 #[tonic::async_trait]
 impl RuleService for OneRule {
     async fn list_rules(&self, _: Request<ListRulesRequest>) -> Result<Response<ListRulesResponse>, Status> {
-        Ok(Response::new(ListRulesResponse { rules: vec![self.kept()?], ..ListRulesResponse::default() }))
+        Ok(Response::new(ListRulesResponse {
+            rules: vec![self.kept().await?],
+            ..ListRulesResponse::default()
+        }))
     }
 
     async fn get_rule(&self, _: Request<GetRuleRequest>) -> Result<Response<Rule>, Status> {
-        Ok(Response::new(self.kept()?))
+        Ok(Response::new(self.kept().await?))
     }
 
     async fn create_rule(&self, request: Request<CreateRuleRequest>) -> Result<Response<Rule>, Status> {
         let request = request.into_inner();
-        Ok(self.keep(request.name, request.spec))
+        Ok(self.keep(request.name, request.spec).await)
     }
 
     async fn update_rule(&self, request: Request<UpdateRuleRequest>) -> Result<Response<Rule>, Status> {
@@ -50,14 +52,14 @@ impl RuleService for OneRule {
         if request.expected_revision != 7 {
             return Err(Status::aborted("it is at revision 7"));
         }
-        Ok(self.keep(request.name, request.spec))
+        Ok(self.keep(request.name, request.spec).await)
     }
 
     async fn delete_rule(
         &self,
         _: Request<DeleteRuleRequest>,
     ) -> Result<Response<DeleteRuleResponse>, Status> {
-        *self.0.lock().unwrap() = None;
+        *self.0.lock().await = None;
         Ok(Response::new(DeleteRuleResponse {}))
     }
 

@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 
 use super::advance;
 use super::draft::Draft;
-use super::drain::{Slots, Tries};
+use super::pacing::{Slots, failed_since};
 use super::relocate::begin;
 use crate::change::{Changes, Collection};
 use crate::context::Context;
-use crate::name::{Name, Uid};
+use crate::name::Uid;
 use crate::plan;
 use crate::rejection::Rejection;
 use crate::task::{Subject, Task, TaskKind, TaskState};
 use crate::world::World;
-
-/// A VM whose move has failed so often is left alone by this task.
-const FAILURES_MAX: usize = 1;
 
 pub(super) fn balance(world: &World, context: &mut Context) -> Result<Changes, Rejection> {
     let running = world.running_tasks().find(|task| task.kind == TaskKind::ClusterBalance);
@@ -38,8 +35,8 @@ pub(super) fn balance(world: &World, context: &mut Context) -> Result<Changes, R
     Ok(draft.finish_replying(Collection::Tasks, &task))
 }
 
-/// Goes on with it. Each step is taken only where it is allowed as things are; what is under way counts
-/// where it goes.
+/// Goes on with it. Each step is taken only where it is allowed as things are; what is under way counts where
+/// it goes. A VM of which a move has failed is left alone.
 pub(super) fn go_on(draft: &mut Draft<'_>, task: &Task) {
     let name = &task.meta.name;
     let under_way = |world: &World| {
@@ -54,13 +51,7 @@ pub(super) fn go_on(draft: &mut Draft<'_>, task: &Task) {
     if draft.world.running_tasks().any(|task| matches!(task.subject, Subject::Node { .. })) {
         return draft.set_stage(name, 0, "waits: maintenance comes first");
     }
-    let tired: BTreeSet<Name> = draft
-        .world
-        .vms
-        .values()
-        .filter(|vm| Tries::of(&draft.world, vm, task).failed() >= FAILURES_MAX)
-        .map(|vm| vm.meta.name.clone())
-        .collect();
+    let tired = failed_since(&draft.world, task);
     let steps = plan::balance(&draft.world, &tired);
     let mut slots = Slots::of(&draft.world);
     let mut refused = Vec::new();

@@ -2,6 +2,7 @@
 //! time it changes: what is to be moved next follows from where things are, so any leader can go on with them.
 
 use super::draft::Draft;
+use super::pacing::{Slots, Tries};
 use super::relocate::{begin, place_on, remember_home, settle_home};
 use super::{advance, fence, recovery};
 use crate::change::{Changes, Collection, Object};
@@ -16,9 +17,6 @@ use crate::world::World;
 
 /// VMs that a refusal or a message names one by one.
 const NAMED_MAX: usize = 5;
-/// Seconds before a VM that could not be moved is tried again: twice as long after each failure.
-const RETRY_SECONDS_FIRST: u64 = 10;
-const RETRY_SECONDS_MAX: u64 = 300;
 /// Failures after which `--stop-unmovable` shuts a VM down.
 const FAILURES_MAX: usize = 3;
 
@@ -266,46 +264,6 @@ fn method_now(vm: &Vm) -> Option<MigrationMethod> {
     }
 }
 
-/// Moves of a VM that have failed since a task began.
-pub(super) struct Tries {
-    failed: usize,
-    last: u64,
-    why: String,
-}
-
-impl Tries {
-    pub fn of(world: &World, vm: &Vm, since: &Task) -> Self {
-        let mut tries = Tries { failed: 0, last: 0, why: String::new() };
-        let of_vm = |task: &&std::sync::Arc<Task>| {
-            task.subject.uid() == vm.uid() && task.state == TaskState::Failed && task.started >= since.started
-        };
-        for task in world.tasks.values().filter(of_vm) {
-            tries.failed += 1;
-            let ended = task.ended.map_or(0, |at| at.0);
-            if ended >= tries.last {
-                tries.last = ended;
-                tries.why.clone_from(&task.message);
-            }
-        }
-        tries
-    }
-
-    pub fn failed(&self) -> usize {
-        self.failed
-    }
-
-    /// Why it is not tried again yet.
-    fn rest(&self, now_ms: u64) -> Option<String> {
-        if self.failed == 0 {
-            return None;
-        }
-        let doubled = RETRY_SECONDS_FIRST.saturating_mul(1 << (self.failed - 1).min(10));
-        let pause_ms = doubled.min(RETRY_SECONDS_MAX) * 1000;
-        (now_ms < self.last.saturating_add(pause_ms))
-            .then(|| format!("could not be moved {} times: {}", self.failed, self.why))
-    }
-}
-
 /// Shuts a VM down that fits nowhere else or can't be moved; whether it did.
 fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, fits_nowhere: bool) -> bool {
     let Some(vm) = draft.world.vms.get(vm).cloned() else { return false };
@@ -375,7 +333,7 @@ pub(super) fn go_on_returning(draft: &mut Draft<'_>, task: &Task, node: &Node, t
         let Some(from) = vm.placement.as_ref().map(|p| p.node.clone()) else { continue };
         let tries = Tries::of(&draft.world, &vm, task);
         if tries.failed() >= FAILURES_MAX {
-            stay.push((vm_name, format!("could not be moved: {}", tries.why)));
+            stay.push((vm_name, format!("could not be moved: {}", tries.why())));
             continue;
         }
         under_way += 1;
@@ -422,46 +380,5 @@ fn with_time_left(draft: &Draft<'_>, task: &Task, message: String, total: u32, l
     match seconds {
         0..60 => format!("{message}; about {} s to go", seconds.max(1)),
         _ => format!("{message}; about {} min to go", seconds.div_ceil(60)),
-    }
-}
-
-/// Moves that are under way, at each node: so many may leave it, and so many come to it.
-pub(super) struct Slots {
-    most: u32,
-    leaving: std::collections::BTreeMap<Name, u32>,
-    coming: std::collections::BTreeMap<Name, u32>,
-}
-
-impl Slots {
-    pub fn of(world: &World) -> Self {
-        let most = world.settings().migrations_per_node;
-        let mut slots = Slots { most, leaving: Default::default(), coming: Default::default() };
-        let moves = world.running_tasks().filter_map(|task| match (&task.kind, &task.subject) {
-            (
-                TaskKind::VmMigrate { to, .. }
-                | TaskKind::VmUnmigrate { to, .. }
-                | TaskKind::VmMove { to, .. }
-                | TaskKind::VmRebalance { to, .. },
-                Subject::Vm { uid, .. },
-            ) => Some((world.vm_by_uid(*uid)?.placement.as_ref()?.node.clone(), to.clone())),
-            _ => None,
-        });
-        for (from, to) in moves {
-            slots.take(&from, &to);
-        }
-        slots
-    }
-
-    pub fn from(&self, node: &Name) -> u32 {
-        self.leaving.get(node).copied().unwrap_or(0)
-    }
-
-    pub fn free(&self, from: &Name, to: &Name) -> bool {
-        self.from(from) < self.most && self.coming.get(to).copied().unwrap_or(0) < self.most
-    }
-
-    pub fn take(&mut self, from: &Name, to: &Name) {
-        *self.leaving.entry(from.clone()).or_default() += 1;
-        *self.coming.entry(to.clone()).or_default() += 1;
     }
 }

@@ -14,6 +14,7 @@ mod fault;
 mod fence;
 mod migration;
 mod node;
+mod pacing;
 mod power;
 mod primary;
 mod recovery;

@@ -147,11 +147,11 @@ fn check(world: &World, subject: &str, spec: &RuleSpec) -> Result<(), Rejection>
         }
         RuleKind::OnNodes | RuleKind::NotOnNodes => {}
     }
-    for vm in spec.vms.iter().filter(|vm| !world.vms.contains_key(*vm)) {
+    if let Some(vm) = spec.vms.iter().find(|vm| !world.vms.contains_key(*vm)) {
         let detail = format!("vm/{vm} does not exist");
         return Err(Rejection::precondition("vm-must-exist", subject, detail).help("see `pvc vm list`"));
     }
-    for node in spec.nodes.iter().filter(|node| !world.nodes.contains_key(*node)) {
+    if let Some(node) = spec.nodes.iter().find(|node| !world.nodes.contains_key(*node)) {
         let detail = format!("node/{node} does not exist");
         return Err(Rejection::precondition("node-must-exist", subject, detail).help("see `pvc node list`"));
     }
