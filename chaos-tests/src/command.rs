@@ -17,6 +17,7 @@ use crate::run::{count_panics, run};
 use crate::scenario::{self, Scenario};
 use crate::script::{self, Outcome};
 use crate::stories;
+use crate::years::{self, LIFE_HOURS, Tally};
 
 /// One seed takes less than a second on an idle machine.
 const ONE_WITHIN: Duration = Duration::from_secs(300);
@@ -108,6 +109,16 @@ enum What {
         #[arg(long)]
         aloud: bool,
     },
+    /// Lets clusters live for long, with rare troubles; prints what they lived through.
+    Years {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Hours of nodes: ten nodes for an hour are ten.
+        #[arg(long, default_value_t = 100.0)]
+        node_hours: f64,
+        #[arg(long)]
+        aloud: bool,
+    },
     /// Plays all scenarios, each in a process of its own.
     Scenarios {
         #[arg(long, default_value_t = 2)]
@@ -122,6 +133,7 @@ impl Sim {
             | What::StoreSeed { seed, .. }
             | What::StoreCalm { seed, .. }
             | What::Processes { seed, .. }
+            | What::Years { seed, .. }
             | What::Story { seed, .. } => Some(*seed),
             What::Scenario { .. }
             | What::Scenarios { .. }
@@ -182,6 +194,10 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             scenario::find(Some(which))?.iter().try_for_each(|scenario| play_scenario(scenario, *aloud))
         }
         What::Scenarios { jobs } => all_scenarios(*jobs),
+        What::Years { seed, node_hours, aloud } => {
+            count_panics();
+            live_for(*seed, *node_hours, *aloud)
+        }
         What::Seeds { from, count, jobs } => many("seed", *from, *count, *jobs),
         What::StoreSeeds { from, count, jobs } => many("store-seed", *from, *count, *jobs),
     }
@@ -210,6 +226,33 @@ fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
     }
     let again = format!("cargo run -p pvc-chaos-tests -- scenario {name:?} --aloud");
     report(&name, &outcome, &again)
+}
+
+/// One life after the other, until they are so many hours of nodes together.
+fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
+    let begun = std::time::Instant::now();
+    let mut all = Tally::default();
+    for life in seed.. {
+        let left = node_hours - all.node_hours;
+        if left <= 0.0 {
+            break;
+        }
+        let mut tally = Tally::default();
+        let outcome = run(async {
+            let (outcome, lived) = years::live(life, left.min(LIFE_HOURS), aloud).await;
+            tally = lived;
+            outcome
+        });
+        all.add(&tally);
+        if !outcome.accusations.is_empty() {
+            let again = format!("cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud");
+            return report(&format!("the life of seed {life}"), &outcome, &again);
+        }
+    }
+    println!("{all}");
+    let rate = all.node_hours / begun.elapsed().as_secs_f64();
+    println!("{:<44}{rate:>12.2}", "hours of nodes a second");
+    Ok(())
 }
 
 /// Each seed in a process of its own, which is told `what` and the seed.
