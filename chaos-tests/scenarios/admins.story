@@ -62,7 +62,8 @@ always: b stays
 power off hv4
 within 10s: hv4 is fencing
 admins: stop a | fence hv4 --confirm-off
-for 20s: a runs nowhere
+within 20s: a runs nowhere
+for 10s: a runs nowhere
 admin: start a
 within 10s: a runs elsewhere than hv4
 finally: well

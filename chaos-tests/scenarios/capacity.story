@@ -55,6 +55,7 @@ finally: well
 cluster 3 coordinators 2 hypervisors with bmcs
 guests a on hv4 unrecovered
 power off hv4
+within 15s: a waits
 within 150s: hv4 is trusted
 now: a waits
 admin: start a

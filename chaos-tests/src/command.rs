@@ -230,7 +230,7 @@ fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
 
 /// One life after the other, until they are so many hours of nodes together.
 fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let mut all = Tally::default();
     for life in seed.. {
         let left = node_hours - all.node_hours;

@@ -16,7 +16,7 @@ use crate::script::{Outcome, Stage};
 use crate::witness::Rule;
 
 const TICK: Duration = Duration::from_millis(50);
-/// How finely the moment of a `when` is looked for.
+/// How finely the moment of a `when`, and of an answer, is looked for.
 const FINE_TICK: Duration = Duration::from_millis(1);
 /// What is waited for by `when` comes in this time.
 const COMES_WITHIN: Duration = Duration::from_secs(150);
@@ -232,7 +232,7 @@ impl Player<'_> {
 
     async fn answer(&mut self, number: usize) -> Told {
         loop {
-            self.tick(TICK).await;
+            self.tick(FINE_TICK).await;
             match self.stage.people.deeds().swap_remove(number).told {
                 Told::Waiting if self.is_content() => {}
                 told => return told,
