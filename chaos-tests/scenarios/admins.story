@@ -76,6 +76,7 @@ power off hv4
 within 10s: hv4 is fencing
 admins: fence hv4 --confirm-off | stop a
 within 20s: a runs nowhere
+for 10s: a runs nowhere
 admin: start a
 within 10s: a runs elsewhere than hv4
 finally: well

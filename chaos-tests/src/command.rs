@@ -123,6 +123,9 @@ enum What {
     Scenarios {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Of each so many, one: a look that takes less time.
+        #[arg(long, default_value_t = 1)]
+        one_in: usize,
     },
 }
 
@@ -193,7 +196,7 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             count_panics();
             scenario::find(Some(which))?.iter().try_for_each(|scenario| play_scenario(scenario, *aloud))
         }
-        What::Scenarios { jobs } => all_scenarios(*jobs),
+        What::Scenarios { jobs, one_in } => many_scenarios(*jobs, *one_in),
         What::Years { seed, node_hours, aloud } => {
             count_panics();
             live_for(*seed, *node_hours, *aloud)
@@ -266,8 +269,8 @@ fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
     Ok(())
 }
 
-fn all_scenarios(jobs: usize) -> Result<()> {
-    let scenarios = scenario::find(None)?;
+fn many_scenarios(jobs: usize, one_in: usize) -> Result<()> {
+    let scenarios: Vec<_> = scenario::find(None)?.into_iter().step_by(one_in.max(1)).collect();
     let calls = scenarios.iter().map(|scenario| vec!["scenario".to_owned(), scenario.name()]);
     let failed = each_alone(calls.collect(), jobs)?;
     if !failed.is_empty() {

@@ -111,7 +111,6 @@ impl Fencing {
         let brake = self.silences.brake(world, now);
         commands.extend(brake);
         for node in world.nodes.values() {
-            let name = &node.meta.name;
             match node.status.fence.as_ref().map(|fence| (fence.phase, fence.epoch)) {
                 None | Some((FencePhase::Returned, _)) if self.is_lost(node) => {
                     commands.extend(self.begin(world, node));
