@@ -29,7 +29,9 @@ impl Boards {
         let boards = Boards { bmcs: FakeBmcs::default(), switched: Arc::default() };
         let switched = boards.switched.clone();
         boards.bmcs.tell(move |host, power| {
-            let Some(place) = host.parse::<Name>().ok().and_then(|host| Place::of_node(&host)) else { return };
+            let Some(place) = host.parse::<Name>().ok().and_then(|host| Place::of_node(&host)) else {
+                return;
+            };
             if power == PowerState::Off {
                 if leases.lock().get(&place).is_some_and(|lease| lease.is_valid()) {
                     let detail = format!("{place} loses its power by its BMC, and has a lease");

@@ -248,7 +248,9 @@ fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
         });
         all.add(&tally);
         if !outcome.accusations.is_empty() {
-            let again = format!("cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud");
+            let again = format!(
+                "cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud"
+            );
             return report(&format!("the life of seed {life}"), &outcome, &again);
         }
     }
@@ -275,7 +277,12 @@ fn many_scenarios(jobs: usize, one_in: usize) -> Result<()> {
     let failed = each_alone(calls.collect(), jobs)?;
     if !failed.is_empty() {
         let names: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
-        bail!("{} of {} scenarios came out otherwise:\n  {}", failed.len(), scenarios.len(), names.join("\n  "));
+        bail!(
+            "{} of {} scenarios came out otherwise:\n  {}",
+            failed.len(),
+            scenarios.len(),
+            names.join("\n  ")
+        );
     }
     println!("all {} scenarios came out as told", scenarios.len());
     Ok(())

@@ -160,7 +160,12 @@ async fn chatter(net: Net) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         schedulable = !schedulable;
         let name = Place(1).node();
-        let command = Command::UpdateNode { name, schedulable: Some(schedulable), on_return: None, expected_revision: 0 };
+        let command = Command::UpdateNode {
+            name,
+            schedulable: Some(schedulable),
+            on_return: None,
+            expected_revision: 0,
+        };
         for (_, there) in net.endpoints() {
             drop(there.coordinator.submit(command.clone(), "admin/chatter", None).await);
         }

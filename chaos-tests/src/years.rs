@@ -83,7 +83,7 @@ pub async fn live(seed: u64, node_hours: f64, aloud: bool) -> (Outcome, Tally) {
     life.stage.start_guests(VMS.len()).await;
     let until = life.stage.cluster.setting.begun + Duration::from_secs_f64(node_hours / nodes * 3600.0);
     while Instant::now() < until && life.is_content() {
-        let quiet = life.dice.millis(20_000, 900_000);
+        let quiet = life.dice.millis(10_000, 300_000);
         life.stage.cluster.pass(quiet.min(until.saturating_duration_since(Instant::now()))).await;
         life.something_happens().await;
     }
@@ -133,7 +133,15 @@ impl Life {
 
     /// Orders to switch hosts off so far.
     fn offs(&self) -> usize {
-        self.stage.cluster.setting.boards.bmcs.orders().iter().filter(|order| order.starts_with("off ")).count()
+        self.stage
+            .cluster
+            .setting
+            .boards
+            .bmcs
+            .orders()
+            .iter()
+            .filter(|order| order.starts_with("off "))
+            .count()
     }
 
     async fn die(&mut self, place: Place) {
@@ -144,7 +152,8 @@ impl Life {
         self.tally.deaths += u32::from(!lost.is_empty());
         while self.is_content() && !lost.iter().all(|uid| guests.writers(*uid).len() == 1) {
             if died.elapsed() > RECOVERED_WITHIN {
-                let what = format!("the guests of {place}, which died, do not run after {RECOVERED_WITHIN:?}");
+                let what =
+                    format!("the guests of {place}, which died, do not run after {RECOVERED_WITHIN:?}");
                 return self.stage.accuse(Rule::Heals, what);
             }
             self.stage.cluster.pass(Duration::from_millis(50)).await;

@@ -24,11 +24,21 @@ impl Wish {
         };
         let schedulable = |node, schedulable| {
             let schedulable = Some(schedulable);
-            Ok::<_, String>(Command::UpdateNode { name: name(node)?, schedulable, on_return: None, expected_revision: 0 })
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable,
+                on_return: None,
+                expected_revision: 0,
+            })
         };
         let on_return = |node, how| {
             let on_return = Some(how);
-            Ok::<_, String>(Command::UpdateNode { name: name(node)?, schedulable: None, on_return, expected_revision: 0 })
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return,
+                expected_revision: 0,
+            })
         };
         let command = match words.as_slice() {
             ["fence", node] => fence(node, false, false)?,
@@ -57,9 +67,7 @@ impl Wish {
                 Command::MigrateVm { name: name(vm)?, node: Some(name(node)?), method: None }
             }
             ["unmigrate", vm] => Command::UnmigrateVm { name: name(vm)?, method: None },
-            ["move", vm, "to", node] => {
-                Command::MoveVm { name: name(vm)?, node: name(node)?, method: None }
-            }
+            ["move", vm, "to", node] => Command::MoveVm { name: name(vm)?, node: name(node)?, method: None },
             ["cancel", vm] => return Ok(Wish::CancelTaskOf(name(vm)?)),
             ["priority", vm, priority] => return Ok(Wish::Priority(name(vm)?, number(priority)?)),
             _ => return Err(format!("{text:?} is nothing that an administrator can ask for")),

@@ -117,7 +117,9 @@ impl Check {
                 let ailments = crate::checks::healed::ailments(scene.cluster);
                 if ailments.is_empty() { Ok(()) } else { Err(ailments.join("; ")) }
             }
-            Check::Runs(vms) => vms.iter().try_for_each(|vm| runs(scene, world, vm, |hosts| hosts.len() == 1)),
+            Check::Runs(vms) => {
+                vms.iter().try_for_each(|vm| runs(scene, world, vm, |hosts| hosts.len() == 1))
+            }
             Check::RunsOn(vm, on) => {
                 let on = scene.names(on);
                 runs(scene, world, vm, |hosts| hosts.len() == 1 && on.contains(&hosts[0]))
@@ -163,7 +165,9 @@ impl Check {
             }),
             Check::Fault(fault) => {
                 let stands: Vec<&str> = world.faults.keys().map(Name::as_str).collect();
-                is(stands.iter().any(|name| name.starts_with(fault.as_str())), || format!("faults: {stands:?}"))
+                is(stands.iter().any(|name| name.starts_with(fault.as_str())), || {
+                    format!("faults: {stands:?}")
+                })
             }
             Check::BrakeHolds => is(world.brake().is_some(), || "it does not hold".to_owned()),
             Check::Disarmed => is(!world.is_armed(), || "it is armed".to_owned()),

@@ -23,7 +23,11 @@ pub enum Event {
     Restart(Hosts),
     Bmc(Hosts, BmcState),
     /// From whom to whom; one way: what the first send does not arrive.
-    Cut { those: Hosts, from: Option<Hosts>, one_way: bool },
+    Cut {
+        those: Hosts,
+        from: Option<Hosts>,
+        one_way: bool,
+    },
     Heal,
     Weather(Weather),
     Lag(Hosts, Duration),
@@ -193,7 +197,8 @@ fn cut_off(cluster: &Cluster, those: &[Place], others: &[Place], one_way: bool) 
 async fn hand_over(cluster: &Cluster) {
     let Some((place, leader)) = cluster.leader() else { return };
     let me = leader.store().options().me.id;
-    let others: Vec<_> = leader.store().view().members().into_iter().filter(|member| member.id != me).collect();
+    let others: Vec<_> =
+        leader.store().view().members().into_iter().filter(|member| member.id != me).collect();
     let Some(to) = cluster.dice.pick(&others).map(|member| member.id) else { return };
     cluster.setting.trace.say(format!("{place} hands over"));
     tokio::spawn(async move { leader.store().transfer_leadership(to).await });
@@ -211,7 +216,11 @@ impl BmcState {
             "locked" => BmcState::Broken(Fault::WrongPassword),
             "another" => BmcState::Another,
             "repaired" => BmcState::Repaired,
-            _ => return Err(format!("a BMC is dead, stuck, locked, another, slow TIME or repaired, not {text:?}")),
+            _ => {
+                return Err(format!(
+                    "a BMC is dead, stuck, locked, another, slow TIME or repaired, not {text:?}"
+                ));
+            }
         })
     }
 

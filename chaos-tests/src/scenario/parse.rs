@@ -43,7 +43,8 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Scenario>, ParseError> {
             scenarios.push(Draft::new(title.trim(), number + 1));
             continue;
         }
-        let draft = scenarios.last_mut().ok_or_else(|| at("a scenario begins with \"# \" and its title".into()))?;
+        let draft =
+            scenarios.last_mut().ok_or_else(|| at("a scenario begins with \"# \" and its title".into()))?;
         draft.take(line, number + 1).map_err(&at)?;
     }
     let lines = text.lines().count();
@@ -122,7 +123,8 @@ fn shape(text: &str) -> Result<Shape, String> {
     let words: Vec<&str> = hosts.split_whitespace().collect();
     for pair in words.chunks(2) {
         let [count, kind] = pair else { return Err(format!("how many, and of which kind? {hosts:?}")) };
-        let count = u8::try_from(number(count)?).map_err(|_| "so many hosts can't be simulated".to_owned())?;
+        let count =
+            u8::try_from(number(count)?).map_err(|_| "so many hosts can't be simulated".to_owned())?;
         match *kind {
             "coordinator" | "coordinators" => shape.coordinators = count,
             "hypervisor" | "hypervisors" => shape.hypervisors = count,
@@ -238,7 +240,9 @@ pub(super) fn number(text: &str) -> Result<u32, String> {
 /// The text in quotation marks.
 pub(super) fn quoted(text: &str) -> Result<String, String> {
     let inside = text.split_once('"').and_then(|(_, rest)| rest.split_once('"'));
-    inside.map(|(inside, _)| inside.to_owned()).ok_or_else(|| format!("a text in \"…\" is missing in {text:?}"))
+    inside
+        .map(|(inside, _)| inside.to_owned())
+        .ok_or_else(|| format!("a text in \"…\" is missing in {text:?}"))
 }
 
 #[cfg(test)]

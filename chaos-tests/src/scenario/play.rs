@@ -8,8 +8,8 @@ use pvc_model::{Command, Name, World};
 use tokio::time::Instant;
 
 use super::check::{Noted, Scene};
-use super::{Expected, Guest, Scenario, Step, What, Wish};
 use super::event::Event;
+use super::{Expected, Guest, Scenario, Step, What, Wish};
 use crate::net::Place;
 use crate::people::Told;
 use crate::script::{Outcome, Stage};
@@ -34,15 +34,14 @@ struct Player<'s> {
 
 pub async fn play(scenario: &Scenario, aloud: bool) -> Outcome {
     let stage = Stage::set(&scenario.shape, scenario.seed(), aloud).await;
-    let mut player =
-        Player {
-            world: stage.cluster.world(),
-            scenario,
-            stage,
-            always: Vec::new(),
-            noted: Noted::new(),
-            them: Vec::new(),
-        };
+    let mut player = Player {
+        world: stage.cluster.world(),
+        scenario,
+        stage,
+        always: Vec::new(),
+        noted: Noted::new(),
+        them: Vec::new(),
+    };
     player.steps(&scenario.steps).await;
     player.end().await
 }
@@ -128,12 +127,10 @@ impl Player<'_> {
         match &step.what {
             What::Guests(guests) => self.start_guests(line, guests).await,
             What::Do(event) => self.befall(event).await,
-            What::When(expected, event) => {
-                match self.wait_for(COMES_WITHIN, FINE_TICK, expected).await {
-                    None => self.befall(event).await,
-                    Some(wrong) => self.accuse(line, format!("never {:?}: {wrong}", expected.text)),
-                }
-            }
+            What::When(expected, event) => match self.wait_for(COMES_WITHIN, FINE_TICK, expected).await {
+                None => self.befall(event).await,
+                Some(wrong) => self.accuse(line, format!("never {:?}: {wrong}", expected.text)),
+            },
             What::Wait(time) => self.pass(*time).await,
             What::Within(time, all) => {
                 let until = Instant::now() + *time;
@@ -207,9 +204,10 @@ impl Player<'_> {
     /// Where the guests are now.
     fn note(&mut self) {
         let (world, guests) = (self.stage.cluster.world(), &self.stage.cluster.setting.guests);
-        let noted = world.vms.iter().map(|(name, vm)| {
-            (name.clone(), (guests.writers(vm.uid()), guests.boots(vm.uid())))
-        });
+        let noted = world
+            .vms
+            .iter()
+            .map(|(name, vm)| (name.clone(), (guests.writers(vm.uid()), guests.boots(vm.uid()))));
         self.noted = noted.collect();
     }
 
