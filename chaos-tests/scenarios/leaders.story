@@ -240,9 +240,8 @@ always: b stays
 power off hv4
 when hv4 is silent: kill the leader
 wait 1s
-kill the other coordinators
+kill the coordinators
 wait 20s
-now: not somebody leads
 for 10s: not a runs elsewhere than hv4
 start the coordinators
 within 60s: a runs elsewhere than hv4

@@ -29,8 +29,8 @@ guests a on hv4, b on hv5, c on hv6
 cut hv4, hv5, hv6 off
 within 10s: the brake holds
 admin: release-brake
-within 30s: a, b, c run
-now: hv4, hv5, hv6 were switched off
+within 30s: a runs elsewhere than hv4, hv5, hv6; b runs elsewhere than hv4, hv5, hv6
+now: hv4, hv5, hv6 were switched off; c runs elsewhere than hv4, hv5, hv6
 finally: well
 
 # A released brake holds again for another host

@@ -284,6 +284,12 @@ impl Cluster {
         self.machine(place).broken = true;
     }
 
+    /// It belongs to the cluster no more.
+    pub fn retire(&mut self, place: Place) {
+        self.kill(place);
+        self.machine(place).enrolled = false;
+    }
+
     /// Lets time pass, looks at it, and starts again what has ended by itself. Ends early when a rule is
     /// broken.
     pub async fn pass(&mut self, time: Duration) {

@@ -17,6 +17,7 @@ use crate::run::{count_panics, run};
 use crate::scenario::{self, Scenario};
 use crate::script::{self, Outcome};
 use crate::stories;
+use crate::years::{self, LIFE_HOURS, Tally};
 
 /// One seed takes less than a second on an idle machine.
 const ONE_WITHIN: Duration = Duration::from_secs(300);
@@ -108,10 +109,23 @@ enum What {
         #[arg(long)]
         aloud: bool,
     },
+    /// Lets clusters live for long, with rare troubles; prints what they lived through.
+    Years {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Hours of nodes: ten nodes for an hour are ten.
+        #[arg(long, default_value_t = 100.0)]
+        node_hours: f64,
+        #[arg(long)]
+        aloud: bool,
+    },
     /// Plays all scenarios, each in a process of its own.
     Scenarios {
         #[arg(long, default_value_t = 2)]
         jobs: usize,
+        /// Of each so many, one: a look that takes less time.
+        #[arg(long, default_value_t = 1)]
+        one_in: usize,
     },
 }
 
@@ -122,6 +136,7 @@ impl Sim {
             | What::StoreSeed { seed, .. }
             | What::StoreCalm { seed, .. }
             | What::Processes { seed, .. }
+            | What::Years { seed, .. }
             | What::Story { seed, .. } => Some(*seed),
             What::Scenario { .. }
             | What::Scenarios { .. }
@@ -181,7 +196,11 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             count_panics();
             scenario::find(Some(which))?.iter().try_for_each(|scenario| play_scenario(scenario, *aloud))
         }
-        What::Scenarios { jobs } => all_scenarios(*jobs),
+        What::Scenarios { jobs, one_in } => many_scenarios(*jobs, *one_in),
+        What::Years { seed, node_hours, aloud } => {
+            count_panics();
+            live_for(*seed, *node_hours, *aloud)
+        }
         What::Seeds { from, count, jobs } => many("seed", *from, *count, *jobs),
         What::StoreSeeds { from, count, jobs } => many("store-seed", *from, *count, *jobs),
     }
@@ -212,6 +231,35 @@ fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
     report(&name, &outcome, &again)
 }
 
+/// One life after the other, until they are so many hours of nodes together.
+fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
+    let begun = tokio::time::Instant::now();
+    let mut all = Tally::default();
+    for life in seed.. {
+        let left = node_hours - all.node_hours;
+        if left <= 0.0 {
+            break;
+        }
+        let mut tally = Tally::default();
+        let outcome = run(async {
+            let (outcome, lived) = years::live(life, left.min(LIFE_HOURS), aloud).await;
+            tally = lived;
+            outcome
+        });
+        all.add(&tally);
+        if !outcome.accusations.is_empty() {
+            let again = format!(
+                "cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud"
+            );
+            return report(&format!("the life of seed {life}"), &outcome, &again);
+        }
+    }
+    println!("{all}");
+    let rate = all.node_hours / begun.elapsed().as_secs_f64();
+    println!("{:<44}{rate:>12.2}", "hours of nodes a second");
+    Ok(())
+}
+
 /// Each seed in a process of its own, which is told `what` and the seed.
 fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
     let seeds = (from..from + count).map(|seed| vec![what.to_owned(), seed.to_string()]);
@@ -223,8 +271,8 @@ fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
     Ok(())
 }
 
-fn all_scenarios(jobs: usize) -> Result<()> {
-    let scenarios = scenario::find(None)?;
+fn many_scenarios(jobs: usize, one_in: usize) -> Result<()> {
+    let scenarios: Vec<_> = scenario::find(None)?.into_iter().step_by(one_in.max(1)).collect();
     let calls = scenarios.iter().map(|scenario| vec!["scenario".to_owned(), scenario.name()]);
     let failed = each_alone(calls.collect(), jobs)?;
     if !failed.is_empty() {

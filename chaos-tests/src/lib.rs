@@ -32,3 +32,4 @@ pub mod voters;
 pub mod watched;
 pub mod witness;
 pub mod workload;
+pub mod years;

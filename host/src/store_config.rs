@@ -85,7 +85,7 @@ mod tests {
             ),
             (
                 StoreConfig { checkpoint_mib: 4097, ..usual.clone() },
-                "checkpoint_mib must be 1 to 4096, not 4097 (default: 64)",
+                "checkpoint_mib must be 1 to 4096, not 4097 (default: 32)",
             ),
         ] {
             assert_eq!(bad.validate().unwrap_err().to_string(), expected);

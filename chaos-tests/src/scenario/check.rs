@@ -66,6 +66,8 @@ pub type Noted = BTreeMap<Name, (Vec<Name>, u64)>;
 
 pub struct Scene<'a> {
     pub cluster: &'a Cluster,
+    /// The newest that any coordinator has shown so far.
+    pub world: &'a World,
     pub noted: &'a Noted,
     pub them: &'a [Place],
 }
@@ -109,42 +111,42 @@ impl Check {
 
     /// Ok: it is so. Err: what is instead.
     pub fn look(&self, scene: &Scene<'_>) -> Result<(), String> {
-        let world = scene.cluster.world();
+        let world = scene.world;
         match self {
             Check::Well => {
                 let ailments = crate::checks::healed::ailments(scene.cluster);
                 if ailments.is_empty() { Ok(()) } else { Err(ailments.join("; ")) }
             }
             Check::Runs(vms) => {
-                vms.iter().try_for_each(|vm| runs(scene, &world, vm, |hosts| hosts.len() == 1))
+                vms.iter().try_for_each(|vm| runs(scene, world, vm, |hosts| hosts.len() == 1))
             }
             Check::RunsOn(vm, on) => {
                 let on = scene.names(on);
-                runs(scene, &world, vm, |hosts| hosts.len() == 1 && on.contains(&hosts[0]))
+                runs(scene, world, vm, |hosts| hosts.len() == 1 && on.contains(&hosts[0]))
             }
             Check::RunsElsewhere(vm, than) => {
                 let than = scene.names(than);
-                runs(scene, &world, vm, |hosts| hosts.len() == 1 && !than.contains(&hosts[0]))
+                runs(scene, world, vm, |hosts| hosts.len() == 1 && !than.contains(&hosts[0]))
             }
-            Check::RunsNowhere(vm) => match scene.hosts(&world, vm)? {
+            Check::RunsNowhere(vm) => match scene.hosts(world, vm)? {
                 hosts if hosts.is_empty() => Ok(()),
                 hosts => Err(format!("{vm} runs on {hosts:?}")),
             },
-            Check::Stays(vms) => vms.iter().try_for_each(|vm| stays(scene, &world, vm)),
+            Check::Stays(vms) => vms.iter().try_for_each(|vm| stays(scene, world, vm)),
             Check::Booted(vm, times) => {
-                let boots = scene.cluster.setting.guests.boots(known(&world, vm)?.uid());
+                let boots = scene.cluster.setting.guests.boots(known(world, vm)?.uid());
                 is(boots == *times, || format!("{vm} was started {boots} times"))
             }
-            Check::Waits(vm, reason) => match &known(&world, vm)?.waits {
+            Check::Waits(vm, reason) => match &known(world, vm)?.waits {
                 Some(waits) => is(waits.reason.contains(reason), || format!("{vm} waits: {}", waits.reason)),
-                None => Err(format!("{vm} does not wait: {}", shown(&world, vm))),
+                None => Err(format!("{vm} does not wait: {}", shown(world, vm))),
             },
             Check::Phase(vm, text) => {
-                let shown = shown(&world, vm);
+                let shown = shown(world, vm);
                 is(shown.contains(text), || format!("{vm} shows {shown:?}"))
             }
             Check::Migrates(vm, phase) => {
-                let migration = known(&world, vm)?.migration.as_ref().map(|migration| migration.phase);
+                let migration = known(world, vm)?.migration.as_ref().map(|migration| migration.phase);
                 let so = migration.is_some_and(|now| phase.is_none_or(|phase| phase == now));
                 is(so, || format!("the migration of {vm} is at {migration:?}"))
             }
@@ -157,7 +159,7 @@ impl Check {
                 let waiting: Vec<_> = world.waiting_vms().map(|vm| vm.meta.name.to_string()).collect();
                 is(waiting.len() == *count, || format!("{waiting:?} wait"))
             }
-            Check::Node(hosts, state) => scene.each(hosts, |place| state.look(&world, place)),
+            Check::Node(hosts, state) => scene.each(hosts, |place| state.look(world, place)),
             Check::HasPower(hosts) => scene.each(hosts, |place| {
                 is(scene.cluster.setting.boards.has_power(place), || format!("{place} has none"))
             }),

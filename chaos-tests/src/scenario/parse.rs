@@ -244,3 +244,55 @@ pub(super) fn quoted(text: &str) -> Result<String, String> {
         .map(|(inside, _)| inside.to_owned())
         .ok_or_else(|| format!("a text in \"…\" is missing in {text:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        parse("bad.story", text).expect_err("it is not understood").to_string()
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_named() {
+        let head = "# t\ncluster 3 coordinators with bmcs\n";
+        for (line, says) in [
+            ("power off hx", "bad.story:3: \"hx\" is no host"),
+            ("powr off hv1", "bad.story:3: \"powr off hv1\" is no event"),
+            ("within 3: a runs", "bad.story:3: \"3\" is no time"),
+            ("now: a flies", "bad.story:3: \"a flies\" is nothing that can be expected"),
+            ("admin: dance", "bad.story:3: \"dance\" is nothing that an administrator can ask for"),
+            ("  wait 1s", "bad.story:3: only what is repeated is set in"),
+            ("guests a on hv1 loud", "bad.story:3: \"loud\" says nothing of a guest"),
+            ("cluster 1 coordinators", "bad.story:3: a scenario has one cluster"),
+            ("whenever it rains: heal the network", "bad.story:3: \"whenever it rains\" is not understood"),
+        ] {
+            let found = wrong(&format!("{head}{line}\nfinally: well\n"));
+            assert!(found.starts_with(says), "{line}: {found}");
+        }
+        assert!(wrong("wait 1s\n").starts_with("bad.story:1: a scenario begins with"));
+        assert!(wrong("# t\nwait 1s\n").starts_with("bad.story:2: a scenario's first line is its cluster"));
+        assert!(wrong(head).starts_with("bad.story:2: the scenario \"t\" does not end with"));
+        assert!(wrong("# t\ncluster 4 coordinators\n").contains("1, 3 or 5"));
+        let twice = format!("{head}finally: well\n{head}finally: well\n");
+        assert!(wrong(&twice).starts_with("bad.story:4: there are two scenarios"));
+    }
+
+    #[test]
+    fn what_is_repeated_is_set_in_and_colons_in_quotes_end_nothing() {
+        let text = "## remark\n# t\ncluster 1 coordinators\nrepeat 2 times:\n  wait 1s\n  kill all\n\
+                    admin is refused \"a: b\": arm\nfinally: well; not a runs\n";
+        let scenarios = parse("good.story", text).expect("it is understood");
+        let scenario = &scenarios[0];
+        assert_eq!((scenarios.len(), scenario.steps.len(), scenario.finally.len()), (1, 2, 2));
+        assert!(matches!(&scenario.steps[0].what, What::Repeat(2, inner) if inner.len() == 2));
+        assert!(matches!(&scenario.steps[1].what, What::Refused(text, _) if text == "a: b"));
+        assert!(scenario.finally[1].not && scenario.shape.coordinators == 1);
+    }
+
+    #[test]
+    fn there_are_a_hundred_scenarios() {
+        let scenarios = super::super::find(None).expect("all are understood");
+        assert!(scenarios.len() >= 100, "{}", scenarios.len());
+    }
+}

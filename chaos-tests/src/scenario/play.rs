@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pvc_model::phase::{VmPhase, vm_phase};
-use pvc_model::{Command, Name};
+use pvc_model::{Command, Name, World};
 use tokio::time::Instant;
 
 use super::check::{Noted, Scene};
@@ -16,7 +16,7 @@ use crate::script::{Outcome, Stage};
 use crate::witness::Rule;
 
 const TICK: Duration = Duration::from_millis(50);
-/// How finely the moment of a `when` is looked for.
+/// How finely the moment of a `when`, and of an answer, is looked for.
 const FINE_TICK: Duration = Duration::from_millis(1);
 /// What is waited for by `when` comes in this time.
 const COMES_WITHIN: Duration = Duration::from_secs(150);
@@ -28,11 +28,20 @@ struct Player<'s> {
     always: Vec<(usize, Expected)>,
     noted: Noted,
     them: Vec<Place>,
+    /// The newest world that was seen: it is known also while no coordinator runs.
+    world: World,
 }
 
 pub async fn play(scenario: &Scenario, aloud: bool) -> Outcome {
     let stage = Stage::set(&scenario.shape, scenario.seed(), aloud).await;
-    let mut player = Player { scenario, stage, always: Vec::new(), noted: Noted::new(), them: Vec::new() };
+    let mut player = Player {
+        world: stage.cluster.world(),
+        scenario,
+        stage,
+        always: Vec::new(),
+        noted: Noted::new(),
+        them: Vec::new(),
+    };
     player.steps(&scenario.steps).await;
     player.end().await
 }
@@ -42,7 +51,13 @@ impl Player<'_> {
         self.stage.cluster.setting.witness.is_content()
     }
 
+    /// Something is not as it is told. What the tasks have come to often tells why.
     fn accuse(&self, line: usize, what: String) {
+        for task in self.world.tasks.values() {
+            let (kind, subject, state) = (task.kind.as_str(), &task.subject, task.state);
+            let told = format!("task {kind} of {subject}: {state:?} {}", task.message);
+            self.stage.cluster.setting.trace.say(told);
+        }
         self.stage.accuse(Rule::AsTold, format!("{}:{line}: {what}", self.scenario.file));
     }
 
@@ -55,7 +70,8 @@ impl Player<'_> {
     }
 
     fn look(&self, expected: &Expected) -> Result<(), String> {
-        let scene = Scene { cluster: &self.stage.cluster, noted: &self.noted, them: &self.them };
+        let scene =
+            Scene { cluster: &self.stage.cluster, world: &self.world, noted: &self.noted, them: &self.them };
         match (expected.check.look(&scene), expected.not) {
             (Ok(()), true) => Err("it is so".to_owned()),
             (Err(_), true) | (Ok(()), false) => Ok(()),
@@ -65,6 +81,10 @@ impl Player<'_> {
 
     async fn tick(&mut self, time: Duration) {
         self.stage.cluster.tick(time).await;
+        let world = self.stage.cluster.world();
+        if world.revision >= self.world.revision {
+            self.world = world;
+        }
         for (line, expected) in &self.always {
             if let Err(wrong) = self.look(expected) {
                 self.accuse(*line, format!("always {:?}, and now: {wrong}", expected.text));
@@ -131,7 +151,8 @@ impl Player<'_> {
             What::Now(all) => self.expect(line, all),
             What::Always(all) => self.always.extend(all.iter().map(|expected| (line, expected.clone()))),
             What::Admin(wish) => match self.ask(line, wish).await {
-                Some(Told::Done { .. }) | None => {}
+                Some(Told::Done { .. }) => self.retire(wish),
+                None => {}
                 Some(told) => self.accuse(line, format!("it is answered with {told:?}")),
             },
             What::Refused(text, wish) => match self.ask(line, wish).await {
@@ -150,6 +171,16 @@ impl Player<'_> {
                     self.steps(inner).await;
                 }
             }
+        }
+    }
+
+    /// A host that was removed from the cluster is none of it any more.
+    fn retire(&mut self, wish: &Wish) {
+        if let Wish::This(command) = wish
+            && let Command::DeleteNode { name, .. } = &**command
+            && let Some(place) = Place::of_node(name)
+        {
+            self.stage.cluster.retire(place);
         }
     }
 
@@ -199,7 +230,7 @@ impl Player<'_> {
 
     async fn answer(&mut self, number: usize) -> Told {
         loop {
-            self.tick(TICK).await;
+            self.tick(FINE_TICK).await;
             match self.stage.people.deeds().swap_remove(number).told {
                 Told::Waiting if self.is_content() => {}
                 told => return told,

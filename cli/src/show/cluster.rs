@@ -189,7 +189,7 @@ pub fn settings(status: &ClusterStatus) -> String {
 
 /// What is done about capacity, migrations and balance.
 fn placement(status: &ClusterStatus) -> String {
-    let settings = status.settings.unwrap_or_default();
+    let settings = status.settings.clone().unwrap_or_default();
     let admission = match settings.admission() {
         Admission::Off => "room for a node's death is not asked for",
         Admission::Warn | Admission::Unspecified => "missing room for a node's death is a fault",

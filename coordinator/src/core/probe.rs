@@ -50,7 +50,18 @@ mod tests {
         assert_eq!(Knock.sign(&address).await, HostSign::Answers);
         drop(listener);
         assert_eq!(Knock.sign(&address).await, HostSign::Answers, "refused");
-        // TEST-NET-1 (RFC 5737) is routed nowhere.
-        assert_eq!(Knock.sign("192.0.2.1:7371").await, HostSign::Silent);
+    }
+
+    #[test]
+    fn what_others_say_of_it_is_no_sign_of_life() {
+        for (kind, by_the_host) in [
+            (io::ErrorKind::ConnectionRefused, true),
+            (io::ErrorKind::ConnectionReset, true),
+            (io::ErrorKind::HostUnreachable, false),
+            (io::ErrorKind::NetworkUnreachable, false),
+            (io::ErrorKind::TimedOut, false),
+        ] {
+            assert_eq!(said_by_the_host(&kind.into()), by_the_host, "{kind}");
+        }
     }
 }

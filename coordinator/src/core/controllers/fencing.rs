@@ -5,7 +5,7 @@
 //! be lost at any moment. What may never happen: a BMC that is asked to cut the power of a node whose fence is not committed,
 //! or while the storm brake holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +33,16 @@ const AGAIN: Duration = Duration::from_secs(2);
 const CALL_PATIENCE: Duration = Duration::from_secs(120);
 /// A node is given power again so long after it was fenced: its VMs come first.
 const POWER_ON_AFTER: Duration = Duration::from_secs(10);
+/// What a leader before has ordered of a BMC has been carried out or lost so long after the term began.
+const ORDERS_END: Duration = Duration::from_secs(10);
 /// Heartbeats of a session after which the node has certainly looked at its guests.
 const SETTLED_BEATS: u64 = 6;
 
 pub(super) struct Fencing {
     coordinator: Coordinator,
+    begun: Instant,
+    /// Nodes that were being fenced when the term began.
+    inherited: BTreeSet<Name>,
     silences: Silences,
     /// What BMCs were asked, by node.
     asked: BTreeMap<Name, Asked>,
@@ -79,9 +84,16 @@ struct Answer {
 
 impl Fencing {
     pub fn new(coordinator: Coordinator) -> Self {
-        let silences = Silences::new(&coordinator.world());
+        let world = coordinator.world();
+        let silences = Silences::new(&world);
+        let fencing = |node: &&Arc<Node>| {
+            node.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fencing)
+        };
+        let inherited = world.nodes.values().filter(fencing).map(|node| node.meta.name.clone()).collect();
         Fencing {
             coordinator,
+            begun: Instant::now(),
+            inherited,
             silences,
             asked: BTreeMap::new(),
             calls: JoinSet::new(),
@@ -98,14 +110,13 @@ impl Fencing {
         let brake = self.silences.brake(world, now);
         commands.extend(brake);
         for node in world.nodes.values() {
-            let name = &node.meta.name;
             match node.status.fence.as_ref().map(|fence| (fence.phase, fence.epoch)) {
                 None | Some((FencePhase::Returned, _)) if self.is_lost(node) => {
                     commands.extend(self.begin(world, node));
                 }
                 None => {}
                 Some((FencePhase::Fencing, _)) if node.is_reachable() => {
-                    commands.push(Command::CallOffFence { node: name.clone() });
+                    commands.extend(self.call_off(node));
                 }
                 Some((FencePhase::Fencing, epoch)) => {
                     commands.extend(self.look_for_proof(world, node, epoch))
@@ -115,6 +126,7 @@ impl Fencing {
             }
         }
         self.asked.retain(|name, _| world.nodes.get(name).is_some_and(|node| node.status.fence.is_some()));
+        self.inherited.retain(|name| world.nodes.get(name).is_some_and(|node| node.status.fence.is_some()));
         self.standing.retain(|name, _| world.nodes.get(name).is_some_and(|node| node.status.fence.is_some()));
         commands.extend(self.faults(world));
         commands
@@ -140,6 +152,17 @@ impl Fencing {
             Verdict::Fence(reason) => Some(Command::BeginFence { node: name.clone(), reason }),
             Verdict::Leave(_) | Verdict::Ask | Verdict::Patience => None,
         }
+    }
+
+    /// It is heard, and nothing proves it off: its fence is over. Not while its BMC may still carry out an order to switch it
+    /// off, of this leader or of one before: it would have its lease again, and then lose its power.
+    fn call_off(&self, node: &Node) -> Option<Command> {
+        let name = &node.meta.name;
+        let now = Instant::now();
+        let ordered = self.asked.get(name).and_then(|asked| asked.pending).is_some_and(|until| until > now);
+        let inherited = node.spec.bmc.is_some() && self.inherited.contains(name);
+        let may_strike = ordered || inherited && self.begun.elapsed() < ORDERS_END;
+        (!may_strike).then(|| Command::CallOffFence { node: name.clone() })
     }
 
     /// The first proof that can be had. One that takes time is asked for on the side.

@@ -111,6 +111,10 @@ impl Silences {
             .filter(|(name, since)| now.duration_since(**since) < TOGETHER && !self.old.contains(*name))
             .map(|(name, _)| name.clone())
             .collect();
+        // Nodes beat in turn: those that are quiet by now, though not for the whole grace, fell silent with the first.
+        if !nodes.is_empty() {
+            nodes.extend(self.asked.keys().filter(|name| !self.old.contains(*name)).cloned());
+        }
         if !is_storm(nodes.len(), world.nodes.len()) {
             nodes.clear();
         }
