@@ -115,12 +115,13 @@ def run(cluster):
     died = time.time()
     cluster.local("kill", host, "--what", "host")
     ended = time.time()
-    moved = wait_for("the guest is placed elsewhere", lambda: placed_on(cluster.vm()) not in ("", host))
+    elsewhere = lambda vm: vm if placed_on(vm) not in ("", host) else None
+    moved = wait_for("the guest is placed elsewhere", lambda: elsewhere(cluster.vm()))
     fenced = cluster.node(host)["status"]
-    running = wait_for(
-        "it runs there",
-        lambda: (lambda vm: phase(vm).endswith("RUNNING") and placed_on(vm) != host and vm)(cluster.vm()),
-    )
+    if "fence" not in fenced:
+        raise SystemExit(f"{host} is not fenced, and {VM} is on {placed_on(moved)}: {fenced}")
+    runs = lambda vm: elsewhere(vm) if phase(vm).endswith("RUNNING") else None
+    running = wait_for("it runs there", lambda: runs(cluster.vm()))
     wait_for("its first words", lambda: "PVC " in cluster.pvc("vm", "log", VM, "--lines", "20"))
     spoke = time.time()
     parts = {
@@ -130,7 +131,7 @@ def run(cluster):
         "speaks": spoke - died,
     }
     told = ", ".join(f"{name} {value:.2f}" for name, value in parts.items())
-    print(f"{host} died (cut in {ended - died:.2f} s): {told}; {host} -> {moved and placed_on(cluster.vm())}", file=sys.stderr)
+    print(f"{host} died (cut in {ended - died:.2f} s): {told}; {host} -> {placed_on(moved)}", file=sys.stderr)
     cluster.local("start", host)
     wait_for("the host is back", lambda: "RETURNED" in str(cluster.node(host).get("status", {}).get("fence", {})))
     cluster.pvc("node", "ready", host, "--no-return")
