@@ -59,7 +59,8 @@ fn off(world: &World, node: &Name, table: &Table<'_>) -> Vec<(Name, Name)> {
 
 /// Shut down because it fits nowhere else; it is started here again when the node is ready.
 pub fn is_released(vm: &Vm) -> bool {
-    vm.release && vm.task.is_none() && vm.migration.is_none()
+    // One that lost its node to a fence is `recovery`'s.
+    vm.release && vm.task.is_none() && vm.migration.is_none() && vm.waits.is_none()
 }
 
 /// VMs whose home is `node` and which are away, with why they can't return now; in their order.

@@ -65,7 +65,7 @@ impl<'w> Table<'w> {
         let room = |(name, node): (&'w Name, &'w std::sync::Arc<Node>)| {
             let emptied = leaving.contains(name);
             let closed = if emptied { Some(Obstacle::Leaving) } else { closed(node) };
-            let leaving = emptied || node.spec.maintenance;
+            let leaving = emptied || node.spec.maintenance || node.is_fenced();
             let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
             let usage = Usage::default();
             Room { name, usable_mib: usable_mib(node), vcpus_max, usage, closed, leaving }
