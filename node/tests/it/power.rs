@@ -2,11 +2,12 @@
 //! says what it is.
 
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pvc_coordinator::core::power::{Power, PowerError, PowerState};
 use pvc_model::bmc::BmcAdapter;
 use pvc_process::Cmd;
+use tokio::time::Instant;
 
 use super::ipmi_sim::{GUID, IpmiSim, Lab, PASSWORD};
 

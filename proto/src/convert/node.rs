@@ -56,7 +56,7 @@ impl From<&Bmc> for v1::Bmc {
             adapter: v1::BmcAdapter::from(bmc.adapter).into(),
             identity: bmc.identity.clone(),
             trusted: bmc.trusted,
-            sealed_password: bmc.password.0.clone().into(),
+            sealed_password: bmc.password.0.clone(),
             ..v1::Bmc::default()
         }
     }
@@ -66,7 +66,7 @@ fn bmc(at: &At<'_>, wire: &v1::Bmc) -> Result<Bmc, Rejection> {
     Ok(Bmc {
         address: wire.address.clone(),
         user: wire.user.clone(),
-        password: Sealed(wire.sealed_password.to_vec()),
+        password: Sealed(wire.sealed_password.clone()),
         adapter: BmcAdapter::from_wire(wire.adapter, &at.field("adapter"))?,
         identity: wire.identity.clone(),
         trusted: wire.trusted,
