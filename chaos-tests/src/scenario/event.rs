@@ -71,6 +71,9 @@ pub enum DiskState {
     Well,
 }
 
+/// What befalls one host.
+type Deed<'a> = dyn Fn(&mut Cluster, Place) + 'a;
+
 impl Event {
     pub fn parse(text: &str) -> Result<Event, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -118,7 +121,7 @@ impl Event {
 
     /// Does it to the cluster, and says whom it befell; None: nobody in particular.
     pub async fn befall(&self, cluster: &mut Cluster, them: &[Place]) -> Option<Vec<Place>> {
-        let (whom, deed): (&Hosts, &dyn Fn(&mut Cluster, Place)) = match self {
+        let (whom, deed): (&Hosts, &Deed<'_>) = match self {
             Event::PowerOff(hosts) => (hosts, &|cluster, place| cluster.power_off(place)),
             Event::PowerOn(hosts) => (hosts, &|cluster, place| cluster.power_on(place)),
             Event::Kill(hosts) => (hosts, &|cluster, place| cluster.kill(place)),
