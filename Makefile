@@ -16,7 +16,8 @@ help:
 	@echo "make check        the same without the tests; never writes"
 	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed), 10,000 of the"
 	@echo "                  store alone (PVC_STORE_SEEDS), ten minutes of it in real processes (PVC_PROCESSES_SECONDS), 600 power"
-	@echo "                  cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation"
+	@echo "                  cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation, the"
+	@echo "                  scenarios, and 2,000 simulated hours of nodes with rare deaths (PVC_NODE_HOURS)"
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
 	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
@@ -58,6 +59,8 @@ chaos: deps
 	$(CARGO) build --release --locked -p pvc-bare -p pvc-chaos-tests
 	$(CARGO) run --release --locked -p pvc-chaos-tests -- seeds \
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
+	$(TARGET)/release/pvc-sim scenarios --jobs $(shell nproc)
+	$(TARGET)/release/pvc-sim years --seed $(or $(PVC_YEARS_SEED),1) --node-hours $(or $(PVC_NODE_HOURS),2000)
 	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test -p raft-store --all-features --locked --profile validate
 	$(TARGET)/release/pvc-sim store-seeds \
 		--from $(or $(PVC_STORE_FROM),1000) --count $(or $(PVC_STORE_SEEDS),10000) --jobs $(shell nproc)

@@ -11,7 +11,7 @@ set -euo pipefail
 
 build=(gcc libc6-dev pkg-config libvirt-dev make)
 run=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
-  iproute2 nftables iputils-ping util-linux socat ca-certificates)
+  iproute2 nftables iputils-ping util-linux socat ca-certificates ipmitool openipmi)
 test=(curl python3 python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev openssl)
 bench=(zookeeper etcd-server)
 

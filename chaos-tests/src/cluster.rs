@@ -1,16 +1,20 @@
 //! A cluster of simulated hosts: founded as a real one is, and let live from tick to tick, with the checks
 //! that look at each of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
-use pvc_model::command::FloatingPatch;
+use pvc_model::command::{ClusterPatch, FloatingPatch};
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
 use pvc_node::primary::Record;
 use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
 use tokio::time::Instant;
 
+use crate::boards::enrol_bmc;
 use crate::checks::guests::GuestWatch;
 use crate::checks::roles::RoleWatch;
 use crate::daemon::{Daemon, Host, address, migration_address};
@@ -39,6 +43,8 @@ pub struct Shape {
     pub sync_max_ms: u64,
     /// How wrong wall clocks are at most, in milliseconds.
     pub clock_skew_max_ms: u64,
+    /// The cluster knows its hosts' BMCs.
+    pub bmcs: bool,
 }
 
 impl Default for Shape {
@@ -50,6 +56,7 @@ impl Default for Shape {
             checkpoint: Checkpoint::default(),
             sync_max_ms: 4,
             clock_skew_max_ms: 2000,
+            bmcs: false,
         }
     }
 }
@@ -85,12 +92,14 @@ impl Cluster {
         for number in 1..=shape.coordinators + shape.spares + shape.hypervisors {
             let place = Place(number);
             setting.guests.add_host(&place.node(), &migration_address(place));
+            setting.boards.add(place);
             let disk = MemoryDisk::new();
             disk.set_sync_delay(dice.millis(0, shape.sync_max_ms));
             let skew = dice.roll(2 * shape.clock_skew_max_ms + 1) as i64 - shape.clock_skew_max_ms as i64;
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
             let floating = Record::default();
-            let host = Host { place, member, disk, checkpoint, clock_skew_ms: skew, boots: 0, floating };
+            let clock_skew = Arc::new(AtomicI64::new(skew));
+            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, floating };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -144,9 +153,12 @@ impl Cluster {
             address: Some(Some(FLOATING.parse().expect("an address"))),
             device: Some("br0".parse().expect("a device")),
         };
-        let (replace_voter_after_seconds, expected_revision) = (None, 0);
-        let set = Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision };
+        let patch = ClusterPatch { floating, ..ClusterPatch::default() };
+        let set = Command::UpdateCluster { patch, expected_revision: 0 };
         core.submit(set, "admin/founder", None).await.expect("a setting");
+        for place in self.places().into_iter().filter(|_| shape.bmcs) {
+            core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
+        }
     }
 
     async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
@@ -244,6 +256,7 @@ impl Cluster {
     pub fn power_off(&mut self, place: Place) {
         self.kill(place);
         self.setting.trace.say(format!("{place} loses its power"));
+        self.setting.boards.plug(place, PowerState::Off);
         self.machine(place).powered = false;
         self.setting.guests.power_off(&place.node());
         self.setting.segment.lose(&place.node());
@@ -253,9 +266,16 @@ impl Cluster {
     pub fn power_on(&mut self, place: Place) {
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
+            self.setting.boards.plug(place, PowerState::On);
             self.setting.guests.power_on(&place.node());
         }
         self.boot(place);
+    }
+
+    /// Its wall clock is set by so many milliseconds, ahead or back.
+    pub fn jump_clock(&mut self, place: Place, by_ms: i64) {
+        self.setting.trace.say(format!("the clock of {place} jumps by {by_ms} ms"));
+        self.machine(place).host.clock_skew.fetch_add(by_ms, Ordering::Relaxed);
     }
 
     /// For ever.
@@ -264,19 +284,36 @@ impl Cluster {
         self.machine(place).broken = true;
     }
 
+    /// It belongs to the cluster no more.
+    pub fn retire(&mut self, place: Place) {
+        self.kill(place);
+        self.machine(place).enrolled = false;
+    }
+
     /// Lets time pass, looks at it, and starts again what has ended by itself. Ends early when a rule is
     /// broken.
     pub async fn pass(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end && self.setting.witness.is_content() {
-            tokio::time::sleep(TICK).await;
-            self.watch.look();
-            self.roles.look(&self.setting);
-            self.supervise();
+            self.tick(TICK).await;
         }
     }
 
+    /// Lets this time pass, and looks at it once.
+    pub async fn tick(&mut self, time: Duration) {
+        tokio::time::sleep(time).await;
+        self.watch.look();
+        self.roles.look(&self.setting);
+        self.supervise();
+    }
+
     fn supervise(&mut self) {
+        for (place, power) in self.setting.boards.switched() {
+            match power {
+                PowerState::Off => self.power_off(place),
+                PowerState::On => self.power_on(place),
+            }
+        }
         for place in self.places() {
             let setting = self.setting.clone();
             let machine = self.machine(place);

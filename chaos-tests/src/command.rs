@@ -14,8 +14,10 @@ use crate::processes;
 
 use crate::processes::run::Order;
 use crate::run::{count_panics, run};
+use crate::scenario::{self, Scenario};
 use crate::script::{self, Outcome};
 use crate::stories;
+use crate::years::{self, LIFE_HOURS, Tally};
 
 /// One seed takes less than a second on an idle machine.
 const ONE_WITHIN: Duration = Duration::from_secs(300);
@@ -100,6 +102,31 @@ enum What {
     },
     /// Names the stories.
     Stories,
+    /// Plays scenarios: all of a file, or those of which the title contains a text.
+    Scenario {
+        /// FILE or FILE:TEXT; a file without a folder is one of those beside this program's source.
+        which: String,
+        #[arg(long)]
+        aloud: bool,
+    },
+    /// Lets clusters live for long, with rare troubles; prints what they lived through.
+    Years {
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Hours of nodes: ten nodes for an hour are ten.
+        #[arg(long, default_value_t = 100.0)]
+        node_hours: f64,
+        #[arg(long)]
+        aloud: bool,
+    },
+    /// Plays all scenarios, each in a process of its own.
+    Scenarios {
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Of each so many, one: a look that takes less time.
+        #[arg(long, default_value_t = 1)]
+        one_in: usize,
+    },
 }
 
 impl Sim {
@@ -109,8 +136,13 @@ impl Sim {
             | What::StoreSeed { seed, .. }
             | What::StoreCalm { seed, .. }
             | What::Processes { seed, .. }
+            | What::Years { seed, .. }
             | What::Story { seed, .. } => Some(*seed),
-            What::Seeds { .. } | What::StoreSeeds { .. } | What::Stories => None,
+            What::Scenario { .. }
+            | What::Scenarios { .. }
+            | What::Seeds { .. }
+            | What::StoreSeeds { .. }
+            | What::Stories => None,
         }
     }
 }
@@ -160,6 +192,15 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             stories::NAMES.iter().for_each(|name| println!("{name}"));
             Ok(())
         }
+        What::Scenario { which, aloud } => {
+            count_panics();
+            scenario::find(Some(which))?.iter().try_for_each(|scenario| play_scenario(scenario, *aloud))
+        }
+        What::Scenarios { jobs, one_in } => many_scenarios(*jobs, *one_in),
+        What::Years { seed, node_hours, aloud } => {
+            count_panics();
+            live_for(*seed, *node_hours, *aloud)
+        }
         What::Seeds { from, count, jobs } => many("seed", *from, *count, *jobs),
         What::StoreSeeds { from, count, jobs } => many("store-seed", *from, *count, *jobs),
     }
@@ -180,41 +221,105 @@ fn report(what: &str, outcome: &Outcome, again: &str) -> Result<()> {
     bail!("{what} has broken a rule; once more: {again}")
 }
 
+fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
+    let name = scenario.name();
+    let outcome = run(scenario::play(scenario, aloud));
+    if !outcome.accusations.is_empty() {
+        println!("{}", scenario.text);
+    }
+    let again = format!("cargo run -p pvc-chaos-tests -- scenario {name:?} --aloud");
+    report(&name, &outcome, &again)
+}
+
+/// One life after the other, until they are so many hours of nodes together.
+fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
+    let begun = tokio::time::Instant::now();
+    let mut all = Tally::default();
+    for life in seed.. {
+        let left = node_hours - all.node_hours;
+        if left <= 0.0 {
+            break;
+        }
+        let mut tally = Tally::default();
+        let outcome = run(async {
+            let (outcome, lived) = years::live(life, left.min(LIFE_HOURS), aloud).await;
+            tally = lived;
+            outcome
+        });
+        all.add(&tally);
+        if !outcome.accusations.is_empty() {
+            let again = format!(
+                "cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud"
+            );
+            return report(&format!("the life of seed {life}"), &outcome, &again);
+        }
+    }
+    println!("{all}");
+    let rate = all.node_hours / begun.elapsed().as_secs_f64();
+    println!("{:<44}{rate:>12.2}", "hours of nodes a second");
+    Ok(())
+}
+
 /// Each seed in a process of its own, which is told `what` and the seed.
 fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
+    let seeds = (from..from + count).map(|seed| vec![what.to_owned(), seed.to_string()]);
+    let failed = each_alone(seeds.collect(), jobs)?;
+    if !failed.is_empty() {
+        let seeds: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
+        bail!("{} of {count} seeds have broken a rule: {}", failed.len(), seeds.join(", "));
+    }
+    Ok(())
+}
+
+fn many_scenarios(jobs: usize, one_in: usize) -> Result<()> {
+    let scenarios: Vec<_> = scenario::find(None)?.into_iter().step_by(one_in.max(1)).collect();
+    let calls = scenarios.iter().map(|scenario| vec!["scenario".to_owned(), scenario.name()]);
+    let failed = each_alone(calls.collect(), jobs)?;
+    if !failed.is_empty() {
+        let names: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
+        bail!(
+            "{} of {} scenarios came out otherwise:\n  {}",
+            failed.len(),
+            scenarios.len(),
+            names.join("\n  ")
+        );
+    }
+    println!("all {} scenarios came out as told", scenarios.len());
+    Ok(())
+}
+
+/// Runs this program once for each of these arguments, several at once; those that failed. The first of them are shown.
+fn each_alone(calls: Vec<Vec<String>>, jobs: usize) -> Result<Vec<Vec<String>>> {
     let me = std::env::current_exe().context("where is this program?")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let begun = tokio::time::Instant::now();
-    let failed = runtime.block_on(async {
-        let seeds = futures::stream::iter(from..from + count).map(|seed| one(&me, what, seed));
-        let mut outcomes = seeds.buffer_unordered(jobs.max(1));
+    let count = calls.len();
+    Ok(runtime.block_on(async {
+        let runs = futures::stream::iter(calls).map(|args| one(&me, args));
+        let mut outcomes = runs.buffer_unordered(jobs.max(1));
         let (mut failed, mut done) = (Vec::new(), 0);
-        while let Some((seed, outcome)) = outcomes.next().await {
+        while let Some((args, outcome)) = outcomes.next().await {
             done += 1;
             if let Err(said) = outcome {
                 if failed.len() < SHOWN_MAX {
                     println!("{said}");
                 }
-                failed.push(seed);
+                failed.push(args);
             }
             if done % (count / 10).max(1) == 0 {
-                println!("{done} of {count} seeds, {} failed, {:?}", failed.len(), begun.elapsed());
+                println!("{done} of {count}, {} failed, {:?}", failed.len(), begun.elapsed());
             }
         }
         failed
-    });
-    if !failed.is_empty() {
-        bail!("{} of {count} seeds have broken a rule: {failed:?}", failed.len());
-    }
-    Ok(())
+    }))
 }
 
-async fn one(me: &Path, what: &str, seed: u64) -> (u64, Result<(), String>) {
-    let cmd = Cmd::new(PathBuf::from(me)).args([what, &seed.to_string()]).accept_codes([0, 1, 101]);
+async fn one(me: &Path, args: Vec<String>) -> (Vec<String>, Result<(), String>) {
+    let cmd = Cmd::new(PathBuf::from(me)).args(&args).accept_codes([0, 1, 101]);
     let outcome = match cmd.run(ONE_WITHIN).await {
         Ok(output) if output.code == 0 => Ok(()),
         Ok(output) => Err(format!("{}{}", output.stdout_text(), output.stderr_text())),
-        Err(error) => Err(format!("seed {seed}: {error}")),
+        Err(error) => Err(format!("{}: {error}", args.join(" "))),
     };
-    (seed, outcome)
+    (args, outcome)
 }

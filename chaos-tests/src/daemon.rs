@@ -3,7 +3,7 @@
 //! and what was under way is never heard of. Guests are no part of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::asking::Asking;
+use crate::boards::Look;
 use crate::dice::Dice;
 use crate::link::{LeaseBook, SimLink};
 use crate::net::{Endpoint, Place};
@@ -44,29 +45,33 @@ pub struct Host {
     pub member: Option<MemberId>,
     pub disk: MemoryDisk,
     pub checkpoint: Checkpoint,
-    /// How wrong its wall clock is.
-    pub clock_skew_ms: i64,
+    /// How wrong its wall clock is, in milliseconds; clones share it.
+    pub clock_skew: Arc<AtomicI64>,
     /// Starts of its daemon so far.
     pub boots: u64,
     /// What its disk says of the floating address.
     pub floating: Record,
 }
 
-/// A host's wall clock: follows virtual time, with an error of its own.
-#[derive(Clone, Copy)]
+/// A host's wall clock: follows virtual time, with an error of its own, which may jump.
+#[derive(Clone)]
 pub struct Clock {
     begun: Instant,
-    skew_ms: i64,
+    skew: Arc<AtomicI64>,
 }
 
 impl Clock {
     fn now_ms(&self) -> u64 {
-        (EPOCH_MS + self.skew_ms + self.begun.elapsed().as_millis() as i64) as u64
+        (EPOCH_MS + self.skew_ms() + self.begun.elapsed().as_millis() as i64) as u64
     }
 
-    /// When it showed this.
+    fn skew_ms(&self) -> i64 {
+        self.skew.load(Ordering::Relaxed)
+    }
+
+    /// When it showed this; wrong across a jump.
     pub fn instant(&self, shown: Timestamp) -> Instant {
-        let since_begun = shown.0 as i64 - EPOCH_MS - self.skew_ms;
+        let since_begun = shown.0 as i64 - EPOCH_MS - self.skew_ms();
         self.begun + Duration::from_millis(since_begun.max(0) as u64)
     }
 }
@@ -152,6 +157,7 @@ impl Daemon {
                 migration_address: migration_address(place),
                 version: "simulated".into(),
                 kernel: "simulated".into(),
+                system_uuid: String::new(),
             },
             request_id: Arc::new(move || {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))
@@ -203,10 +209,15 @@ impl Daemon {
                 }
                 tokio::time::sleep(OPEN_AGAIN).await;
             };
-            let clock = Clock { begun: setting.begun, skew_ms: host.clock_skew_ms };
-            let environment = HostEnvironment { clock, dice };
-            let coordinator =
-                Coordinator::start(store.clone(), Arc::new(environment), CoordinatorOptions::default());
+            let clock = Clock { begun: setting.begun, skew: host.clock_skew.clone() };
+            let environment = HostEnvironment { clock: clock.clone(), dice };
+            let look = Look { here: place, net: setting.net.clone(), boards: setting.boards.clone() };
+            let options = CoordinatorOptions {
+                power: Arc::new(setting.boards.bmcs.clone()),
+                probe: Arc::new(look),
+                ..CoordinatorOptions::default()
+            };
+            let coordinator = Coordinator::start(store.clone(), Arc::new(environment), options);
             let coordinator = coordinator.expect("there is one version only");
             *core.lock() = Some((store.clone(), coordinator.clone()));
             let endpoint =

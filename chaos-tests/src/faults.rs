@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
+use pvc_coordinator::core::power;
 use pvc_node::hypervisor::EndReason;
 
+use crate::boards::bmc_address;
 use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::net::{Place, Weather};
@@ -41,6 +43,8 @@ pub enum Trouble {
     LostCheckpoint,
     /// The pool that all hosts share fails.
     Pool,
+    /// A BMC is dead, slow or stuck.
+    Bmc,
 }
 
 use Trouble::*;
@@ -126,6 +130,7 @@ impl Temper {
             }
             SlowDisk => cluster.disk(place).set_sync_delay(self.dice.millis(20, 400)),
             FullDisk => cluster.disk(place).set_full(self.dice.per_mille(600)),
+            Bmc => self.spoil_bmc(cluster, place),
             LostCheckpoint if !self.may_lose(cluster, place) => {}
             LostCheckpoint => {
                 self.lost = Some(place);
@@ -172,6 +177,16 @@ impl Temper {
         }
     }
 
+    fn spoil_bmc(&self, cluster: &Cluster, place: Place) {
+        let (bmcs, address) = (&cluster.setting.boards.bmcs, bmc_address(place));
+        match self.dice.roll(4) {
+            0 => bmcs.fail(&address, power::Fault::Dead),
+            1 => bmcs.fail(&address, power::Fault::Stuck),
+            2 => bmcs.slow(&address, self.dice.millis(100, 8000)),
+            _ => bmcs.repair(&address),
+        }
+    }
+
     fn spoil_hypervisor(&self, cluster: &Cluster, place: Place) {
         cluster.setting.guests.faults(&place.node(), |faults| match self.dice.roll(9) {
             0 => faults.delay = self.dice.millis(0, 4000),
@@ -194,6 +209,7 @@ impl Temper {
         self.down.clear();
         let places = cluster.places();
         for place in &places {
+            cluster.setting.boards.repair(*place);
             cluster.setting.guests.faults(&place.node(), |faults| *faults = Default::default());
             for other in places.iter().filter(|other| *other != place) {
                 cluster.setting.guests.set_link(&place.node(), &other.node(), true);

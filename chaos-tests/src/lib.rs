@@ -7,6 +7,7 @@
 //! processes, real time, and the same checks.
 
 pub mod asking;
+pub mod boards;
 pub mod checks;
 pub mod cluster;
 pub mod command;
@@ -21,6 +22,7 @@ pub mod people;
 pub mod processes;
 pub mod run;
 pub mod sabotage;
+pub mod scenario;
 pub mod script;
 pub mod setting;
 pub mod stories;
@@ -30,3 +32,4 @@ pub mod voters;
 pub mod watched;
 pub mod witness;
 pub mod workload;
+pub mod years;

@@ -45,7 +45,7 @@ pub struct LeaseBook(Arc<Mutex<VecDeque<(Instant, Instant)>>>);
 const BEATS_KEPT: usize = 64;
 
 impl LeaseBook {
-    fn acknowledged(&self, sent: Instant) {
+    pub(crate) fn acknowledged(&self, sent: Instant) {
         let mut beats = self.0.lock();
         if beats.len() == BEATS_KEPT {
             beats.pop_front();

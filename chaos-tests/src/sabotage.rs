@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use pvc_model::Command;
+use pvc_model::fence::ProofKind;
 use pvc_model::vm::DiskBus;
 use pvc_node::hypervisor::{EndReason, GuestSpec, Hypervisor, ResolvedDisk, Stamp, VirtType};
 use pvc_node::storage::StorageDriver;
 
+use crate::boards::bmc_address;
 use crate::cluster::Shape;
 use crate::dice::Dice;
 use crate::net::{Net, Place};
@@ -28,22 +30,32 @@ pub enum Sabotage {
     DeadHost,
     /// The primary's address is put on a second host.
     SecondHolder,
+    /// A proof is accepted for a host that has its power, and runs its guests.
+    EarlyProof,
+    /// An administrator says of such a host that it is off.
+    FalseWord,
+    /// A heartbeat is acknowledged while its node is being fenced.
+    LeaseWhileFenced,
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 6] = [
+    pub const ALL: [Sabotage; 9] = [
         Sabotage::SecondStart,
         Sabotage::LostWrite,
         Sabotage::RestlessElection,
         Sabotage::Chatter,
         Sabotage::DeadHost,
         Sabotage::SecondHolder,
+        Sabotage::EarlyProof,
+        Sabotage::FalseWord,
+        Sabotage::LeaseWhileFenced,
     ];
 
     /// The rule that it breaks.
     pub fn breaks(self) -> Rule {
         match self {
-            Sabotage::SecondStart => Rule::OneWriter,
+            Sabotage::SecondStart | Sabotage::EarlyProof | Sabotage::FalseWord => Rule::OneWriter,
+            Sabotage::LeaseWhileFenced => Rule::NoFalseFence,
             Sabotage::LostWrite => Rule::NothingLost,
             Sabotage::RestlessElection => Rule::ElectionsAreQuiet,
             Sabotage::Chatter => Rule::IdleIsQuiet,
@@ -55,7 +67,8 @@ impl Sabotage {
 
 /// A story in which nothing goes wrong but this.
 pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
-    let mut stage = Stage::set(&Shape::default(), seed, false).await;
+    let shape = Shape { bmcs: how == Some(Sabotage::LeaseWhileFenced), ..Shape::default() };
+    let mut stage = Stage::set(&shape, seed, false).await;
     stage.start_guests(2).await;
     match how {
         None => {}
@@ -80,6 +93,7 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
         Some(Sabotage::Chatter) => drop(tokio::spawn(chatter(stage.cluster.setting.net.clone()))),
         Some(Sabotage::DeadHost) => stage.cluster.break_down(Place(4)),
         Some(Sabotage::SecondHolder) => second_holder(&stage),
+        Some(how) => while_fenced(&mut stage, how).await,
     }
     stage.end().await
 }
@@ -116,6 +130,43 @@ async fn second_start(stage: &Stage) {
     }
 }
 
+/// The host of a guest is cut off, and the rule is broken as soon as it is being fenced.
+async fn while_fenced(stage: &mut Stage, how: Sabotage) {
+    let cluster = &mut stage.cluster;
+    let placed = cluster.world().vms[&name("a")].placement.clone();
+    let Some(place) = placed.and_then(|placement| Place::of_node(&placement.node)) else { return };
+    cluster.setting.boards.bmcs.slow(&bmc_address(place), Duration::from_secs(3));
+    cluster.setting.net.part(&[place], &cluster.places());
+    let node = place.node();
+    let epoch = loop {
+        cluster.pass(Duration::from_millis(100)).await;
+        let leader = cluster.leader().filter(|(leading, _)| *leading != place);
+        let Some((_, leader)) = leader else { continue };
+        if let Some(fence) = leader.world().nodes[&node].status.fence.clone() {
+            break fence.epoch;
+        }
+    };
+    match how {
+        Sabotage::EarlyProof => {
+            cluster.decree(Command::AcceptProof { node, epoch, kind: ProofKind::Power }).await;
+        }
+        Sabotage::FalseWord => {
+            cluster.decree(Command::FenceNode { name: node, confirmed_off: true, force: false }).await;
+        }
+        _ => {
+            let lease = cluster.setting.leases.lock().get(&place).cloned();
+            let acknowledged = async move {
+                while let Some(lease) = &lease {
+                    lease.acknowledged(tokio::time::Instant::now());
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            };
+            tokio::spawn(acknowledged);
+        }
+    }
+    cluster.pass(Duration::from_secs(20)).await;
+}
+
 /// Changes a node back and forth, at whoever leads.
 async fn chatter(net: Net) {
     let mut schedulable = true;
@@ -123,7 +174,12 @@ async fn chatter(net: Net) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         schedulable = !schedulable;
         let name = Place(1).node();
-        let command = Command::UpdateNode { name, schedulable: Some(schedulable), expected_revision: 0 };
+        let command = Command::UpdateNode {
+            name,
+            schedulable: Some(schedulable),
+            on_return: None,
+            expected_revision: 0,
+        };
         for (_, there) in net.endpoints() {
             drop(there.coordinator.submit(command.clone(), "admin/chatter", None).await);
         }

@@ -72,6 +72,7 @@ fn shape(dice: &Dice) -> Shape {
         checkpoint: if dice.per_mille(600) { small } else { Checkpoint::default() },
         sync_max_ms: dice.roll(10),
         clock_skew_max_ms: if dice.per_mille(300) { 3_600_000 } else { 2_000 },
+        bmcs: dice.per_mille(700),
     }
 }
 
@@ -278,6 +279,7 @@ impl Stage {
         let told = self.people.ask(Command::UpdateNode {
             name: crate::net::Place(1).node(),
             schedulable: Some(false),
+            on_return: None,
             expected_revision: 0,
         });
         match told.await {

@@ -5,6 +5,7 @@ use pvc_node::primary::fake::FakeSegment;
 use pvc_node::storage::fake::FakeStorage;
 use tokio::time::Instant;
 
+use crate::boards::Boards;
 use crate::checks::replicas::{Leases, Replicas};
 use crate::net::{Net, Place};
 use crate::trace::Trace;
@@ -27,6 +28,7 @@ pub struct Setting {
     pub net: Net,
     pub directory: Directory,
     pub guests: FakeWorld,
+    pub boards: Boards,
     pub pool: FakeStorage,
     /// The network in which hosts have the floating address.
     pub segment: FakeSegment,
@@ -41,12 +43,14 @@ impl Setting {
         let trace = Trace::new(aloud);
         let witness = Witness::new(trace.clone());
         let leases = Leases::default();
+        let guests = FakeWorld::new(Timing::default());
         Setting {
+            boards: Boards::new(guests.clone(), leases.clone(), witness.clone()),
             seed,
             begun: Instant::now(),
             net: Net::new(seed, trace.clone()),
             directory: Directory::default(),
-            guests: FakeWorld::new(Timing::default()),
+            guests,
             pool: FakeStorage::new(POOL.parse().expect("a name"), POOL_BYTES),
             segment: FakeSegment::default(),
             replicas: Replicas::new(witness.clone(), leases.clone()),

@@ -22,6 +22,8 @@ pub enum Rule {
     LeaseToStart,
     /// The leader gives no node up that still has its lease.
     GraceOutlastsLease,
+    /// No BMC takes the power of a node that has a lease.
+    NoFalseFence,
     /// A term has one leader.
     OneLeader,
     /// The same revision shows the same objects everywhere, and revisions only grow.
@@ -44,6 +46,8 @@ pub enum Rule {
     WatchesAreWhole,
     /// Nobody is elected while a leader does well.
     NoFalseElection,
+    /// What a scenario expects comes true.
+    AsTold,
     /// No task panics, no daemon gives up.
     NobodyGivesUp,
 }

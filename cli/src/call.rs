@@ -5,6 +5,7 @@ use std::time::Duration;
 use pvc_client::{Client, Connections, Coordinators};
 use pvc_proto::v1::cluster_service_client::ClusterServiceClient;
 use pvc_proto::v1::node_service_client::NodeServiceClient;
+use pvc_proto::v1::rule_service_client::RuleServiceClient;
 use pvc_proto::v1::task_service_client::TaskServiceClient;
 use pvc_proto::v1::token_service_client::TokenServiceClient;
 use pvc_proto::v1::vm_service_client::VmServiceClient;
@@ -60,6 +61,10 @@ impl Session {
 
     pub fn nodes(&self) -> NodeServiceClient<Coordinators> {
         self.client.nodes()
+    }
+
+    pub fn rules(&self) -> RuleServiceClient<Coordinators> {
+        self.client.rules()
     }
 
     pub fn tasks(&self) -> TaskServiceClient<Coordinators> {

@@ -56,6 +56,11 @@ impl Io {
         let _ = writeln!(self.err, "{}", text.as_ref());
     }
 
+    /// Asks on the terminal for what is not to be seen on it.
+    pub fn ask_secret(&mut self, question: &str) -> io::Result<String> {
+        rpassword::prompt_password(question)
+    }
+
     /// Asks on stderr, reads a line of stdin. True for "y" and "yes" only.
     pub fn ask(&mut self, question: &str) -> bool {
         let _ = write!(self.err, "{question} [y/N] ");

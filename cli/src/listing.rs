@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ListNodesResponse, ListTasksResponse, ListVmsResponse, ListVolumesResponse, Meta, Node, Task, Vm, Volume,
+    ListNodesResponse, ListRulesResponse, ListTasksResponse, ListVmsResponse, ListVolumesResponse, Meta,
+    Node, Rule, Task, Vm, Volume,
 };
 use serde::Serialize;
 
@@ -69,6 +70,7 @@ macro_rules! pages {
 }
 pages!(
     ListNodesResponse.nodes: Node,
+    ListRulesResponse.rules: Rule,
     ListTasksResponse.tasks: Task,
     ListVmsResponse.vms: Vm,
     ListVolumesResponse.volumes: Volume,

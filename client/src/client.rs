@@ -8,6 +8,7 @@ use pvc_proto::internal::v1::join_service_client::JoinServiceClient;
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_client::ClusterServiceClient;
 use pvc_proto::v1::node_service_client::NodeServiceClient;
+use pvc_proto::v1::rule_service_client::RuleServiceClient;
 use pvc_proto::v1::task_service_client::TaskServiceClient;
 use pvc_proto::v1::token_service_client::TokenServiceClient;
 use pvc_proto::v1::vm_service_client::VmServiceClient;
@@ -58,6 +59,7 @@ impl Client {
     services! {
         vms: VmServiceClient,
         nodes: NodeServiceClient,
+        rules: RuleServiceClient,
         tasks: TaskServiceClient,
         volumes: VolumeServiceClient,
         tokens: TokenServiceClient,

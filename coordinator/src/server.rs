@@ -10,6 +10,7 @@ use pvc_proto::internal::v1::join_service_server::JoinServiceServer;
 use pvc_proto::internal::v1::raft_service_server::RaftServiceServer;
 use pvc_proto::v1::cluster_service_server::ClusterServiceServer;
 use pvc_proto::v1::node_service_server::NodeServiceServer;
+use pvc_proto::v1::rule_service_server::RuleServiceServer;
 use pvc_proto::v1::task_service_server::TaskServiceServer;
 use pvc_proto::v1::token_service_server::TokenServiceServer;
 use pvc_proto::v1::vm_service_server::VmServiceServer;
@@ -18,7 +19,7 @@ use raft_store::MAX_CALL_BYTES;
 use tonic::service::Routes;
 
 use crate::raft_transport::ENVELOPE_BYTES_MAX;
-use crate::services::{Agents, ClusterInfo, Joins, Nodes, Raft, Shared, Tasks, Tokens, Vms, Volumes};
+use crate::services::{Agents, ClusterInfo, Joins, Nodes, Raft, Rules, Shared, Tasks, Tokens, Vms, Volumes};
 
 /// Largest answer: a page of a thousand VMs, each with an XML of its own.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -37,6 +38,7 @@ pub fn routes(routes: Routes, shared: &Shared, ca_dir: PathBuf) -> Routes {
         .add_service(vms)
         .add_service(NodeServiceServer::new(Nodes(shared.clone())))
         .add_service(VolumeServiceServer::new(Volumes(shared.clone())))
+        .add_service(RuleServiceServer::new(Rules(shared.clone())))
         .add_service(TaskServiceServer::new(Tasks(shared.clone())))
         .add_service(TokenServiceServer::new(Tokens(shared.clone())))
         .add_service(ClusterServiceServer::new(ClusterInfo::new(shared.clone())))

@@ -50,6 +50,9 @@ pub struct DaemonConfig {
     /// Where libvirt and qemu look for the node's certificate.
     #[serde(default = "pki_dir")]
     pub pki_dir: PathBuf,
+    /// The system UUID that this node tells, where its board's is not its own, as on the hosts of a local cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system_uuid: Option<String>,
     /// The store's knobs.
     #[serde(default, skip_serializing_if = "StoreConfig::is_usual")]
     pub store: StoreConfig,

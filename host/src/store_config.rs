@@ -26,7 +26,7 @@ pub struct StoreConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        StoreConfig { patience: 1, fsync_limit_ms: 100, checkpoint_entries: 10_000, checkpoint_mib: 64 }
+        StoreConfig { patience: 1, fsync_limit_ms: 100, checkpoint_entries: 10_000, checkpoint_mib: 32 }
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
             ),
             (
                 StoreConfig { checkpoint_mib: 4097, ..usual.clone() },
-                "checkpoint_mib must be 1 to 4096, not 4097 (default: 64)",
+                "checkpoint_mib must be 1 to 4096, not 4097 (default: 32)",
             ),
         ] {
             assert_eq!(bad.validate().unwrap_err().to_string(), expected);

@@ -317,6 +317,11 @@ impl Ca {
         &self.key_pem
     }
 
+    /// The private key's own bytes, whatever its PEM looks like.
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.issuer.key().serialize_der()
+    }
+
     pub fn pin(&self) -> CaPin {
         self.pin
     }

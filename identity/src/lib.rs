@@ -5,6 +5,7 @@
 //! Ca ──sign(csr, LeafSpec)──▶ certificate chain ─┐
 //! KeyPair ──csr()──▶ (to the issuer)             ├─▶ Credentials ──▶ TlsStore ──▶ TlsListener   (serves)
 //!                                ca bundle ──────┘    (on disk)      (in memory)  TlsStore::connect  (calls)
+//! Ca ──▶ Vault         (seals other systems' passwords for the cluster's state)
 //! JoinToken.pin ──▶ PinnedCa::connect   (calls a coordinator before any certificate is held)
 //! ```
 //!
@@ -30,6 +31,7 @@ mod pin;
 mod secret;
 mod store;
 mod token;
+mod vault;
 mod verify;
 
 pub use ca::{ANY_NODE, Ca, CaError, LEAF_LIFETIME_DEFAULT, LEAF_LIFETIME_MAX, LeafSpec};
@@ -43,4 +45,5 @@ pub use pin::{CaPin, PinError};
 pub use secret::Secret;
 pub use store::{Alpn, ClientAuth, ConnectError, PinnedCa, TlsError, TlsStore};
 pub use token::{ApiToken, JoinToken, TokenError};
+pub use vault::{Vault, VaultError};
 pub use verify::{ExpectedPeer, VerifyError};

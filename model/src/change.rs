@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::name::Name;
 use crate::node::Node;
+use crate::rule::Rule;
 use crate::task::Task;
 use crate::token::Token;
 use crate::vm::Vm;
@@ -22,10 +23,11 @@ pub enum Collection {
     Faults,
     /// The cluster's own object; there is one.
     Cluster,
+    Rules,
 }
 
 impl Collection {
-    pub const ALL: [Collection; 7] = [
+    pub const ALL: [Collection; 8] = [
         Collection::Nodes,
         Collection::Vms,
         Collection::Volumes,
@@ -33,6 +35,7 @@ impl Collection {
         Collection::Tokens,
         Collection::Faults,
         Collection::Cluster,
+        Collection::Rules,
     ];
 
     /// The collection's name in the store's keys. Never changes once released.
@@ -45,6 +48,7 @@ impl Collection {
             Collection::Tokens => "tokens",
             Collection::Faults => "faults",
             Collection::Cluster => "cluster",
+            Collection::Rules => "rules",
         }
     }
 
@@ -76,6 +80,7 @@ pub enum Object {
     Token(Token),
     Fault(Fault),
     Cluster(Cluster),
+    Rule(Rule),
 }
 
 impl Object {
@@ -88,6 +93,7 @@ impl Object {
             Object::Token(o) => (Collection::Tokens, &o.meta),
             Object::Fault(o) => (Collection::Faults, &o.meta),
             Object::Cluster(o) => (Collection::Cluster, &o.meta),
+            Object::Rule(o) => (Collection::Rules, &o.meta),
         };
         ObjectKey { collection, name: meta.name.clone() }
     }

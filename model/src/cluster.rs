@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::Meta;
+use crate::fence::{Brake, Disarmed};
 use crate::name::Name;
 use crate::primary::{Floating, Primary};
 
@@ -22,17 +23,49 @@ pub struct Cluster {
     pub status: ClusterState,
 }
 
+/// Live migrations that leave a node, and that come to it, at once, unless people say otherwise.
+pub const MIGRATIONS_PER_NODE_DEFAULT: u32 = 2;
+pub const MIGRATIONS_PER_NODE_RANGE: std::ops::RangeInclusive<u32> = 1..=16;
+
+/// What is done about a VM after whose start the death of some one node could not be borne.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing.
+    Off,
+    /// A fault says so.
+    Warn,
+    /// It is not started.
+    Refuse,
+}
+
+/// Whether VMs are moved to better places by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    Manual,
+    Automatic,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSpec {
     /// A voter that was silent for so many seconds is replaced by a standby. None: by people only.
     pub replace_voter_after_seconds: Option<u32>,
+    pub admission: Admission,
+    /// 1 to 16.
+    pub migrations_per_node: u32,
+    pub balance: Balance,
     /// Where the primary is reached. None: it has no address of its own.
     pub floating: Option<Floating>,
 }
 
 impl Default for ClusterSpec {
     fn default() -> Self {
-        ClusterSpec { replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT), floating: None }
+        ClusterSpec {
+            replace_voter_after_seconds: Some(REPLACE_VOTER_AFTER_DEFAULT),
+            admission: Admission::Warn,
+            migrations_per_node: MIGRATIONS_PER_NODE_DEFAULT,
+            balance: Balance::Manual,
+            floating: None,
+        }
     }
 }
 
@@ -51,6 +84,10 @@ pub struct ClusterState {
     ///
     /// [`World::level`]: crate::World::level
     pub level: u32,
+    /// More nodes fell silent together than can have died.
+    pub brake: Option<Brake>,
+    /// Nobody is fenced and nothing is recovered by itself.
+    pub disarmed: Option<Disarmed>,
     /// None: there was never one.
     pub primary: Option<Primary>,
 }

@@ -4,12 +4,14 @@
 //! arrives as an argument; what it decides leaves as a value. Nothing in this crate may fail for
 //! any reason but a [`Rejection`].
 
+pub mod bmc;
 pub mod change;
 pub mod cluster;
 pub mod command;
 pub mod context;
 pub mod fault;
 pub mod feature;
+pub mod fence;
 pub mod health;
 pub mod name;
 pub mod node;
@@ -18,6 +20,7 @@ pub mod plan;
 pub mod primary;
 pub mod rejection;
 pub mod role;
+pub mod rule;
 pub mod task;
 #[cfg(test)]
 mod testing;
@@ -26,6 +29,7 @@ pub mod token;
 pub mod vm;
 pub mod volume;
 pub mod voting;
+pub mod why;
 pub mod world;
 
 pub use change::{Changes, Object, ObjectKey};
@@ -37,6 +41,7 @@ pub use name::{Name, NameError, Uid};
 pub use node::Node;
 pub use rejection::{Rejection, RejectionKind};
 pub use role::Role;
+pub use rule::Rule;
 pub use task::Task;
 pub use time::Timestamp;
 pub use token::Token;

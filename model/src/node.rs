@@ -1,6 +1,8 @@
 //! Nodes: hosts that run pvcd.
 
 use crate::Meta;
+use crate::bmc::Bmc;
+use crate::fence::{Fence, FencePhase, OnReturn};
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +30,11 @@ pub struct NodeSpec {
     pub schedulable: bool,
     /// A coordinator that does not vote: it has a copy of the state, and takes the place of a voter that dies.
     pub standby: bool,
+    /// A person works on it: it takes no VM, and is not fenced when it falls silent.
+    pub maintenance: bool,
+    pub on_return: OnReturn,
+    /// What can switch it off when nothing else answers; None: nothing can.
+    pub bmc: Option<Bmc>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +51,10 @@ pub struct NodeStatus {
     pub address: String,
     /// What the node says of itself.
     pub facts: NodeFacts,
+    /// None: it is trusted with VMs.
+    pub fence: Option<Fence>,
+    /// Number of its fences so far.
+    pub fences: u64,
 }
 
 /// What a node says of itself; changes seldom (its load goes by heartbeat, and is never stored).
@@ -62,6 +73,8 @@ pub struct NodeFacts {
     pub problem: String,
     /// The highest feature level that its pvcd can; 0: it told none.
     pub level: u32,
+    /// The UUID that its board tells (SMBIOS); empty: it tells none.
+    pub system_uuid: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,5 +87,15 @@ pub struct Node {
 impl Node {
     pub fn is_reachable(&self) -> bool {
         self.status.reachability == Reachability::Reachable
+    }
+
+    /// A proof was accepted that nothing of it writes any more, and it is not back yet.
+    pub fn is_fenced(&self) -> bool {
+        self.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fenced)
+    }
+
+    /// It may not act: its heartbeats are not acknowledged.
+    pub fn is_denied_lease(&self) -> bool {
+        self.status.fence.as_ref().is_some_and(Fence::denies_lease)
     }
 }

@@ -25,6 +25,9 @@ pub fn vm_phase(world: &World, vm: &Vm) -> (VmPhase, String) {
     if !world.is_confirmed(vm) {
         return (VmPhase::Unknown, "it is being looked for on all nodes".to_string());
     }
+    if let Some(waits) = &vm.waits {
+        return (VmPhase::Pending, waits.reason.clone());
+    }
     if let Some(placement) = &vm.placement {
         let node = world.nodes.get(&placement.node);
         let silent = node.is_none_or(|n| n.status.reachability == Reachability::Unreachable);

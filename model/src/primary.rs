@@ -169,6 +169,16 @@ pub fn obstacle(world: &World, node: &Node) -> Option<Rejection> {
     if !node.is_reachable() {
         return refuse("primary-reachable", "the leader does not hear it", others());
     }
+    if node.is_denied_lease() {
+        return refuse(
+            "primary-unfenced",
+            "it is fenced",
+            "see `pvc node info`, and what its fence waits for".to_owned(),
+        );
+    }
+    if node.spec.maintenance {
+        return refuse("primary-not-in-maintenance", "it is in maintenance", others());
+    }
     None
 }
 

@@ -13,15 +13,43 @@ pub enum TaskKind {
     VmStop,
     VmRestart,
     VmDisable,
-    VmMigrate { to: Name, method: crate::vm::MigrationMethod },
-    VmUnmigrate { to: Name, method: crate::vm::MigrationMethod },
-    VmMove { to: Name, method: crate::vm::MigrationMethod },
+    VmMigrate {
+        to: Name,
+        method: crate::vm::MigrationMethod,
+    },
+    VmUnmigrate {
+        to: Name,
+        method: crate::vm::MigrationMethod,
+    },
+    VmMove {
+        to: Name,
+        method: crate::vm::MigrationMethod,
+    },
+    /// To a better place; neither its home nor away from it.
+    VmRebalance {
+        to: Name,
+        method: crate::vm::MigrationMethod,
+    },
     VmDelete,
     VolumeCreate,
     VolumeResize,
     VolumeDelete,
-    VolumeSnapshotCreate { snapshot: Name },
-    VolumeSnapshotDelete { snapshot: Name },
+    VolumeSnapshotCreate {
+        snapshot: Name,
+    },
+    VolumeSnapshotDelete {
+        snapshot: Name,
+    },
+    /// `vms`: guests that were to leave it.
+    NodeFlush {
+        vms: u32,
+        stop_unmovable: bool,
+    },
+    /// `vms`: VMs that were to return.
+    NodeReady {
+        vms: u32,
+    },
+    ClusterBalance,
 }
 
 impl TaskKind {
@@ -35,12 +63,16 @@ impl TaskKind {
             TaskKind::VmMigrate { .. } => "vm.migrate",
             TaskKind::VmUnmigrate { .. } => "vm.unmigrate",
             TaskKind::VmMove { .. } => "vm.move",
+            TaskKind::VmRebalance { .. } => "vm.rebalance",
             TaskKind::VmDelete => "vm.remove",
             TaskKind::VolumeCreate => "volume.create",
             TaskKind::VolumeResize => "volume.resize",
             TaskKind::VolumeDelete => "volume.delete",
             TaskKind::VolumeSnapshotCreate { .. } => "volume.snapshot",
             TaskKind::VolumeSnapshotDelete { .. } => "volume.snapshot-delete",
+            TaskKind::NodeFlush { .. } => "node.flush",
+            TaskKind::NodeReady { .. } => "node.ready",
+            TaskKind::ClusterBalance => "cluster.balance",
         }
     }
 
@@ -54,16 +86,21 @@ impl TaskKind {
             TaskKind::VmRestart => &["shut down", "start"],
             TaskKind::VmMigrate { method: Live, .. }
             | TaskKind::VmUnmigrate { method: Live, .. }
-            | TaskKind::VmMove { method: Live, .. } => &["prepare", "transfer"],
+            | TaskKind::VmMove { method: Live, .. }
+            | TaskKind::VmRebalance { method: Live, .. } => &["prepare", "transfer"],
             TaskKind::VmMigrate { method: Shutdown, .. }
             | TaskKind::VmUnmigrate { method: Shutdown, .. }
-            | TaskKind::VmMove { method: Shutdown, .. } => &["shut down", "start"],
+            | TaskKind::VmMove { method: Shutdown, .. }
+            | TaskKind::VmRebalance { method: Shutdown, .. } => &["shut down", "start"],
             TaskKind::VmDelete => &["release", "delete volumes"],
             TaskKind::VolumeCreate => &["create"],
             TaskKind::VolumeResize => &["resize"],
             TaskKind::VolumeDelete => &["delete"],
             TaskKind::VolumeSnapshotCreate { .. } => &["snapshot"],
             TaskKind::VolumeSnapshotDelete { .. } => &["delete"],
+            TaskKind::NodeFlush { .. } => &["move VMs away", "finish volumes"],
+            TaskKind::NodeReady { .. } => &["bring VMs back"],
+            TaskKind::ClusterBalance => &["move VMs"],
         }
     }
 }
@@ -73,12 +110,17 @@ impl TaskKind {
 pub enum Subject {
     Vm { uid: Uid, name: Name },
     Volume { uid: Uid, name: Name },
+    Node { uid: Uid, name: Name },
+    Cluster { uid: Uid },
 }
 
 impl Subject {
     pub fn uid(&self) -> Uid {
         match self {
-            Subject::Vm { uid, .. } | Subject::Volume { uid, .. } => *uid,
+            Subject::Vm { uid, .. }
+            | Subject::Volume { uid, .. }
+            | Subject::Node { uid, .. }
+            | Subject::Cluster { uid } => *uid,
         }
     }
 }
@@ -88,6 +130,8 @@ impl std::fmt::Display for Subject {
         match self {
             Subject::Vm { name, .. } => write!(f, "vm/{name}"),
             Subject::Volume { name, .. } => write!(f, "volume/{name}"),
+            Subject::Node { name, .. } => write!(f, "node/{name}"),
+            Subject::Cluster { .. } => f.write_str("cluster"),
         }
     }
 }

@@ -195,6 +195,11 @@ impl Cluster {
 
     pub fn running(&mut self, vm: &str, node: &str) {
         self.create(vm);
+        self.running_as_made(vm, node);
+    }
+
+    /// Starts a VM that is there.
+    pub fn running_as_made(&mut self, vm: &str, node: &str) {
         self.ok(Command::StartVm { name: name(vm), node: Some(name(node)) });
         self.sees(vm, ObservedPhase::Running);
         self.assert_task(vm, TaskState::Succeeded);

@@ -98,7 +98,14 @@ pub struct VmSpec {
     pub machine: Machine,
     /// Seconds, 1 to 3600.
     pub shutdown_grace_seconds: u32,
+    /// Whether it is started elsewhere when its node is dead.
+    pub recover: bool,
+    /// Who gets a place first where there is not enough for all: the higher; 0 to 1000.
+    pub priority: u32,
 }
+
+/// The priority of a VM of which nothing else is said.
+pub const PRIORITY_DEFAULT: u32 = 100;
 
 impl VmSpec {
     /// A guest with no disks and no NICs, and the defaults of everything else.
@@ -120,6 +127,8 @@ impl VmSpec {
             cpu_model: String::new(),
             machine: Machine::Pc,
             shutdown_grace_seconds: 180,
+            recover: true,
+            priority: PRIORITY_DEFAULT,
         }
     }
 }
@@ -238,6 +247,15 @@ pub struct Vm {
     pub delete_volumes: bool,
     /// The cluster's incarnation in which it was last known where the guest is (`World::is_confirmed`).
     pub confirmed: u64,
+    /// It is to run, its node was fenced, and no other node takes it yet.
+    pub waits: Option<Waiting>,
+}
+
+/// What a VM that lost its node waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub reason: String,
+    pub since: Timestamp,
 }
 
 impl Vm {
@@ -251,6 +269,12 @@ impl Vm {
 
     pub fn placed_on(&self, node: &Name) -> bool {
         self.placement.as_ref().is_some_and(|p| p.node == *node)
+    }
+
+    /// The node on which it runs or may run; None: it is off, and takes nothing of any node.
+    pub fn runs_on(&self) -> Option<&Name> {
+        let placed = self.placement.as_ref().filter(|_| self.desired == Power::On || !self.is_proven_off());
+        placed.map(|placement| &placement.node)
     }
 
     /// What the placed node reported at the present placement; an older placement's report says nothing.

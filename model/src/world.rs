@@ -8,10 +8,12 @@ use crate::Revision;
 use crate::change::{Changes, Collection, Object, ObjectKey};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
+use crate::fence::Brake;
 use crate::name::{Name, Uid};
 use crate::node::Node;
 use crate::primary::Primary;
 use crate::rejection::Rejection;
+use crate::rule::Rule;
 use crate::task::Task;
 use crate::token::Token;
 use crate::vm::Vm;
@@ -26,6 +28,7 @@ pub struct World {
     pub tasks: OrdMap<Name, Arc<Task>>,
     pub tokens: OrdMap<Name, Arc<Token>>,
     pub faults: OrdMap<Name, Arc<Fault>>,
+    pub rules: OrdMap<Name, Arc<Rule>>,
     /// None: all as it is from the beginning.
     pub cluster: Option<Arc<Cluster>>,
     vm_names: OrdMap<Uid, Name>,
@@ -33,6 +36,8 @@ pub struct World {
     volume_users: OrdMap<Name, Name>,
     /// Tasks that are not over: few, while ended ones are thousands.
     running_tasks: OrdMap<Name, ()>,
+    /// VMs that lost their node and wait for another.
+    waiting_vms: OrdMap<Name, ()>,
 }
 
 impl World {
@@ -52,6 +57,7 @@ impl World {
             Object::Token(o) => drop(self.tokens.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Cluster(o) => self.cluster = Some(Arc::new(o)),
+            Object::Rule(o) => drop(self.rules.insert(o.meta.name.clone(), Arc::new(o))),
         }
     }
 
@@ -62,11 +68,15 @@ impl World {
         for disk in &vm.spec.disks {
             self.volume_users.insert(disk.volume.clone(), name.clone());
         }
+        if vm.waits.is_some() {
+            self.waiting_vms.insert(name.clone(), ());
+        }
         self.vms.insert(name, Arc::new(vm));
     }
 
     fn forget_vm(&mut self, name: &Name) {
         let Some(old) = self.vms.remove(name) else { return };
+        self.waiting_vms.remove(name);
         // A rename puts the new name first or last; only what still points to the old name goes.
         if self.vm_names.get(&old.meta.uid) == Some(name) {
             self.vm_names.remove(&old.meta.uid);
@@ -90,6 +100,7 @@ impl World {
             Collection::Tokens => drop(self.tokens.remove(&key.name)),
             Collection::Faults => drop(self.faults.remove(&key.name)),
             Collection::Cluster => self.cluster = None,
+            Collection::Rules => drop(self.rules.remove(&key.name)),
         }
     }
 
@@ -108,6 +119,7 @@ impl World {
                 Object::Token(o) => o.meta.revision = revision,
                 Object::Fault(o) => o.meta.revision = revision,
                 Object::Cluster(o) => o.meta.revision = revision,
+                Object::Rule(o) => o.meta.revision = revision,
             }
             self.put(object);
         }
@@ -130,6 +142,10 @@ impl World {
         self.volumes.get(name).ok_or_else(|| Rejection::not_found(format!("volume/{name}")))
     }
 
+    pub fn rule(&self, name: &Name) -> Result<&Arc<Rule>, Rejection> {
+        self.rules.get(name).ok_or_else(|| Rejection::not_found(format!("affinity/{name}")))
+    }
+
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
         self.tasks.get(name).ok_or_else(|| Rejection::not_found(format!("task/{name}")))
     }
@@ -147,6 +163,16 @@ impl World {
     /// The feature level at which the cluster is.
     pub fn level(&self) -> u32 {
         self.cluster.as_ref().map_or(0, |cluster| cluster.status.level).max(crate::feature::FIRST)
+    }
+
+    /// Whether nodes are fenced and VMs recovered without a person.
+    pub fn is_armed(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.status.disarmed.is_none())
+    }
+
+    /// The storm brake, while it holds.
+    pub fn brake(&self) -> Option<&Brake> {
+        self.cluster.as_ref()?.status.brake.as_ref().filter(|brake| brake.holds())
     }
 
     /// Who carries the single-holder services.
@@ -172,6 +198,11 @@ impl World {
 
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.running_tasks.keys().filter_map(|name| self.tasks.get(name))
+    }
+
+    /// VMs that lost their node and wait for another.
+    pub fn waiting_vms(&self) -> impl Iterator<Item = &Arc<Vm>> {
+        self.waiting_vms.keys().filter_map(|name| self.vms.get(name))
     }
 
     pub fn vms_placed_on<'a>(&'a self, node: &'a Name) -> impl Iterator<Item = &'a Arc<Vm>> {

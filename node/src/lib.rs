@@ -4,5 +4,6 @@ pub mod agent;
 pub mod args;
 pub mod daemon;
 pub mod hypervisor;
+pub mod power;
 pub mod primary;
 pub mod storage;

@@ -13,8 +13,8 @@ thread_local! {
 /// Guarded calls under way whose work other threads do.
 static ANYWHERE: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls `f`. `None` = it panicked.
-pub(crate) fn guarded<T>(f: impl FnOnce() -> T) -> Option<T> {
+/// Calls `f`, whose panics are answers. `None` = it panicked. For libraries that panic on what they are given from outside.
+pub fn guarded<T>(f: impl FnOnce() -> T) -> Option<T> {
     HERE.with(|depth| depth.set(depth.get() + 1));
     let result = catch_unwind(AssertUnwindSafe(f));
     HERE.with(|depth| depth.set(depth.get() - 1));
@@ -29,7 +29,7 @@ pub(crate) fn guarded_with_threads<T>(f: impl FnOnce() -> T) -> Option<T> {
     result
 }
 
-/// From now on a panic ends the process, as with `panic = "abort"`, but for those that the store turns into
+/// From now on a panic ends the process, as with `panic = "abort"`, but for those that are [`guarded`] and become
 /// errors: a damaged database is set aside and rebuilt, a failed disk stops its member with the reason. For the
 /// daemon's `main`.
 pub fn abort_on_panic() {

@@ -47,7 +47,7 @@ pub use allocator::give_freed_memory_back;
 pub use audit::{AUDIT_MEMORY_COUNT, Audited};
 pub use backup::Backup;
 pub use engine::FsyncFigures;
-pub use guard::abort_on_panic;
+pub use guard::{abort_on_panic, guarded};
 pub use key::{Key, MAX_NAME};
 pub use limits::{LimitError, Limits};
 pub use member::{Member, MemberId};

@@ -33,7 +33,7 @@ pub struct Checkpoint {
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint { entries: 10_000, bytes: 64 << 20, keep: 2_000 }
+        Checkpoint { entries: 10_000, bytes: 32 << 20, keep: 2_000 }
     }
 }
 

@@ -20,12 +20,12 @@ pub struct Timing {
 }
 
 impl Default for Timing {
-    /// A leader that falls silent is replaced within 0.7 to 1 s: seven heartbeats or more are missed by then.
+    /// A leader that falls silent is replaced within 0.5 to 0.7 s: six heartbeats or more are missed by then.
     fn default() -> Self {
         Timing {
-            heartbeat: Duration::from_millis(100),
-            election_min: Duration::from_millis(200),
-            election_max: Duration::from_millis(500),
+            heartbeat: Duration::from_millis(75),
+            election_min: Duration::from_millis(150),
+            election_max: Duration::from_millis(350),
             snapshot: Duration::from_secs(60),
         }
     }
@@ -63,12 +63,12 @@ impl Timing {
 
     /// After this much silence a follower no longer serves watches, and calls itself without a leader.
     pub(crate) fn contact_lost(&self) -> Duration {
-        self.election_max * 4
+        self.election_max * 6
     }
 
     /// How long one message with entries may take, the peer's fsync included.
     pub(crate) fn append(&self) -> Duration {
-        self.election_max * 4
+        self.election_max * 6
     }
 }
 
@@ -83,9 +83,9 @@ mod tests {
         let ms = Duration::from_millis;
         for (bad, name) in [
             (Timing { heartbeat: ms(1), ..ok.clone() }, "HeartbeatTooShort"),
-            (Timing { election_min: ms(199), ..ok.clone() }, "ElectionTooShort"),
-            (Timing { election_max: ms(299), ..ok.clone() }, "NoSpread"),
-            (Timing { snapshot: ms(499), ..ok.clone() }, "SnapshotTooShort"),
+            (Timing { election_min: ms(149), ..ok.clone() }, "ElectionTooShort"),
+            (Timing { election_max: ms(224), ..ok.clone() }, "NoSpread"),
+            (Timing { snapshot: ms(349), ..ok.clone() }, "SnapshotTooShort"),
         ] {
             let error = bad.validate().unwrap_err();
             assert!(format!("{error:?}").starts_with(name), "{error:?}");

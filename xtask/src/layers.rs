@@ -80,6 +80,7 @@ const NAMED_ONLY_IN: &[(&str, &str)] = &[
     ("sled", "raft-store/"),
     ("raft_engine", "raft-store/"),
     ("virt", "node/src/hypervisor/libvirt/"),
+    ("ipmi_rs", "node/src/power/"),
 ];
 
 /// Longest source file, in lines.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::local::cut::Cut;
 use crate::local::plan::{HostName, NameError};
 use crate::local::state::ClusterDir;
-use crate::local::{cluster, power as switch, processes, wiring};
+use crate::local::{bmc, cluster, power as switch, processes, wiring};
 use anyhow::bail;
 use clap::ValueEnum;
 
@@ -30,6 +30,7 @@ pub enum Victim {
     Pvcd,
     Libvirtd,
     Host,
+    Bmc,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +53,8 @@ pub async fn kill(dir: &ClusterDir, target: Target, what: Victim, hold: bool) ->
     let service = match what {
         Victim::Host if hold => bail!("a host without power stays off by itself; leave out --hold"),
         Victim::Host => return power(dir, host, PowerTo::Off).await,
+        Victim::Bmc if hold => bail!("a BMC that is dead stays dead by itself; leave out --hold"),
+        Victim::Bmc => return kill_bmc(dir, host).await,
         Victim::Pvcd => "pvcd",
         Victim::Libvirtd => "libvirtd",
     };
@@ -72,9 +75,21 @@ pub async fn kill(dir: &ClusterDir, target: Target, what: Victim, hold: bool) ->
     Ok(())
 }
 
+async fn kill_bmc(dir: &ClusterDir, host: HostName) -> anyhow::Result<()> {
+    dir.load()?.host(host)?;
+    if !bmc::kill(dir, host).await? {
+        bail!("the BMC of host {host} is dead already");
+    }
+    eprintln!("host {host}: its BMC is dead, until `local start {host}`");
+    Ok(())
+}
+
 pub async fn start(dir: &ClusterDir, host: HostName) -> anyhow::Result<()> {
     let state = dir.load()?;
     state.host(host)?;
+    if bmc::start(dir, &state, host).await? {
+        eprintln!("host {host}: its BMC answers again");
+    }
     match processes::init(&state.name, host) {
         // what was held went with the power
         None => power(dir, host, PowerTo::On).await,

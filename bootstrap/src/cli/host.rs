@@ -109,6 +109,7 @@ impl HostArgs {
             },
             coordinators: Vec::new(),
             storage: self.storage.clone(),
+            system_uuid: None,
             authority: places.authority(),
             cluster_id: None,
             places,

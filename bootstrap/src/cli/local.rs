@@ -7,7 +7,7 @@ use crate::local::bring_up::UpOptions;
 use crate::local::cut::Cut;
 use crate::local::plan::{ClusterName, HostName, Net};
 use crate::local::state::{ClusterDir, DEFAULT_ROOT};
-use crate::local::{enter, init, power, status, teardown, up};
+use crate::local::{bmc, enter, init, power, status, teardown, up};
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -75,7 +75,7 @@ enum LocalCommand {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Kill a host's daemon (it is started again) or the whole host (as if its power was cut)
+    /// Kill a host's daemon (it is started again), its BMC, or the whole host (as if its power was cut)
     Kill {
         /// A host, or `leader`: the host that leads Raft now
         target: Target,
@@ -86,7 +86,7 @@ enum LocalCommand {
         #[arg(long)]
         hold: bool,
     },
-    /// Start what `kill` has ended: a host that is off, and services that `kill --hold` keeps down
+    /// Start what `kill` has ended: a host that is off, its BMC, and services that `kill --hold` keeps down
     #[command(visible_alias = "release")]
     Start { host: HostName },
     /// Cut a host from another, or from everyone; what is sent just vanishes
@@ -112,6 +112,23 @@ enum LocalCommand {
         host: HostName,
         #[arg(value_enum)]
         to: PowerTo,
+    },
+    /// What a BMC asks of its host's board
+    #[command(name = "__bmc", hide = true)]
+    Bmc {
+        #[arg(long)]
+        host: HostName,
+        /// `get WHAT…`, `set WHAT VALUE…` or `check`
+        #[arg(trailing_var_arg = true)]
+        words: Vec<String>,
+    },
+    /// What a BMC has ordered, carried out
+    #[command(name = "__board", hide = true)]
+    Board {
+        #[arg(long)]
+        host: HostName,
+        #[arg(long, value_enum)]
+        order: bmc::Order,
     },
     /// The first process of a host
     #[command(name = "__init", hide = true)]
@@ -178,6 +195,11 @@ impl LocalArgs {
             LocalCommand::Freeze { host } => faults::freeze(&dir, host).await,
             LocalCommand::Thaw { host } => faults::thaw(&dir, host),
             LocalCommand::Power { host, to } => faults::power(&dir, host, to).await,
+            LocalCommand::Bmc { host, words } => {
+                print!("{}", bmc::board_asked(&dir, &dir.load()?, host, &words)?);
+                Ok(())
+            }
+            LocalCommand::Board { host, order } => Ok(bmc::carry_out(&dir, host, order).await?),
             LocalCommand::Init { .. } => bail!("a first process is entered before the runtime"),
         }
     }

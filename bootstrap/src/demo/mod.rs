@@ -23,7 +23,7 @@ use crate::durable_file;
 use crate::guest;
 use crate::local::bring_up::UpOptions;
 use crate::local::state::{ClusterDir, ClusterState};
-use crate::local::{cluster, up};
+use crate::local::{bmc, cluster, enrolment, up};
 use leader::Replaced;
 use moving::{Moved, pings_in_words};
 use say::{Teller, seconds};
@@ -67,6 +67,18 @@ async fn play(
     let took = began.elapsed();
     let client = cluster::client(dir, &state)?;
     tell.pvc(&["node", "list"]);
+    tell.line("each host has a BMC, which can switch it off when nothing else answers");
+    tell.pvc(&[
+        "node",
+        "bmc",
+        "set",
+        "hv1",
+        "--address",
+        &state.addresses().bmc(state.hosts[0].name).to_string(),
+        "--user",
+        bmc::USER,
+    ]);
+    enrolment::set_bmcs(dir, &state, &client, &mut |line: &str| tell.line(line)).await?;
 
     tell.chapter(&format!("A VM: {}, a small Linux that says something every second", vm::NAME));
     lay_out_guest(dir, guest_dir, tell).await?;

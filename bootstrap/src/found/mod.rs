@@ -105,6 +105,8 @@ pub struct HostSetup {
     /// Coordinators that the node is told of.
     pub coordinators: Vec<Coordinator>,
     pub storage: Vec<Storage>,
+    /// What it tells as its board's UUID, where the board is not its own.
+    pub system_uuid: Option<String>,
     /// Where the CA is at hand, for signing without asking a coordinator. The founder's own, below `places`.
     pub authority: PathBuf,
     /// The cluster's id, once the first step has found or made it.

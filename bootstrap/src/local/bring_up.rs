@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bmc::{self, BmcError};
 use super::index::{self, IndexError};
 use super::mountpoints;
 use super::plan::HOSTS_MAX;
@@ -13,13 +14,14 @@ use crate::durable_file::FileError;
 use crate::tool::ToolError;
 
 /// Programs without which no local host can run, with what they are for.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("/usr/sbin/libvirtd", "libvirt"),
     ("/usr/sbin/virtlogd", "libvirt"),
     ("/usr/bin/qemu-system-x86_64", "qemu"),
     ("/usr/sbin/nft", "nftables"),
     ("/usr/bin/nsenter", "util-linux"),
     ("/sbin/ip", "iproute2"),
+    ("/usr/bin/ipmi_sim", "openipmi"),
 ];
 
 /// What a new cluster shall be.
@@ -63,6 +65,8 @@ pub enum UpError {
     State(#[from] StateError),
     #[error(transparent)]
     Power(#[from] PowerError),
+    #[error(transparent)]
+    Bmc(#[from] BmcError),
     #[error(transparent)]
     Cut(#[from] CutError),
     #[error(transparent)]
@@ -157,6 +161,7 @@ pub async fn hosts_up(
         mountpoints::ensure()?;
         if !wiring::is_hub_complete(&state.name) {
             progress("switches of the cluster and the VM network");
+            bmc::kill_all(dir).await?;
             wiring::remove_hub(&state.name).await?;
             index::require_free(state.name.as_str(), state.addresses()).await?;
             // the cables of hosts that are on were in the old hub; such hosts are switched off and on
@@ -178,6 +183,9 @@ pub async fn hosts_up(
             if let Some(init) = processes::init(&state.name, host.name) {
                 power::release(&init)?;
             }
+        }
+        if bmc::start(dir, &state, host.name).await? {
+            progress(&format!("host {} has a BMC at {}", host.name, state.addresses().bmc(host.name)));
         }
     }
     Ok(state)

@@ -11,13 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_client::{CallError, Client, ConnectionError, request_id};
 use pvc_identity::{JoinToken, TokenError};
-use pvc_proto::v1::CreateJoinTokenRequest;
+use pvc_proto::v1::{CreateJoinTokenRequest, GetNodeRequest, SetNodeBmcRequest};
 use tokio::time::{Instant, sleep};
 
-use super::cluster;
 use super::init::SHARED_DIR;
 use super::plan::HostName;
 use super::state::{ClusterDir, ClusterState};
+use super::{bmc, cluster};
 use crate::daemon_config::{self, Role, Storage, VirtType};
 use crate::durable_file::{self, FileError};
 use crate::found::{self, FOUNDER, HostSetup, JoinRequest, MemberError, Places, TokenSource};
@@ -46,6 +46,14 @@ pub enum EnrolError {
         #[source]
         source: MemberError,
     },
+    #[error("host {host}: the cluster does not take its BMC")]
+    Bmc {
+        host: HostName,
+        #[source]
+        source: CallError,
+    },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("the cluster cannot be reached as its administrator")]
     Administrator(#[from] ConnectionError),
     #[error("host {host}: nothing listens at {address} after {} s; its log is {log}", LISTEN_LIMIT.as_secs())]
@@ -79,6 +87,8 @@ fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
         recoveries: 0,
         virt_type: if state.kvm { VirtType::Kvm } else { VirtType::Qemu },
         coordinators: Vec::new(),
+        // all hosts would tell the machine's otherwise
+        system_uuid: state.host(host).ok().map(|host| host.uuid.clone()),
         storage: vec![Storage { pool: POOL.to_owned(), directory: PathBuf::from(SHARED_DIR) }],
         authority: places(founder).authority(),
         cluster_id: None,
@@ -229,6 +239,37 @@ pub async fn libvirt_only(
         setup.cluster_id = cluster_id.clone();
         run(&found::libvirt_only_steps(cluster_id.is_none()), &mut setup, host, progress).await?;
         cluster_id = setup.cluster_id;
+    }
+    Ok(())
+}
+
+/// Tells the cluster of the hosts' BMCs. Those that it knows stay.
+pub async fn set_bmcs(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    client: &Client,
+    progress: &mut (dyn FnMut(&str) + Send),
+) -> Result<(), EnrolError> {
+    for host in state.hosts.iter().map(|host| host.name) {
+        let failed = |status: tonic::Status| EnrolError::Bmc { host, source: status.into() };
+        let address = format!("{}:{}", state.addresses().bmc(host), bmc::PORT);
+        let get = GetNodeRequest { name: host.to_string(), ..GetNodeRequest::default() };
+        let node = client.nodes().get_node(get).await.map_err(failed)?.into_inner();
+        let known = node.spec.and_then(|spec| spec.bmc);
+        if known.is_some_and(|known| known.address == address) {
+            continue;
+        }
+        let password = durable_file::read_text_if_there(&bmc::password_file(dir, host))?;
+        let request = SetNodeBmcRequest {
+            name: host.to_string(),
+            address: address.clone(),
+            user: bmc::USER.to_owned(),
+            password: password.unwrap_or_default().trim().to_owned(),
+            request_id: request_id(),
+            ..SetNodeBmcRequest::default()
+        };
+        client.nodes().set_node_bmc(request).await.map_err(failed)?;
+        progress(&format!("host {host}: its BMC at {address} is known to the cluster"));
     }
     Ok(())
 }

@@ -4,11 +4,13 @@
 //!   machine ──┬─ pvc-NAME-c ─┐                      ┌─ eth0 ── pvcd, libvirtd     netns pvc-NAME-hv1
 //!             │              ├─ switch "cluster" ───┤                             netns pvc-NAME-hv2 …
 //!             │              │  netns pvc-NAME-hub  └─ …
+//!             │              │  the hosts' BMCs
 //!             └─ pvc-NAME-v ─┴─ switch "vm" ──────── eth1 ── vmbr0 ── guests
 //! ```
 //! Everything is found by the cluster's name and by looking at the machine, never by remembered process numbers: a kill
 //! at any moment leaves nothing that `down` does not find.
 
+pub mod bmc;
 pub mod bring_up;
 pub mod cluster;
 pub mod connection;

@@ -20,7 +20,10 @@ const FIRST_OCTET: u8 = 100;
 const HUB_HOST: u8 = 1;
 const MACHINE_HOST: u8 = 254;
 const FLOATING_HOST: u8 = 9;
+/// More than any host's number.
+const HUB_MAC: u8 = 0xfe;
 const FIRST_HOST: u8 = 10;
+const FIRST_BMC: u8 = 100;
 const FIRST_GUEST: u8 = 100;
 
 /// Why a name of a cluster or a host was refused.
@@ -279,10 +282,25 @@ impl AddressPlan {
         self.address(Net::Cluster, FIRST_HOST + host.number())
     }
 
+    /// Address of a host's BMC in the cluster network: .101 for hv1.
+    pub fn bmc(self, host: HostName) -> Ipv4Addr {
+        self.address(Net::Cluster, FIRST_BMC + host.number())
+    }
+
+    /// Hardware address of the hub's switch. It is fixed: a bridge has that of one of its ports otherwise, which come and go with
+    /// their hosts, and whoever knows the old one hears nothing of the hub for a while.
+    pub fn hub_mac(self, net: Net) -> String {
+        self.mac_of(net, HUB_MAC)
+    }
+
     /// Hardware address of a host's card. It is fixed: a host that is switched on again must not meet its peers' stale ARP entries.
     pub fn mac(self, net: Net, host: HostName) -> String {
+        self.mac_of(net, host.number())
+    }
+
+    fn mac_of(self, net: Net, last: u8) -> String {
         // 02 = locally administered; 70:76:63 spells "pvc"
-        format!("02:70:76:63:{:02x}:{:02x}", self.index * 2 + net.number(), host.number())
+        format!("02:70:76:63:{:02x}:{last:02x}", self.index * 2 + net.number())
     }
 }
 

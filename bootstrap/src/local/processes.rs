@@ -111,6 +111,16 @@ pub fn init(cluster: &ClusterName, host: HostName) -> Option<Process> {
     inits(cluster).into_iter().find_map(|(found, process)| (found == host).then_some(process))
 }
 
+/// The process of this program that has this argument.
+pub fn with_argument(program: &str, argument: &str) -> Option<Process> {
+    all_pids().into_iter().find_map(|pid| {
+        let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let has = cmdline.split(|byte| *byte == 0).any(|word| word == argument.as_bytes());
+        let process = if has { Process::read(pid)? } else { return None };
+        (process.name == program && process.lives()).then_some(process)
+    })
+}
+
 /// All processes of the host whose first process is `init`, itself first.
 pub fn of_host(init: &Process) -> Vec<Process> {
     let namespace = |pid: i32| -> Option<PathBuf> { fs::read_link(format!("/proc/{pid}/ns/pid")).ok() };

@@ -247,6 +247,11 @@ impl Lock {
         Self::take(Path::new("/run"), "the machine's local clusters", Instant::now() + LOCK_DEADLINE).await
     }
 
+    /// The lock on a folder that is there.
+    pub async fn folder(path: &Path, what: &str) -> Result<Lock, StateError> {
+        Self::take(path, what, Instant::now() + LOCK_DEADLINE).await
+    }
+
     async fn take(path: &Path, what: &str, deadline: Instant) -> Result<Lock, StateError> {
         let fail = |source| StateError::Lock { path: path.to_owned(), source };
         let file = File::open(path).map_err(fail)?;

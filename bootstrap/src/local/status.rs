@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use super::bmc;
 use super::cluster::{self, Standing};
 use super::plan::{HostName, Net};
 use super::power;
@@ -42,6 +43,8 @@ pub struct HostStatus {
     pub init: Option<i32>,
     pub libvirtd: Option<i32>,
     pub pvcd: Option<i32>,
+    pub bmc: Option<i32>,
+    pub bmc_address: std::net::Ipv4Addr,
     /// Whether the cluster hears it; nothing when the cluster does not say.
     pub reachability: Option<&'static str>,
     /// What it is in Raft: leader, voter, learner or `-`; nothing when the cluster does not say.
@@ -66,16 +69,20 @@ pub struct LocalStatus {
 /// Looks at the machine, and asks the cluster if there are daemons that make one.
 pub async fn look(dir: &ClusterDir, state: &ClusterState) -> LocalStatus {
     if state.pvcd.is_none() {
-        return describe(state, &Ok(BTreeMap::new()));
+        return describe(dir, state, &Ok(BTreeMap::new()));
     }
     let asked = match cluster::client(dir, state) {
         Ok(client) => cluster::standings(&client).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    describe(state, &asked)
+    describe(dir, state, &asked)
 }
 
-fn describe(state: &ClusterState, asked: &Result<BTreeMap<String, Standing>, String>) -> LocalStatus {
+fn describe(
+    dir: &ClusterDir,
+    state: &ClusterState,
+    asked: &Result<BTreeMap<String, Standing>, String>,
+) -> LocalStatus {
     let addresses = state.addresses();
     let inits = processes::inits(&state.name);
     let hosts = state
@@ -98,6 +105,8 @@ fn describe(state: &ClusterState, asked: &Result<BTreeMap<String, Standing>, Str
                 init: init.map(|init| init.pid),
                 libvirtd: service("libvirtd"),
                 pvcd: service("pvcd"),
+                bmc: bmc::running(dir, host.name).map(|process| process.pid),
+                bmc_address: addresses.bmc(host.name),
                 reachability: standing.map(|standing| standing.reachability),
                 raft: standing.map(|standing| standing.raft),
                 guests: all
@@ -137,18 +146,19 @@ impl LocalStatus {
         );
         let _ = writeln!(
             text,
-            "{:<5} {:<7} {:<13} {:>8} {:>9}  {:<12} {:<8} {:>6}",
-            "HOST", "POWER", "ADDRESS", "PVCD", "LIBVIRTD", "REACHABILITY", "RAFT", "GUESTS"
+            "{:<5} {:<7} {:<13} {:>8} {:>9} {:>8}  {:<12} {:<8} {:>6}",
+            "HOST", "POWER", "ADDRESS", "PVCD", "LIBVIRTD", "BMC", "REACHABILITY", "RAFT", "GUESTS"
         );
         for host in &self.hosts {
             let _ = writeln!(
                 text,
-                "{:<5} {:<7} {:<13} {:>8} {:>9}  {:<12} {:<8} {:>6}",
+                "{:<5} {:<7} {:<13} {:>8} {:>9} {:>8}  {:<12} {:<8} {:>6}",
                 host.host.to_string(),
                 host.power.text(),
                 host.address.to_string(),
                 pid(host.pvcd),
                 pid(host.libvirtd),
+                pid(host.bmc),
                 host.reachability.unwrap_or("?"),
                 host.raft.unwrap_or("?"),
                 host.guests
@@ -171,13 +181,14 @@ mod tests {
     #[test]
     fn the_table_tells_what_the_cluster_says_and_when_it_says_nothing() {
         let state = ClusterState::new("nobody".parse().unwrap(), 0, 2, 1, "/x".into());
+        let dir = ClusterDir::new(std::path::Path::new("/nowhere"), state.name.clone()).unwrap();
         let leads = Standing { reachability: "reachable", raft: "leader" };
-        let table = describe(&state, &Ok(BTreeMap::from([("hv1".to_owned(), leads)]))).table();
+        let table = describe(&dir, &state, &Ok(BTreeMap::from([("hv1".to_owned(), leads)]))).table();
         let lines: Vec<&str> = table.lines().collect();
         let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(lines[2]), ["hv1", "off", "10.100.0.11", "-", "-", "reachable", "leader", "0"]);
-        assert_eq!(words(lines[3]), ["hv2", "off", "10.100.0.12", "-", "-", "?", "?", "0"]);
-        let table = describe(&state, &Err("no coordinator answers".to_owned())).table();
+        assert_eq!(words(lines[2]), ["hv1", "off", "10.100.0.11", "-", "-", "-", "reachable", "leader", "0"]);
+        assert_eq!(words(lines[3]), ["hv2", "off", "10.100.0.12", "-", "-", "-", "?", "?", "0"]);
+        let table = describe(&dir, &state, &Err("no coordinator answers".to_owned())).table();
         assert!(table.ends_with("the cluster does not answer: no coordinator answers\n"), "{table}");
     }
 }

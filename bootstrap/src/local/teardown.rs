@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::bmc::{self, BmcError};
 use super::connection::{self, LocalConnectionError};
 use super::mountpoints;
 use super::plan::{ClusterName, HostName};
@@ -23,6 +24,8 @@ pub enum DownError {
     Power(#[from] PowerError),
     #[error("{count} processes in the cluster's namespaces survived SIGKILL, the first is {first}")]
     Undead { count: usize, first: String },
+    #[error(transparent)]
+    Bmc(#[from] BmcError),
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
@@ -47,6 +50,8 @@ pub async fn down(dir: &ClusterDir) -> Result<Removed, DownError> {
     let lock = dir.lock().await?;
     let cluster = dir.name();
     let mut removed = Removed::default();
+    // before the hosts: nobody is to switch one on again
+    bmc::kill_all(dir).await?;
     for (host, init) in processes::inits(cluster) {
         wiring::silence(cluster, host).await?;
         power::end(host, &init).await?;

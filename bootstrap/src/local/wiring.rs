@@ -45,12 +45,15 @@ pub async fn make_hub(cluster: &ClusterName, addresses: AddressPlan) -> Result<(
     tool::ip(&["-n", &hub, "link", "set", "lo", "up"]).await?;
     for net in Net::ALL {
         let (switch, port, plug) = (net.switch(), net.machine_port(), cluster.machine_link(net));
+        let mac = addresses.hub_mac(net);
         tool::ip(&[
             "-n",
             &hub,
             "link",
             "add",
             switch,
+            "address",
+            &mac,
             "type",
             "bridge",
             "stp_state",

@@ -136,6 +136,12 @@ pub fn nothing_is_left(bench: &Bench) {
         assert!(left.is_empty(), "{folder} still has {left:?}");
     }
     let state = bench.state().to_str().unwrap();
+    let bmcs = fs::read_dir("/proc").unwrap().filter(|entry| {
+        let words = fs::read(entry.as_ref().unwrap().path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&words).starts_with("ipmi_sim")
+            && String::from_utf8_lossy(&words).contains(state)
+    });
+    assert_eq!(bmcs.count(), 0, "BMCs are left");
     assert!(!fs::read_to_string("/proc/mounts").unwrap().contains(state));
     assert_eq!(fs::read_dir(bench.state()).unwrap().count(), 0, "the state's folder is empty");
     for entry in fs::read_dir("/proc").unwrap().flatten() {

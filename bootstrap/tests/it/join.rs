@@ -108,6 +108,7 @@ fn setup(dir: &Path, role: Role) -> HostSetup {
         virt_type: VirtType::Qemu,
         coordinators: vec![],
         storage: vec![],
+        system_uuid: None,
         authority: places.authority(),
         cluster_id: None,
         places,

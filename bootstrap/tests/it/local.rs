@@ -35,6 +35,7 @@ async fn two_hosts_from_nothing_to_nothing() {
     a_frozen_host_stands_still(&bench).await;
     libvirtd_is_started_again_and_the_guest_runs_on(&bench).await;
     power_takes_all_but_the_disk(&bench, &hv1).await;
+    bmcs_switch_their_hosts(&bench).await;
 
     // what a killed host and a half-removed network leave behind
     let init = bench.host(1, "init").await.as_i64().unwrap();
@@ -127,6 +128,39 @@ fn beats(bench: &Bench) -> u64 {
 async fn guest_counts_on(bench: &Bench) {
     let before = beats(bench);
     eventually("a further heartbeat", SOON, async || (beats(bench) > before).then_some(())).await;
+}
+
+/// What a BMC is ordered really happens to its host, and to no other; it lives on without its host's power.
+async fn bmcs_switch_their_hosts(bench: &Bench) {
+    let at = bench.host(1, "bmc_address").await.as_str().unwrap().to_owned();
+    let password = bench.state().join(&bench.name).join("bmcs/hv2/password");
+    let try_ask = async |words: &[&str]| {
+        let cmd = Cmd::new("ipmitool").args(["-I", "lanplus", "-C", "3", "-H", &at, "-U", "ADMIN", "-f"]);
+        let output = cmd.arg(&password).args(["-N", "1", "-R", "2"]).args(words).run(SOON).await;
+        output.map(|output| output.stdout_text().trim().to_owned())
+    };
+    let ask =
+        async |words: &[&str]| try_ask(words).await.unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    let libvirtd = fs::read_to_string(bench.disk("hv2", "etc-libvirt/libvirtd.conf")).unwrap();
+    let guid: String = ask(&["raw", "0x06", "0x37"]).await.split_whitespace().collect();
+    let uuid = libvirtd.lines().find(|line| line.starts_with("host_uuid")).unwrap().replace('-', "");
+    assert!(uuid.contains(&guid) && guid.len() == 32, "{guid} is to be {uuid}");
+
+    assert_eq!(ask(&["power", "status"]).await, "Chassis Power is on");
+    let is = async |power: &str, index: usize| bench.host(index, "power").await == power;
+    for power in ["off", "on"] {
+        ask(&["power", power]).await;
+        let now = async || is(power, 1).await.then_some(());
+        eventually(&format!("hv2 is {power}"), SOON, now).await;
+        assert_eq!(ask(&["power", "status"]).await, format!("Chassis Power is {power}"));
+        assert!(is("on", 0).await, "hv1's power is another BMC's matter");
+    }
+    assert!(bench.host(1, "bmc").await.is_number());
+    bench.local(&["kill", "hv2", "--what", "bmc"]).await;
+    assert!(bench.host(1, "bmc").await.is_null() && is("on", 1).await);
+    assert!(bench.try_local(&["kill", "hv2", "--what", "bmc"]).await.is_err(), "it is dead already");
+    bench.local(&["start", "hv2"]).await;
+    eventually("hv2's BMC again", SOON, async || try_ask(&["power", "status"]).await.ok()).await;
 }
 
 async fn cuts_are_silence(bench: &Bench, hv2: &str) {

@@ -59,6 +59,8 @@ fn of_world(world: &World, ailments: &mut Vec<String>) {
             ailments.push(format!("node {name} is {reachability:?} {problem}"));
         }
     }
+    let fenced = world.nodes.values().filter_map(|n| Some((&n.meta.name, n.status.fence.as_ref()?)));
+    ailments.extend(fenced.map(|(name, fence)| format!("node {name} is {:?}", fence.phase)));
     // That a database was rebuilt is to be known until the daemon is started again.
     let faults = world.faults.values().filter(|f| !f.meta.name.as_str().starts_with("store-rebuilt."));
     ailments.extend(faults.map(|fault| format!("fault {}: {}", fault.meta.name, fault.message)));

@@ -76,7 +76,7 @@ fn acknowledged(number: usize, deed: &Deed, deeds: &[Deed], end: &End<'_>, witne
 /// What finds all as it should be is not written down.
 fn may_change_nothing(command: &Command) -> bool {
     match command {
-        Command::UpdateNode { .. } => true,
+        Command::UpdateNode { .. } | Command::FenceNode { .. } => true,
         Command::UpdateVm { patch, .. } => patch.set_notes.is_empty(),
         _ => false,
     }

@@ -76,7 +76,7 @@ impl Replicas {
                 continue;
             };
             let book = self.leases.lock().get(&place).cloned();
-            let Some(decided) = clock.map(|clock| clock.instant(since)) else { continue };
+            let Some(decided) = clock.as_ref().map(|clock| clock.instant(since)) else { continue };
             if book.as_ref().is_some_and(|book| book.was_valid_at(decided)) {
                 let ago = decided.elapsed();
                 let detail = format!(
@@ -105,7 +105,7 @@ impl Replicas {
                 self.leads(place, leadership.term);
             }
             let world = worlds.borrow_and_update().clone();
-            self.judge_reachability(core.leading().map(|_| clock), &world);
+            self.judge_reachability(core.leading().map(|_| clock.clone()), &world);
             digest = self.step(place, &mut shown, store.view(), digest);
             tokio::select! {
                 biased;

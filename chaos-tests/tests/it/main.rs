@@ -11,6 +11,7 @@ mod history;
 mod processes;
 mod recover;
 mod repeats;
+mod scenarios;
 mod seeds;
 mod sim;
 mod store;

@@ -2,6 +2,8 @@
 //!
 //! Man pages, completions and the parity test are all made from this one tree.
 
+pub mod affinity;
+pub mod bmc;
 pub mod cluster;
 pub mod connection;
 pub mod node;
@@ -9,6 +11,7 @@ pub mod storage;
 pub mod task;
 pub mod token;
 pub mod vm;
+pub mod why;
 
 use std::time::Duration;
 
@@ -102,6 +105,9 @@ pub enum Command {
     /// VMs: the guests
     #[command(subcommand)]
     Vm(Box<vm::VmCommand>),
+    /// Affinity rules: which VMs belong together or apart, and on which nodes
+    #[command(subcommand)]
+    Affinity(affinity::AffinityCommand),
     /// Volumes and their snapshots
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -111,6 +117,9 @@ pub enum Command {
     /// Join tokens for hosts, API tokens for programs
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Why a VM or a node is as it is
+    #[command(subcommand)]
+    Why(why::WhyCommand),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  pvc completion bash > /etc/bash_completion.d/pvc")]
     Completion {

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Watch;
+use super::bmc::{BmcCommand, PowerWord};
+use super::{Wait, Watch};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -24,8 +25,12 @@ pub enum NodeCommand {
     Update {
         node: String,
         /// Whether new VMs may be placed on it
+        #[arg(long, value_enum, required_unless_present = "on_return")]
+        schedulable: Option<OnOff>,
+        /// What it does when it is back from a fence: take VMs again when it has been well for a minute, or wait for
+        /// `pvc node ready`
         #[arg(long, value_enum)]
-        schedulable: OnOff,
+        on_return: Option<OnReturnWord>,
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
@@ -34,8 +39,51 @@ pub enum NodeCommand {
     Primary { node: String },
     /// Make the primary hand its role over to any other coordinator
     Secondary { node: String },
+    /// Empty a node for maintenance: its VMs are moved away, and nothing new is placed there
+    Flush {
+        node: String,
+        /// Show who would go where, change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Shut down VMs that fit nowhere else, or can't be moved, until the node is ready
+        #[arg(long)]
+        stop_unmovable: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// End a node's maintenance: it takes VMs again, and those that left it return
+    Ready {
+        node: String,
+        /// Those that left it stay where they are
+        #[arg(long)]
+        no_return: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
     /// Say that certainly nothing runs on a node whose guests are looked for after a restore or a recovery
     ConfirmOff { node: String },
+    /// Make certain that a node writes no guest disk any more, and start its VMs elsewhere
+    Fence {
+        node: String,
+        /// You say that it is off: nothing is asked, and your word is the proof
+        #[arg(long, conflicts_with = "force")]
+        confirm_off: bool,
+        /// Fence it although it is reachable: its guests are cut off
+        #[arg(long)]
+        force: bool,
+    },
+    /// The BMC by which a node can be switched off when nothing else answers
+    #[command(subcommand)]
+    Bmc(BmcCommand),
+    /// Switch a node on or off by its BMC, as its power button would, or ask whether it is on
+    Power {
+        node: String,
+        #[arg(value_enum)]
+        to: PowerWord,
+        /// Take the power away though VMs are placed on the node
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a node that holds no VM; its certificate is refused from then on
     Remove { node: String },
 }
@@ -58,6 +106,12 @@ pub struct NodeList {
 pub enum OnOff {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnReturnWord {
+    Automatic,
+    Manual,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -231,6 +231,12 @@ pub struct SpecFlags {
     /// Restarts in ten minutes before a crashing guest is given up
     #[arg(long = "max-restarts", value_name = "COUNT")]
     pub max_restarts: Option<u32>,
+    /// Who gets a place first where there is not enough for all: the higher; 0 to 1000, without it 100
+    #[arg(long, value_name = "NUMBER")]
+    pub priority: Option<u32>,
+    /// When its node is dead, leave it to a person to start it elsewhere
+    #[arg(long = "no-recover")]
+    pub no_recover: bool,
     /// CPU model as libvirt names it; without it the host's
     #[arg(long = "cpu-model", value_name = "NAME")]
     pub cpu_model: Option<String>,
@@ -354,6 +360,12 @@ pub struct Meta {
     /// Longest pause that live migration may cause, ms
     #[arg(short = 'd', long, value_name = "MS")]
     pub max_downtime: Option<u32>,
+    /// Who gets a place first where there is not enough for all: the higher; 0 to 1000
+    #[arg(long, value_name = "NUMBER")]
+    pub priority: Option<u32>,
+    /// Whether it is started elsewhere when its node is dead
+    #[arg(long, value_name = "BOOL")]
+    pub recover: Option<bool>,
     #[command(flatten)]
     pub expected: Expected,
 }
@@ -366,6 +378,8 @@ impl Meta {
             && self.node_limit.is_none()
             && self.migration_method.is_none()
             && self.max_downtime.is_none()
+            && self.priority.is_none()
+            && self.recover.is_none()
     }
 }
 

@@ -1,15 +1,17 @@
 //! `pvc cluster`.
 
 use pvc_proto::v1::{
-    AckFaultRequest, ClusterStatus, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest,
-    SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
+    AckFaultRequest, Admission, ArmRecoveryRequest, Balance, BalanceClusterRequest, ClusterStatus,
+    DisarmRecoveryRequest, GetClusterStatusRequest, ListAuditRequest, ListFaultsRequest, PlanBalanceRequest,
+    ReleaseBrakeRequest, SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
 };
 
 use super::backup;
-use crate::args::cluster::{ClusterCommand, FaultCommand, VoterCommand};
+use crate::args::cluster::{AdmissionWord, BalanceWord, ClusterCommand, FaultCommand, VoterCommand};
 use crate::call::request_id;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::show;
 use crate::show::words::name;
 
@@ -20,7 +22,15 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let shown = status.name.clone();
             cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
         }
-        ClusterCommand::Set { replace_voter_after, floating_address, floating_device, expected_revision } => {
+        ClusterCommand::Set {
+            replace_voter_after,
+            admission,
+            migrations_per_node,
+            balance,
+            floating_address,
+            floating_device,
+            expected_revision,
+        } => {
             let session = cx.session()?;
             let request = session.ask(UpdateClusterRequest {
                 replace_voter_after_seconds: replace_voter_after,
@@ -29,14 +39,66 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
                 floating_device,
                 expected_revision,
                 request_id: request_id(),
+                admission: match admission {
+                    None => Admission::Unspecified,
+                    Some(AdmissionWord::Off) => Admission::Off,
+                    Some(AdmissionWord::Warn) => Admission::Warn,
+                    Some(AdmissionWord::Refuse) => Admission::Refuse,
+                } as i32,
+                migrations_per_node,
+                balance: match balance {
+                    None => Balance::Unspecified,
+                    Some(BalanceWord::Manual) => Balance::Manual,
+                    Some(BalanceWord::Automatic) => Balance::Automatic,
+                } as i32,
             });
             let status = session.cluster().update_cluster(request).await?.into_inner();
             let sentence = show::cluster::settings(&status);
             cx.done(&status, "cluster", sentence)
         }
+        ClusterCommand::Balance { apply: true, wait, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(BalanceClusterRequest { request_id: request_id() });
+            let task = session.cluster().balance_cluster(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
+        ClusterCommand::Balance { .. } => {
+            let session = cx.session()?;
+            let request = session.ask(PlanBalanceRequest { consistency: 0 });
+            let plan = session.cluster().plan_balance(request).await?.into_inner();
+            let moved = || plan.steps.iter().map(|step| step.vm.clone()).collect();
+            cx.reply(&plan, |colour| show::cluster::balance(&plan, colour), moved)
+        }
         ClusterCommand::Backup { file, verify: true } => backup::verify(cx, &file).await,
         ClusterCommand::Backup { file, verify: false } => backup::write(cx, &file).await,
         ClusterCommand::Restore { file } => backup::restore(cx, &file).await,
+        ClusterCommand::Disarm { reason } => {
+            let session = cx.session()?;
+            let request = session.ask(DisarmRecoveryRequest { reason, request_id: request_id() });
+            let status = session.cluster().disarm_recovery(request).await?.into_inner();
+            cx.done(
+                &status,
+                "cluster",
+                "nobody is fenced and nothing is recovered until `pvc cluster arm`".to_owned(),
+            )
+        }
+        ClusterCommand::Arm => {
+            let session = cx.session()?;
+            let request = session.ask(ArmRecoveryRequest { request_id: request_id() });
+            let status = session.cluster().arm_recovery(request).await?.into_inner();
+            cx.done(&status, "cluster", "silent nodes are fenced and their VMs recovered".to_owned())
+        }
+        ClusterCommand::ReleaseBrake => {
+            let held = status(cx).await?.brake.unwrap_or_default().nodes.join(", ");
+            cx.confirm(
+                "cluster",
+                &format!("these nodes lose their power, and their VMs are started elsewhere: {held}"),
+            )?;
+            let session = cx.session()?;
+            let request = session.ask(ReleaseBrakeRequest { request_id: request_id() });
+            let status = session.cluster().release_brake(request).await?.into_inner();
+            cx.done(&status, "cluster", "the storm brake is released".to_owned())
+        }
         ClusterCommand::Voter(VoterCommand::Add { node }) => voter(cx, node, true, false).await,
         ClusterCommand::Voter(VoterCommand::Standby { node }) => voter(cx, node, false, true).await,
         ClusterCommand::Voter(VoterCommand::Remove { node }) => {

@@ -1,6 +1,8 @@
 //! What each command does: ask the cluster, print the answer. A file for each noun.
 
+mod affinity;
 mod backup;
+mod bmc;
 mod cluster;
 mod connection;
 mod logs;
@@ -10,6 +12,7 @@ mod token;
 mod vm;
 mod vm_edit;
 mod volume;
+mod why;
 
 use crate::args::Command;
 use crate::args::storage::StorageCommand;
@@ -23,9 +26,11 @@ pub async fn run(cx: &mut Context<'_>, command: Command) -> Result<(), Failure> 
         Command::Cluster(command) => cluster::run(cx, command).await,
         Command::Node(command) => node::run(cx, command).await,
         Command::Vm(command) => vm::run(cx, *command).await,
+        Command::Affinity(command) => affinity::run(cx, command).await,
         Command::Storage(StorageCommand::Volume(command)) => volume::run(cx, command).await,
         Command::Task(command) => task::run(cx, command).await,
         Command::Token(command) => token::run(cx, command).await,
+        Command::Why(command) => why::run(cx, command).await,
         Command::Completion { shell } => completion(cx, shell),
         Command::Version => Ok(cx.io.line(format!("pvc {}", env!("CARGO_PKG_VERSION")))?),
     }

@@ -2,16 +2,18 @@
 
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ConfirmNodeOffRequest, DeleteNodeRequest, GetNodeRequest, HandOverPrimaryRequest, ListNodesRequest,
-    ListNodesResponse, Meta, Node, NodeRole, Reachability, TailNodeLogRequest, UpdateNodeRequest,
+    ConfirmNodeOffRequest, DeleteNodeRequest, FenceNodeRequest, FlushNodeRequest, GetNodeRequest,
+    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
+    PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
     WatchNodesRequest,
 };
 
-use super::logs;
-use crate::args::node::{NodeCommand, NodeList, OnOff, ReachabilityWord, RoleWord};
+use super::{bmc, logs};
+use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::follow;
 use crate::listing::{self, Listing};
 use crate::show;
 
@@ -33,20 +35,72 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let stream = session.nodes().tail_node_log(request).await?.into_inner();
             logs::print(cx, stream).await
         }
-        NodeCommand::Update { node, schedulable, expected_revision } => {
+        NodeCommand::Update { node, schedulable, on_return, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
                 name: node.clone(),
-                schedulable: Some(schedulable == OnOff::On),
+                schedulable: schedulable.map(|word| word == OnOff::On),
+                on_return: on_return.map_or(OnReturn::Unspecified, OnReturn::from).into(),
                 expected_revision,
                 request_id: request_id(),
             });
             let reply = session.nodes().update_node(request).await?.into_inner();
-            let takes = if schedulable == OnOff::On { "takes new VMs" } else { "takes no new VMs" };
+            let takes = match schedulable {
+                Some(OnOff::On) => "takes new VMs",
+                Some(OnOff::Off) => "takes no new VMs",
+                None => "is changed",
+            };
             cx.done(&reply, &node, format!("node/{node} {takes}"))
         }
+        NodeCommand::Fence { node, confirm_off, force } => {
+            let subject = format!("node/{node}");
+            if confirm_off {
+                let what = format!(
+                    "you say that {subject} is off; if it is not, its VMs run twice and destroy their disks"
+                );
+                cx.confirm(&subject, &what)?;
+            } else {
+                cx.confirm(
+                    &subject,
+                    &format!("{subject} loses its power, and its VMs are started elsewhere"),
+                )?;
+            }
+            let session = cx.session()?;
+            let request = session.ask(FenceNodeRequest {
+                name: node.clone(),
+                confirmed_off: confirm_off,
+                force,
+                request_id: request_id(),
+            });
+            let reply = session.nodes().fence_node(request).await?.into_inner();
+            let sentence =
+                format!("{subject} is {}; see `pvc node info {node}`", show::node::fence_phase(&reply));
+            cx.done(&reply, &node, sentence)
+        }
+        NodeCommand::Bmc(command) => bmc::run(cx, command).await,
+        NodeCommand::Power { node, to, force } => bmc::power(cx, node, to, force).await,
         NodeCommand::Primary { node } => hand_over(cx, node, String::new()).await,
         NodeCommand::Secondary { node } => hand_over(cx, String::new(), node).await,
+        NodeCommand::Flush { node, dry_run: true, .. } => {
+            let session = cx.session()?;
+            let request = session.ask(PlanFlushRequest { name: node.clone(), consistency: 0 });
+            let plan = session.nodes().plan_flush(request).await?.into_inner();
+            let moved = || plan.moves.iter().map(|one| one.vm.clone()).collect();
+            cx.reply(&plan, |colour| show::node::flush(&plan, colour), moved)
+        }
+        NodeCommand::Flush { node, stop_unmovable, wait, .. } => {
+            let session = cx.session()?;
+            let request =
+                session.ask(FlushNodeRequest { name: node, stop_unmovable, request_id: request_id() });
+            let task = session.nodes().flush_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
+        NodeCommand::Ready { node, no_return, wait } => {
+            let session = cx.session()?;
+            let request = session.ask(ReadyNodeRequest { name: node, no_return, request_id: request_id() });
+            let task = session.nodes().ready_node(request).await?.into_inner();
+            follow::finish(cx, task, wait).await
+        }
         NodeCommand::ConfirmOff { node } => {
             let subject = format!("node/{node}");
             let what =
@@ -69,6 +123,15 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             });
             let reply = session.nodes().delete_node(request).await?.into_inner();
             cx.done(&reply, &node, format!("{subject} removed"))
+        }
+    }
+}
+
+impl From<OnReturnWord> for OnReturn {
+    fn from(word: OnReturnWord) -> Self {
+        match word {
+            OnReturnWord::Automatic => OnReturn::Automatic,
+            OnReturnWord::Manual => OnReturn::Manual,
         }
     }
 }

@@ -92,6 +92,8 @@ pub async fn meta(cx: &mut Context<'_>, meta: Meta) -> Result<(), Failure> {
         migration_max_downtime_ms: meta.max_downtime,
         node_limit: limit.map(nodes_of).unwrap_or_default(),
         set_node_limit: limit.is_some(),
+        priority: meta.priority,
+        recover: meta.recover,
         expected_revision: meta.expected.expected_revision,
         ..UpdateVmRequest::default()
     };

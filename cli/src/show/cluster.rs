@@ -1,8 +1,8 @@
 //! The cluster, its faults, its audit trail.
 
 use pvc_proto::v1::{
-    AuditEntry, ClusterStatus, Fault, FaultState, PrimaryPhase, RaftMember, RunningVersion, StoreStatus,
-    WhoAmIResponse,
+    Admission, AuditEntry, Balance, BalancePlan, BalanceStep, ClusterStatus, Fault, FaultState, PrimaryPhase,
+    RaftMember, RunningVersion, StoreStatus, WhoAmIResponse,
 };
 
 use super::words::{choice, name, time, yes_no};
@@ -63,9 +63,12 @@ pub fn page(status: &ClusterStatus, colour: bool) -> String {
         .row("Volumes", status.volumes.to_string())
         .toned("Faults", status.faults.to_string(), bad(status.faults))
         .row("Leader", &status.leader)
+        .toned("Recovery", recovery(status), if status.disarmed.is_some() { Tone::Bad } else { Tone::Plain })
+        .toned("Storm brake", brake(status), Tone::Bad)
         .row("Primary", primary(status))
         .row("Floating address", floating(status))
         .row("Silent voters", silent_voters(status))
+        .row("Placement", placement(status))
         .section("Guests not counted", &status.awaited_nodes)
         .section("Members", &members)
         .section(
@@ -136,6 +139,30 @@ fn versions(status: &ClusterStatus) -> Vec<String> {
     status.versions.iter().map(line).collect()
 }
 
+/// Whether silent nodes are fenced and their VMs recovered.
+fn recovery(status: &ClusterStatus) -> String {
+    match &status.disarmed {
+        None => "armed".to_owned(),
+        Some(disarmed) => {
+            let why =
+                if disarmed.reason.is_empty() { String::new() } else { format!(": {}", disarmed.reason) };
+            format!("disarmed by {} at {}{why}", disarmed.by, time(disarmed.since.as_ref()))
+        }
+    }
+}
+
+/// Empty: it does not hold.
+fn brake(status: &ClusterStatus) -> String {
+    match &status.brake {
+        None => String::new(),
+        Some(brake) => format!(
+            "holds since {} for {} (pvc cluster release-brake)",
+            time(brake.since.as_ref()),
+            brake.nodes.join(", ")
+        ),
+    }
+}
+
 /// Who carries the single-holder services, at which epoch and since when.
 fn primary(status: &ClusterStatus) -> String {
     let Some(primary) = &status.primary else { return "none".to_owned() };
@@ -155,9 +182,40 @@ fn floating(status: &ClusterStatus) -> String {
     }
 }
 
-/// The settings in a sentence.
+/// All settings in a line.
 pub fn settings(status: &ClusterStatus) -> String {
-    format!("{}; floating address: {}", silent_voters(status), floating(status))
+    format!("{}; {}; floating address: {}", silent_voters(status), placement(status), floating(status))
+}
+
+/// What is done about capacity, migrations and balance.
+fn placement(status: &ClusterStatus) -> String {
+    let settings = status.settings.clone().unwrap_or_default();
+    let admission = match settings.admission() {
+        Admission::Off => "room for a node's death is not asked for",
+        Admission::Warn | Admission::Unspecified => "missing room for a node's death is a fault",
+        Admission::Refuse => "no VM starts without room for a node's death",
+    };
+    let balance = match settings.balance() {
+        Balance::Automatic => "balanced by itself",
+        Balance::Manual | Balance::Unspecified => "balanced by people",
+    };
+    let migrations = if settings.migrations_per_node == 0 { 2 } else { settings.migrations_per_node };
+    format!("{admission}; {migrations} migrations at once for each node; {balance}")
+}
+
+const BALANCE_COLUMNS: &[Column] = &[text("VM"), text("FROM"), text("TO"), text("GAIN")];
+
+/// The steps that are worth it.
+pub fn balance(plan: &BalancePlan, colour: bool) -> String {
+    if plan.steps.is_empty() {
+        return "no step is worth it\n".to_owned();
+    }
+    let row = |step: &BalanceStep| {
+        let texts = [&step.vm, &step.from, &step.to, &step.gain];
+        texts.into_iter().map(|text| text.as_str().into()).collect()
+    };
+    let table = render(BALANCE_COLUMNS, plan.steps.iter().map(row).collect(), colour);
+    format!("{table}carry them out by: pvc cluster balance --apply\n")
 }
 
 /// What happens to a voter that dies.

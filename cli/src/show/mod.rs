@@ -1,10 +1,13 @@
 //! How the objects of the API look to people: a row in a list, a page of their own.
 //! Pure: an object in, text out.
 
+pub mod affinity;
+pub mod bmc;
 pub mod cluster;
 pub mod node;
 pub mod task;
 pub mod token;
 pub mod vm;
 pub mod volume;
+pub mod why;
 pub mod words;

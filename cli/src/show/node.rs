@@ -1,6 +1,6 @@
 //! Nodes.
 
-use pvc_proto::v1::{Node, NodeRole, NodeStatus, Reachability};
+use pvc_proto::v1::{FlushPlan, Node, NodeRole, NodeStatus, Reachability};
 
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
@@ -56,6 +56,31 @@ fn schedulable(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.schedulable)
 }
 
+/// The phase of its fence in one word; empty: none.
+pub fn fence_phase(node: &Node) -> String {
+    let fence = node.status.as_ref().and_then(|status| status.fence.as_ref());
+    fence.map(|fence| choice(fence.phase().as_str_name(), "FENCE_PHASE_")).unwrap_or_default()
+}
+
+/// The fence whole: since when, why, and by what proof.
+fn fence(node: &Node) -> String {
+    let Some(fence) = node.status.as_ref().and_then(|status| status.fence.as_ref()) else {
+        return String::new();
+    };
+    let proof = match &fence.proof {
+        None => "no proof yet".to_owned(),
+        Some(proof) => {
+            let kind = choice(proof.kind().as_str_name(), "PROOF_KIND_");
+            format!("proof: {kind}, by {} at {}", proof.by, time(proof.time.as_ref()))
+        }
+    };
+    format!("{} since {}: {}; {proof}", fence_phase(node), time(fence.since.as_ref()), fence.reason)
+}
+
+fn maintenance(node: &Node) -> bool {
+    node.spec.as_ref().is_some_and(|spec| spec.maintenance)
+}
+
 pub fn table(nodes: &[&Node], colour: bool) -> String {
     render(COLUMNS, nodes.iter().map(|one| row(one)).collect(), colour)
 }
@@ -63,10 +88,13 @@ pub fn table(nodes: &[&Node], colour: bool) -> String {
 fn row(node: &Node) -> Vec<Cell> {
     let status = node.status.clone().unwrap_or_default();
     let load = node.load.as_ref();
-    let note = match (status.problem.is_empty(), schedulable(node)) {
-        (false, _) => status.problem.clone(),
-        (true, false) => "no new VMs".to_owned(),
-        (true, true) => String::new(),
+    let fenced = fence_phase(node);
+    let note = match (status.problem.is_empty(), maintenance(node), schedulable(node)) {
+        _ if !fenced.is_empty() => fenced.clone(),
+        (false, _, _) => status.problem.clone(),
+        (true, true, _) => "in maintenance".to_owned(),
+        (true, false, false) => "no new VMs".to_owned(),
+        (true, false, true) => String::new(),
     };
     vec![
         name(node.meta.as_ref()).into(),
@@ -80,7 +108,11 @@ fn row(node: &Node) -> Vec<Cell> {
         load.map(|load| show_mib(load.memory_used_mib)).unwrap_or_default().into(),
         show_mib(node.memory_placed_mib).into(),
         status.version.into(),
-        if status.problem.is_empty() { note.into() } else { Cell::toned(note, Tone::Bad) },
+        if status.problem.is_empty() && fenced.is_empty() {
+            note.into()
+        } else {
+            Cell::toned(note, Tone::Bad)
+        },
     ]
 }
 
@@ -98,17 +130,21 @@ pub fn page(node: &Node, colour: bool) -> String {
         .toned("State", state(node), tone(node))
         .row("Since", time(status.since.as_ref()))
         .toned("Problem", &status.problem, Tone::Bad)
+        .toned("Fence", fence(node), Tone::Bad)
         .row("Role", role(node))
         .row("Leads Raft now", yes_no(node.leader))
         .row("Raft member", some(status.member_id))
-        .row("Takes new VMs", yes_no(schedulable(node)))
+        .row("Takes new VMs", yes_no(schedulable(node) && !maintenance(node)))
+        .row("In maintenance", yes_no(maintenance(node)))
         .row("Address", &status.address)
         .row("Version", &status.version)
         .row("Hypervisor", &status.hypervisor)
         .row("Kernel", &status.kernel)
         .row("Session", some(status.session))
         .row("CPUs", some(status.cpus.into()))
-        .row("Memory", memory(status.memory_mib));
+        .row("Memory", memory(status.memory_mib))
+        .row("System UUID", &status.system_uuid);
+    let page = super::bmc::rows(page, node.spec.as_ref().and_then(|spec| spec.bmc.as_ref()));
     let page = match &node.load {
         None => page,
         Some(load) => page
@@ -123,4 +159,33 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Revision", meta.revision.to_string())
         .row("Enrolled", time(meta.create_time.as_ref()))
         .finish()
+}
+
+const FLUSH_COLUMNS: &[Column] = &[text("VM"), text("TO"), text("NOTE")];
+
+/// Who would go where.
+pub fn flush(plan: &FlushPlan, colour: bool) -> String {
+    let moves = plan.moves.iter().map(|one| vec![one.vm.as_str().into(), one.to.as_str().into(), "".into()]);
+    let off = plan.off.iter().map(|one| vec![one.vm.as_str().into(), one.to.as_str().into(), "off".into()]);
+    let stuck = plan
+        .stuck
+        .iter()
+        .map(|one| vec![one.vm.as_str().into(), "-".into(), Cell::toned(one.reason.clone(), Tone::Bad)]);
+    let rows: Vec<_> = moves.chain(off).chain(stuck).collect();
+    if rows.is_empty() {
+        return format!("node/{} is empty already\n", plan.node);
+    }
+    let table = render(FLUSH_COLUMNS, rows, colour);
+    let length = super::words::duration(std::time::Duration::from_secs(plan.estimated_seconds.into()));
+    let copied = format!(
+        "{} VMs with {} of memory move; at 1 Gbit/s that takes about {length}\n",
+        plan.moves.len(),
+        show_mib(plan.memory_mib)
+    );
+    match plan.stuck.len() {
+        0 => format!("{table}{copied}"),
+        count => format!(
+            "{table}{copied}{count} VMs fit nowhere else: a flush is refused without --stop-unmovable\n"
+        ),
+    }
 }

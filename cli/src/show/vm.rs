@@ -108,6 +108,7 @@ pub fn page(vm: &Vm, colour: bool) -> String {
     let status = vm.status.clone().unwrap_or_default();
     let observed = status.observed.clone().unwrap_or_default();
     let placement = status.placement.clone().unwrap_or_default();
+    let (priority, recovery) = recovery(&spec);
     let page = Page::new(colour)
         .row("Name", &meta.name)
         .row("UID", &meta.uid)
@@ -144,12 +145,20 @@ pub fn page(vm: &Vm, colour: bool) -> String {
         .row(
             "Max restarts",
             format!("{} in ten minutes", spec.restart.and_then(|restart| restart.max_restarts).unwrap_or(5)),
-        );
+        )
+        .row("Priority", priority.to_string())
+        .row("When its node is dead", recovery);
     page.section("Seen by its node", &seen(&observed))
         .row("Revision", meta.revision.to_string())
         .row("Created", time(meta.create_time.as_ref()))
         .row("Changed", time(meta.update_time.as_ref()))
         .finish()
+}
+
+/// Its priority, and what becomes of it when its node is dead.
+fn recovery(spec: &VmSpec) -> (u32, &'static str) {
+    let word = if spec.recover.unwrap_or(true) { "started elsewhere" } else { "left to a person" };
+    (spec.priority.unwrap_or(100), word)
 }
 
 /// Zero in a spec means the default.
@@ -241,10 +250,13 @@ fn seen(observed: &pvc_proto::v1::Observed) -> Vec<String> {
 pub fn settings(vm: &Vm, colour: bool) -> String {
     let spec = vm.spec.clone().unwrap_or_default();
     let limit = spec.node_limit.join(", ");
+    let (priority, recovery) = recovery(&spec);
     Page::new(colour)
         .row("Node limit", if limit.is_empty() { "any node" } else { &limit })
         .row("Migration method", method(spec.migration_method()))
         .row("Max downtime", format!("{} ms", default_to(spec.migration_max_downtime_ms, 100)))
+        .row("Priority", priority.to_string())
+        .row("When its node is dead", recovery)
         .row("Disabled", yes_no(vm.desired() == Power::Disabled))
         .section("Notes", &spec.meta.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>())
         .finish()

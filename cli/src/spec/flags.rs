@@ -25,6 +25,10 @@ pub fn apply(flags: &SpecFlags, spec: &mut VmSpec) -> Result<(), Failure> {
     if let Some(grace) = flags.shutdown_grace {
         spec.shutdown_grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
     }
+    spec.priority = flags.priority.or(spec.priority);
+    if flags.no_recover {
+        spec.recover = Some(false);
+    }
     if flags.max_restarts.is_some() {
         spec.restart = Some(RestartPolicy { max_restarts: flags.max_restarts });
     }
@@ -156,6 +160,10 @@ mod tests {
         let mut spec = VmSpec { vcpus: 1, memory_mib: 64, tags: vec!["a".into()], ..VmSpec::default() };
         let flags = SpecFlags { vcpus: Some(4), tags: vec!["b".into()], ..SpecFlags::default() };
         apply(&flags, &mut spec).expect("they are right");
-        assert_eq!((spec.vcpus, spec.memory_mib, spec.tags), (4, 64, vec!["b".to_owned()]));
+        assert_eq!((spec.vcpus, spec.memory_mib, &spec.tags), (4, 64, &vec!["b".to_owned()]));
+        assert_eq!((spec.priority, spec.recover), (None, None));
+        let flags = SpecFlags { priority: Some(0), no_recover: true, ..SpecFlags::default() };
+        apply(&flags, &mut spec).expect("they are right");
+        assert_eq!((spec.priority, spec.recover), (Some(0), Some(false)));
     }
 }

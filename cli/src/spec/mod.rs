@@ -79,6 +79,8 @@ meta:
 migration_method: live
 restart:
   max_restarts: 0
+recover: false
+priority: 900
 ";
         let spec = read_yaml(text, "web1.yaml").expect("it is right");
         assert_eq!((spec.vcpus, spec.memory_mib), (2, 2048));
@@ -90,6 +92,7 @@ restart:
         assert_eq!(spec.meta["owner"], "ann");
         assert_eq!(spec.migration_method, pvc_proto::v1::MigrationMethod::Live as i32);
         assert_eq!(spec.restart.and_then(|r| r.max_restarts), Some(0));
+        assert_eq!((spec.recover, spec.priority), (Some(false), Some(900)));
     }
 
     #[test]
@@ -107,7 +110,7 @@ restart:
             "web1.yaml: line 2, column 1: unknown field \"memry\"; did you mean \"memory\"? [spec-must-fit]; \
              fields: vcpus, memory, disks, nics, tags, meta, boot, migration_method, \
              migration_max_downtime_ms, node_limit, home, restart, raw_xml, cpu_model, machine, \
-             shutdown_grace_seconds",
+             shutdown_grace_seconds, recover, priority",
         );
     }
 

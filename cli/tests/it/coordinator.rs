@@ -1,4 +1,4 @@
-//! A coordinator with one task in it, `t1`, on whose watch the first stream breaks off.
+//! A coordinator with one task in it, `t1`, on whose watch the first stream breaks off, and one node, `hv1`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,25 +8,33 @@ use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use pvc_client::{Caller, incoming};
 use pvc_identity::{Alpn, ClientAuth, ListenerOptions, TlsListener, TlsStore};
+use pvc_proto::v1::node_service_server::NodeServiceServer;
 use pvc_proto::v1::task_service_server::{TaskService, TaskServiceServer};
 use pvc_proto::v1::{
     CancelTaskRequest, GetTaskRequest, ListTasksRequest, ListTasksResponse, Meta, Task, TaskState,
     WatchTaskRequest,
 };
+use tonic::transport::server::Router;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::bmc::OneNode;
 use crate::home::{Home, credentials};
 
 /// Serves until the runtime ends; the address.
 pub async fn serve(home: &Home) -> String {
+    let tasks = TaskServiceServer::new(OneTask::default());
+    let nodes = NodeServiceServer::new(OneNode);
+    serve_with(home, tonic::transport::Server::builder().add_service(tasks).add_service(nodes)).await
+}
+
+/// The same with services of the test's own.
+pub async fn serve_with(home: &Home, server: Router) -> String {
     let store = TlsStore::new(credentials(&home.ca, "node/hv1"), Timestamp::now()).unwrap();
     let options = ListenerOptions::new(ClientAuth::Optional, Alpn::H2);
     let listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), store, options);
     let listener = listener.await.unwrap();
     let address = listener.local_addr().to_string();
-    let service = TaskServiceServer::new(OneTask::default());
-    let server = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(async move { server.serve_with_incoming(incoming(listener)).await });
     address
 }

@@ -56,7 +56,13 @@ impl Home {
     }
 
     pub async fn pvc(&self, words: &[&str]) -> Ran {
+        self.pvc_fed(words, "").await
+    }
+
+    /// With something on stdin.
+    pub async fn pvc_fed(&self, words: &[&str], stdin: &str) -> Ran {
         let command = Cmd::new(env!("CARGO_BIN_EXE_pvc")).args(words).env("HOME", self.folder.path());
+        let command = if stdin.is_empty() { command } else { command.stdin(stdin) };
         let output = command.accept_codes(0..=9).run(DEADLINE).await.unwrap();
         Ran {
             exit: output.code,

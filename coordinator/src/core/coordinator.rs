@@ -22,6 +22,8 @@ use super::health::OwnHealth;
 use super::heartbeats::{Heartbeat, HeartbeatAck, Heartbeats};
 use super::lane::{Committed, Lane, LaneStats, QUEUE_COMMANDS_MAX, Request};
 use super::leader::leader_name;
+use super::power::{NoPower, Power};
+use super::probe::{Knock, Probe};
 use super::round::check_size;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
@@ -45,6 +47,10 @@ pub struct CoordinatorOptions {
     pub sync_limit: Duration,
     /// The feature levels that this build can. A test may pretend to be another build.
     pub levels: Levels,
+    /// The way to look at silent nodes' hosts.
+    pub probe: Arc<dyn Probe>,
+    /// The way to the nodes' BMCs.
+    pub power: Arc<dyn Power>,
 }
 
 impl Default for CoordinatorOptions {
@@ -56,6 +62,8 @@ impl Default for CoordinatorOptions {
             recoveries: 0,
             sync_limit: SYNC_LIMIT_DEFAULT,
             levels: OURS,
+            probe: Arc::new(Knock),
+            power: Arc::new(NoPower),
         }
     }
 }
@@ -224,6 +232,21 @@ impl Coordinator {
         self.shared.health.read()
     }
 
+    /// G: a node that was silent for longer is unreachable.
+    pub(super) fn grace(&self) -> Duration {
+        self.shared.options.grace
+    }
+
+    /// The way to look at silent nodes' hosts.
+    pub(super) fn probe(&self) -> &dyn Probe {
+        &*self.shared.options.probe
+    }
+
+    /// The way to the nodes' BMCs.
+    pub fn power(&self) -> &dyn Power {
+        &*self.shared.options.power
+    }
+
     /// The feature levels that this build can.
     pub fn levels(&self) -> Levels {
         self.shared.options.levels
@@ -257,6 +280,10 @@ impl Coordinator {
         let acknowledged = self.shared.hearts.hear(node, beat);
         // Looked at after it was heard: what was decided while the node got no acknowledgement is in it.
         let world = self.world();
+        if world.node(node)?.is_denied_lease() {
+            let detail = "it is fenced: it has no lease before it is back and empty";
+            return Err(Rejection::precondition("node-not-fenced", format!("node/{node}"), detail).into());
+        }
         if !acknowledged || !self.shared.store.quorum_acked_within(self.shared.options.lease) {
             return Err(SubmitError::NotLeader { leader: None });
         }

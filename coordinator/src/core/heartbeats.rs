@@ -187,6 +187,12 @@ impl Heartbeats {
         Some((heard.load, heard.at.elapsed()))
     }
 
+    /// Whether it was heard for long enough to have looked at its guests, and says that none runs.
+    pub fn is_empty(&self, node: &Name, beats: u64) -> bool {
+        let inner = self.inner.lock();
+        inner.heard.get(node).is_some_and(|heard| heard.sequence >= beats && heard.load.vms_running == 0)
+    }
+
     /// What a coordinator last told of its store in this term, and how long ago.
     pub fn store(&self, node: &Name) -> Option<(StoreHealth, Duration)> {
         let inner = self.inner.lock();

@@ -1,8 +1,8 @@
 //! The coordinator without its network: the decision lane, the typed world, heartbeats, watches and the
 //! leader's controllers. The simulator runs exactly this on virtual time.
 //!
-//! No gRPC, no TLS and no file ever comes in here; time is tokio's, and the wall clock and randomness
-//! come in by [`Environment`].
+//! No gRPC, no TLS and no file ever comes in here; time is tokio's, the wall clock and randomness come in by
+//! [`Environment`], and the power of hosts by [`power::Power`].
 
 mod assignments;
 pub mod controllers;
@@ -13,6 +13,8 @@ mod health;
 mod heartbeats;
 mod lane;
 mod leader;
+pub mod power;
+mod probe;
 mod round;
 mod watch;
 mod world;
@@ -24,5 +26,6 @@ pub use error::{ReadError, SubmitError, WatchStop};
 pub use heartbeats::{Heartbeat, HeartbeatAck, Heartbeats, Load, Progress};
 pub use lane::{Committed, LaneStats, QUEUE_COMMANDS_MAX};
 pub use leader::{leader_name, member_name};
+pub use probe::{Knock, Probe};
 pub use watch::{Change, Changed, ObjectWatch};
 pub use world::{DecodeError, decode};

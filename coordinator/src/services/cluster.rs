@@ -1,8 +1,10 @@
 //! `ClusterService`: the cluster itself, who votes and leads, faults, and who did what.
 
+use std::collections::BTreeSet;
+
 use pvc_model::change::Collection;
-use pvc_model::{Command, Rejection, Timestamp};
-use pvc_proto::convert::{At, floating_patch, wire_time};
+use pvc_model::{Command, Rejection, Timestamp, plan};
+use pvc_proto::convert::{At, cluster_patch, wire_time};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
 use tonic::{Request, Response, Status};
@@ -27,6 +29,17 @@ pub struct ClusterInfo {
 impl ClusterInfo {
     pub fn new(shared: Shared) -> Self {
         ClusterInfo { shared, uploads: backup::Uploads::default() }
+    }
+
+    /// Submits a command that answers with the cluster as it is then.
+    async fn change(
+        &self,
+        caller: &Caller,
+        command: Command,
+        request_id: &str,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        self.shared.submit(caller, command, request_id).await?;
+        Ok(Response::new(cluster_status(&self.shared)))
     }
 }
 
@@ -98,18 +111,11 @@ impl ClusterService for ClusterInfo {
     ) -> Result<Response<v1::ClusterStatus>, Status> {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
-        let floating = floating_patch(
-            &At::new("cluster"),
-            request.floating_address.as_deref(),
-            request.floating_device.as_deref(),
-        );
         let command = Command::UpdateCluster {
-            replace_voter_after_seconds: request.replace_voter_after_seconds,
-            floating: floating.map_err(refuse)?,
+            patch: cluster_patch(&At::new("cluster"), &request).map_err(refuse)?,
             expected_revision: request.expected_revision,
         };
-        self.shared.submit(&caller, command, &request.request_id).await?;
-        Ok(Response::new(cluster_status(&self.shared)))
+        self.change(&caller, command, &request.request_id).await
     }
 
     async fn confirm_node_off(
@@ -119,8 +125,60 @@ impl ClusterService for ClusterInfo {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let command = Command::ConfirmNodeOff { node: name("node", "node", &request.node)? };
-        self.shared.submit(&caller, command, &request.request_id).await?;
-        Ok(Response::new(cluster_status(&self.shared)))
+        self.change(&caller, command, &request.request_id).await
+    }
+
+    async fn disarm_recovery(
+        &self,
+        request: Request<v1::DisarmRecoveryRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        At::new("request")
+            .field("reason")
+            .at_most(request.reason.chars().count(), 256, "characters")
+            .map_err(refuse)?;
+        self.change(&caller, Command::Disarm { reason: request.reason }, &request.request_id).await
+    }
+
+    async fn arm_recovery(
+        &self,
+        request: Request<v1::ArmRecoveryRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change(&caller, Command::Arm, &request.into_inner().request_id).await
+    }
+
+    async fn release_brake(
+        &self,
+        request: Request<v1::ReleaseBrakeRequest>,
+    ) -> Result<Response<v1::ClusterStatus>, Status> {
+        let caller = Caller::of(&request)?;
+        self.change(&caller, Command::ReleaseBrake, &request.into_inner().request_id).await
+    }
+
+    async fn plan_balance(
+        &self,
+        request: Request<v1::PlanBalanceRequest>,
+    ) -> Result<Response<v1::BalancePlan>, Status> {
+        let world = self.shared.world(request.into_inner().consistency).await?;
+        let steps = plan::balance(&world, &BTreeSet::new()).into_iter().map(|step| v1::BalanceStep {
+            vm: step.vm.to_string(),
+            from: step.from.to_string(),
+            to: step.to.to_string(),
+            gain: step.gain.to_string(),
+        });
+        Ok(Response::new(v1::BalancePlan { steps: steps.collect(), revision: world.revision }))
+    }
+
+    async fn balance_cluster(
+        &self,
+        request: Request<v1::BalanceClusterRequest>,
+    ) -> Result<Response<v1::Task>, Status> {
+        let caller = Caller::of(&request)?;
+        let request = request.into_inner();
+        let committed = self.shared.submit(&caller, Command::BalanceCluster, &request.request_id).await?;
+        Ok(Response::new(self.shared.reply_task(&committed)?))
     }
 
     type BackupClusterStream = Answers<v1::BackupPiece>;

@@ -59,6 +59,8 @@ pub(super) fn cluster_status(shared: &Shared) -> v1::ClusterStatus {
         level_best: outlook.best,
         level_held_by: outlook.held_by.iter().map(ToString::to_string).collect(),
         versions: versions(&world),
+        brake: world.brake().map(Into::into),
+        disarmed: world.cluster.as_ref().and_then(|c| c.status.disarmed.as_ref()).map(Into::into),
         primary: world.primary().map(Into::into),
     }
 }

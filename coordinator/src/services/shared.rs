@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvc_identity::CaPin;
+use pvc_identity::{CaPin, Vault};
 use pvc_model::change::Collection;
 use pvc_model::{Command, Name, Node, Rejection, Task, World};
 use pvc_proto::convert::{At, task_view};
@@ -31,6 +31,8 @@ pub struct Shared {
     pub cluster_id: String,
     /// What join tokens pin: the CA's fingerprint, as it was when this process started.
     pub ca_pin: CaPin,
+    /// Seals the passwords that go into the cluster's state.
+    pub vault: Vault,
     pub hosts: Arc<dyn Hosts>,
     /// Cancelled when the server drains: every stream ends then.
     pub closing: CancellationToken,

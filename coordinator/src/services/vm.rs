@@ -8,7 +8,9 @@ use pvc_model::change::Collection;
 use pvc_model::node::Reachability;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::{Command, Name, Node, Object, Vm, World};
-use pvc_proto::convert::{At, optional_migration_method, spec_patch, vm_phase_filter, vm_spec, vm_view};
+use pvc_proto::convert::{
+    At, explanation, optional_migration_method, spec_patch, vm_phase_filter, vm_spec, vm_view,
+};
 use pvc_proto::v1;
 use pvc_proto::v1::vm_service_server::VmService;
 use regex::Regex;
@@ -117,6 +119,17 @@ impl VmService for Vms {
         let vm = vm(&request.name)?;
         let world = self.0.world(request.consistency).await?;
         Ok(Response::new(vm_view(&world, world.vm(&vm).map_err(refuse)?)))
+    }
+
+    async fn explain_vm(
+        &self,
+        request: Request<v1::ExplainVmRequest>,
+    ) -> Result<Response<v1::Explanation>, Status> {
+        let request = request.into_inner();
+        let vm = vm(&request.name)?;
+        let world = self.0.world(request.consistency).await?;
+        let vm = world.vm(&vm).map_err(refuse)?;
+        Ok(Response::new(explanation(pvc_model::why::of_vm(&world, vm), world.revision)))
     }
 
     type WatchVmsStream = Answers<v1::VmChange>;

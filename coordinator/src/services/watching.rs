@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use pvc_model::{Name, Node, Object, Vm, Volume, World};
+use pvc_model::{Name, Node, Object, Rule, Vm, Volume, World};
 use pvc_proto::v1::ChangeKind;
 use tonic::Status;
 
@@ -42,6 +42,15 @@ impl Watched for Volume {
     }
     fn of(object: &Object) -> Option<&Self> {
         if let Object::Volume(volume) = object { Some(volume) } else { None }
+    }
+}
+
+impl Watched for Rule {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.rules
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Rule(rule) = object { Some(rule) } else { None }
     }
 }
 

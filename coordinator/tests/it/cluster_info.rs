@@ -69,7 +69,8 @@ async fn what_is_not_well_is_told_in_words() {
     desk.silence("hv3").await;
     desk.cluster.enrol("hv4", NodeRole::Coordinator).await;
     let info = desk.info().await;
-    info.shared.core.worlds().wait_for(|world| !world.faults.is_empty()).await.expect("a fault");
+    // That it is silent, and that it has no BMC by which it could be fenced.
+    info.shared.core.worlds().wait_for(|world| world.faults.len() == 2).await.expect("two faults");
     let told = status(&info).await;
     assert!(!told.healthy);
     let says =
@@ -77,12 +78,15 @@ async fn what_is_not_well_is_told_in_words() {
     assert!(says(&told, "node hv3 has been silent"), "{:?}", told.problems);
     assert!(says(&told, "vm/web1 has failed: no kernel"), "{:?}", told.problems);
     assert!(says(&told, "pvc cluster voter add hv4"), "{:?}", told.problems);
-    assert_eq!((told.nodes, told.nodes_reachable, told.vms_failed, told.faults), (4, 2, 1, 1));
+    assert_eq!((told.nodes, told.nodes_reachable, told.vms_failed, told.faults), (4, 2, 1, 2));
 
     let faults =
         info.list_faults(admin(v1::ListFaultsRequest::default())).await.expect("faults").into_inner().faults;
-    let fault = faults[0].meta.clone().expect("meta").name;
-    assert_eq!((fault.as_str(), faults[0].state()), ("node-unreachable.hv3", v1::FaultState::New));
+    let named = |fault: &v1::Fault| fault.meta.clone().expect("meta").name;
+    let names: Vec<_> = faults.iter().map(named).collect();
+    assert_eq!(names, ["fence-stuck.hv3", "node-unreachable.hv3"]);
+    assert!(faults.iter().all(|fault| fault.state() == v1::FaultState::New));
+    let fault = names[1].clone();
     let ack = v1::AckFaultRequest { name: fault, request_id: String::new() };
     let seen = info.ack_fault(admin(ack)).await.expect("acknowledged").into_inner();
     assert_eq!((seen.state(), seen.acknowledged_by.as_str()), (v1::FaultState::Acknowledged, "admin/root"));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use pvc_coordinator::core::Coordinator;
+use pvc_coordinator::core::{Coordinator, CoordinatorOptions};
 use pvc_coordinator::services::{Caller, ClusterInfo, Shared, Tokens, Vms};
-use pvc_identity::CaPin;
+use pvc_identity::{Ca, CaPin, Vault};
 use pvc_model::command::VmReport;
 use pvc_model::node::NodeFacts;
 use pvc_model::vm::{Observed, ObservedPhase};
@@ -26,12 +26,18 @@ pub struct Desk {
     pub cluster: Cluster,
     pub hosts: Arc<FakeHosts>,
     pub closing: CancellationToken,
+    /// The directory with the cluster's CA.
+    pub ca: tempfile::TempDir,
 }
 
 impl Desk {
     /// Three coordinators that run VMs too: 4 CPUs and 4096 MiB each, all heard.
     pub async fn open() -> Desk {
-        let cluster = Cluster::three().await;
+        Desk::with(CoordinatorOptions::default()).await
+    }
+
+    pub async fn with(options: CoordinatorOptions) -> Desk {
+        let cluster = Cluster::three_with(options).await;
         let (_, leader) = cluster.leader().await;
         for node in ["hv1", "hv2", "hv3"] {
             keep_beating(&cluster, node);
@@ -39,7 +45,10 @@ impl Desk {
             leader.report(&name(node), 1, vec![], vec![], Some(facts), None).await.expect("reported");
             heard(&leader, node).await;
         }
-        Desk { cluster, hosts: Arc::default(), closing: CancellationToken::new() }
+        let ca = tempfile::tempdir().expect("a folder");
+        let made = Ca::create("2f1f4f2e-0000-4000-8000-000000000001", jiff::Timestamp::now()).expect("a CA");
+        made.save(&ca.path().join("root.pem"), &ca.path().join("root.key")).expect("saved");
+        Desk { cluster, hosts: Arc::default(), closing: CancellationToken::new(), ca }
     }
 
     /// What a coordinator's services share.
@@ -52,6 +61,7 @@ impl Desk {
             node,
             cluster_id: CLUSTER_ID.to_owned(),
             ca_pin: pin(),
+            vault: Vault::new(self.ca.path()),
             hosts: self.hosts.clone(),
             closing: self.closing.clone(),
         }

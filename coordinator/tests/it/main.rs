@@ -4,6 +4,7 @@
 mod adoption;
 mod authz;
 mod backup;
+mod bmc;
 mod cluster;
 mod cluster_info;
 mod desk;
@@ -13,6 +14,7 @@ mod hosts;
 mod lane;
 mod liveness;
 mod members;
+mod placing;
 mod primary;
 mod quiet;
 mod standby;

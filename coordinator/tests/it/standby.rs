@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pvc_model::Command;
-use pvc_model::command::replaced_fault;
+use pvc_model::command::{ClusterPatch, replaced_fault};
 use pvc_model::node::NodeRole;
 use raft_store::MemberId;
 use tokio::time::{Instant, sleep};
@@ -35,11 +35,8 @@ async fn node_of(cluster: &Cluster, id: MemberId) -> pvc_model::Name {
 }
 
 async fn set(cluster: &Cluster, seconds: u32) {
-    let command = Command::UpdateCluster {
-        replace_voter_after_seconds: Some(seconds),
-        floating: pvc_model::command::FloatingPatch::default(),
-        expected_revision: 0,
-    };
+    let patch = ClusterPatch { replace_voter_after_seconds: Some(seconds), ..ClusterPatch::default() };
+    let command = Command::UpdateCluster { patch, expected_revision: 0 };
     cluster.insist(command, &format!("set-{seconds}")).await;
 }
 

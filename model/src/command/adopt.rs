@@ -135,12 +135,16 @@ pub(super) fn restore_objects(
                     deleting: false,
                     delete_volumes: false,
                     confirmed: 0,
+                    waits: None,
                     ..vm.clone()
                 };
                 draft.put(Object::Vm(vm));
             }
             Object::Volume(volume) if !world.volumes.contains_key(&volume.meta.name) => {
                 draft.put(Object::Volume(at_rest(volume)));
+            }
+            Object::Rule(rule) if !world.rules.contains_key(&rule.meta.name) => {
+                draft.put(Object::Rule(rule.clone()));
             }
             _ => {}
         }
@@ -268,6 +272,7 @@ fn confirm(vm: Vm, incarnation: u64) -> Vm {
         deleting: false,
         delete_volumes: false,
         confirmed: incarnation,
+        waits: None,
         ..vm
     }
 }

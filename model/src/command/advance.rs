@@ -4,8 +4,10 @@
 use super::draft::Draft;
 use super::migration::end_at_source;
 use super::relocate::{place_on, remember_home, settle_home};
+use super::{balance, drain};
 use crate::change::Collection;
 use crate::name::Name;
+use crate::node::Node;
 use crate::phase::{VmPhase, vm_phase};
 use crate::task::{Subject, Task, TaskKind, TaskState};
 use crate::vm::{MigrationMethod, MigrationPhase, ObservedPhase, Power, Vm};
@@ -35,6 +37,23 @@ pub(super) fn task(draft: &mut Draft<'_>, name: &Name) {
             let found = draft.world.volumes.get(volume).filter(|v| v.meta.uid == *uid).cloned();
             volume_task(draft, &task, found.as_deref());
         }
+        Subject::Node { uid, name: node } => {
+            match draft.world.nodes.get(node).filter(|n| n.meta.uid == *uid).cloned() {
+                Some(node) => node_task(draft, &task, &node),
+                None => draft.end_task(name, TaskState::Failed, "the node is gone"),
+            }
+        }
+        Subject::Cluster { .. } => balance::go_on(draft, &task),
+    }
+}
+
+fn node_task(draft: &mut Draft<'_>, task: &Task, node: &Node) {
+    match task.kind {
+        TaskKind::NodeFlush { vms, stop_unmovable } => {
+            drain::go_on_flushing(draft, task, node, vms, stop_unmovable);
+        }
+        TaskKind::NodeReady { vms } => drain::go_on_returning(draft, task, node, vms),
+        _ => draft.end_task(&task.meta.name, TaskState::Failed, "no node's task on a node: a defect"),
     }
 }
 
@@ -47,13 +66,17 @@ fn vm_task(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
             relocate(draft, task, vm, to, *method, false);
         }
         TaskKind::VmMove { to, method } => relocate(draft, task, vm, to, *method, true),
+        TaskKind::VmRebalance { to, method } => relocate(draft, task, vm, to, *method, false),
         TaskKind::VmDelete => remove(draft, task, vm),
         TaskKind::VolumeCreate
         | TaskKind::VolumeResize
         | TaskKind::VolumeDelete
         | TaskKind::VolumeSnapshotCreate { .. }
-        | TaskKind::VolumeSnapshotDelete { .. } => {
-            draft.end_task(&task.meta.name, TaskState::Failed, "a volume's task on a VM: a defect");
+        | TaskKind::VolumeSnapshotDelete { .. }
+        | TaskKind::NodeFlush { .. }
+        | TaskKind::NodeReady { .. }
+        | TaskKind::ClusterBalance => {
+            draft.end_task(&task.meta.name, TaskState::Failed, "no VM's task on a VM: a defect");
         }
     }
 }
@@ -192,7 +215,8 @@ fn by_shutdown(draft: &mut Draft<'_>, task: &Task, vm: &Vm, to: &Name, permanent
         vm.release = false;
         vm.boot_generation += 1;
         place_on(&mut vm, to);
-        if let Some(from) = from.filter(|_| !permanent && vm.migrated_from.as_ref() != Some(to)) {
+        let for_a_while = !permanent && !matches!(task.kind, TaskKind::VmRebalance { .. });
+        if let Some(from) = from.filter(|_| for_a_while && vm.migrated_from.as_ref() != Some(to)) {
             remember_home(&mut vm, &from);
         }
         settle_home(&mut vm, to, permanent);
@@ -230,6 +254,7 @@ fn remove(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
     }
     draft.end_task(name, TaskState::Succeeded, "");
     draft.delete(Collection::Vms, &vm.meta.name);
+    super::rule::forget_vm(draft, &vm.meta.name);
 }
 
 fn volume_task(draft: &mut Draft<'_>, task: &Task, volume: Option<&Volume>) {

@@ -3,7 +3,10 @@
 use super::draft::{Draft, check_revision};
 use crate::Revision;
 use crate::change::{Changes, Collection, Object};
-use crate::cluster::{self, Cluster, ClusterSpec, ClusterState, REPLACE_VOTER_AFTER_RANGE};
+use crate::cluster::{
+    self, Admission, Balance, Cluster, ClusterSpec, ClusterState, MIGRATIONS_PER_NODE_RANGE,
+    REPLACE_VOTER_AFTER_RANGE,
+};
 use crate::context::Context;
 use crate::fault::Fault;
 use crate::feature::{Levels, raise_to};
@@ -58,10 +61,20 @@ impl FloatingPatch {
     }
 }
 
+/// What people change of the cluster's settings: only what is set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClusterPatch {
+    /// 0: never.
+    pub replace_voter_after_seconds: Option<u32>,
+    pub admission: Option<Admission>,
+    pub migrations_per_node: Option<u32>,
+    pub balance: Option<Balance>,
+    pub floating: FloatingPatch,
+}
+
 pub(super) fn update(
     world: &World,
-    replace_voter_after_seconds: Option<u32>,
-    floating: &FloatingPatch,
+    patch: &ClusterPatch,
     expected: Revision,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
@@ -69,11 +82,12 @@ pub(super) fn update(
     check_revision(SUBJECT, expected, actual)?;
     let mut draft = Draft::new(world, "modify the cluster's settings", context);
     let mut cluster = the_cluster(&mut draft);
-    match replace_voter_after_seconds {
+    let spec = &mut cluster.spec;
+    match patch.replace_voter_after_seconds {
         None => {}
-        Some(0) => cluster.spec.replace_voter_after_seconds = None,
+        Some(0) => spec.replace_voter_after_seconds = None,
         Some(seconds) if REPLACE_VOTER_AFTER_RANGE.contains(&seconds) => {
-            cluster.spec.replace_voter_after_seconds = Some(seconds);
+            spec.replace_voter_after_seconds = Some(seconds);
         }
         Some(seconds) => {
             let (least, most) = REPLACE_VOTER_AFTER_RANGE.into_inner();
@@ -82,7 +96,17 @@ pub(super) fn update(
             return Err(Rejection::invalid("out-of-range", SUBJECT, detail));
         }
     }
-    cluster.spec.floating = floating.apply(world, cluster.spec.floating)?;
+    if let Some(count) = patch.migrations_per_node {
+        if !MIGRATIONS_PER_NODE_RANGE.contains(&count) {
+            let (least, most) = MIGRATIONS_PER_NODE_RANGE.into_inner();
+            let detail = format!("migrations_per_node: {least} to {most}, not {count}");
+            return Err(Rejection::invalid("out-of-range", SUBJECT, detail));
+        }
+        spec.migrations_per_node = count;
+    }
+    spec.admission = patch.admission.unwrap_or(spec.admission);
+    spec.balance = patch.balance.unwrap_or(spec.balance);
+    spec.floating = patch.floating.apply(world, spec.floating.take())?;
     put_cluster(&mut draft, cluster);
     Ok(draft.finish_replying(Collection::Cluster, &name()))
 }

@@ -109,6 +109,8 @@ impl<'a> Draft<'a> {
                     self.put_volume(volume);
                 }
             }
+            // A node and the cluster don't name their task: it names them.
+            Subject::Node { .. } | Subject::Cluster { .. } => {}
         }
     }
 

@@ -14,7 +14,7 @@ use super::draft::Draft;
 use super::relocate::{place_on, remember_home, settle_home};
 use super::report::{MigrationEvent, MigrationReport};
 use crate::name::Name;
-use crate::task::TaskState;
+use crate::task::{TaskKind, TaskState};
 use crate::vm::{MigrationPhase, Observed, ObservedPhase, Vm};
 
 /// Takes one side's report. A report about another migration than the present one says nothing.
@@ -75,7 +75,9 @@ fn end_at_target(draft: &mut Draft<'_>, vm: &Vm, cost: &str) {
     };
     let before = vm.current_observation().cloned();
     place_on(&mut vm, &migration.to);
-    if !migration.permanent && vm.migrated_from.as_ref() != Some(&migration.to) {
+    let task = draft.world.tasks.get(&migration.task);
+    let rebalanced = task.is_some_and(|task| matches!(task.kind, TaskKind::VmRebalance { .. }));
+    if !migration.permanent && !rebalanced && vm.migrated_from.as_ref() != Some(&migration.to) {
         remember_home(&mut vm, &migration.from);
     }
     settle_home(&mut vm, &migration.to, migration.permanent);

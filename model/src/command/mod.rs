@@ -5,15 +5,22 @@
 
 mod adopt;
 mod advance;
+mod balance;
+mod bmc;
 mod cluster;
 mod draft;
+mod drain;
 mod fault;
+mod fence;
 mod migration;
 mod node;
+mod pacing;
 mod power;
 mod primary;
+mod recovery;
 mod relocate;
 mod report;
+mod rule;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -22,7 +29,8 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
-pub use cluster::{FloatingPatch, replaced_fault};
+pub use bmc::{bmc_wiring, refuse_power_off};
+pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
@@ -30,13 +38,16 @@ pub use vm::SpecPatch;
 use std::collections::BTreeSet;
 
 use crate::Revision;
+use crate::bmc::Bmc;
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::Levels;
+use crate::fence::{OnReturn, ProofKind};
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
 use crate::role::Role;
+use crate::rule::RuleSpec;
 use crate::vm::{MigrationMethod, VmSpec};
 use crate::volume::VolumeSpec;
 use crate::world::World;
@@ -122,13 +133,54 @@ pub enum Command {
         snapshot: Name,
     },
 
+    // Maintenance and balancing, asked by people
+    /// Empties a node. `stop_unmovable`: VMs that fit nowhere else are shut down until it is ready.
+    FlushNode {
+        node: Name,
+        stop_unmovable: bool,
+    },
+    /// The node takes VMs again, and those that left it return unless `no_return`.
+    ReadyNode {
+        node: Name,
+        no_return: bool,
+    },
+    BalanceCluster,
+
+    // Affinity rules, asked by people
+    CreateRule {
+        name: Name,
+        spec: RuleSpec,
+    },
+    /// The whole spec anew.
+    UpdateRule {
+        name: Name,
+        spec: RuleSpec,
+        expected_revision: Revision,
+    },
+    DeleteRule {
+        name: Name,
+        expected_revision: Revision,
+    },
+
     // Nodes, tokens, faults, tasks, asked by people
     UpdateNode {
         name: Name,
         schedulable: Option<bool>,
+        on_return: Option<OnReturn>,
         expected_revision: Revision,
     },
     DeleteNode {
+        name: Name,
+        expected_revision: Revision,
+    },
+    // The BMC of a node, asked by people
+    /// The address in any spelling; the identity as the BMC has told it just now.
+    SetNodeBmc {
+        name: Name,
+        bmc: Box<Bmc>,
+        expected_revision: Revision,
+    },
+    ClearNodeBmc {
         name: Name,
         expected_revision: Revision,
     },
@@ -156,10 +208,8 @@ pub enum Command {
     },
 
     // The cluster, asked by people
-    /// Unset: unchanged. 0: never.
     UpdateCluster {
-        replace_voter_after_seconds: Option<u32>,
-        floating: FloatingPatch,
+        patch: ClusterPatch,
         expected_revision: Revision,
     },
     /// A person's word that nothing runs on a node whose count of its guests is waited for.
@@ -245,6 +295,46 @@ pub enum Command {
         facts: Option<NodeFacts>,
     },
 
+    // Fencing, asked by people
+    /// `confirmed_off`: the caller's word that it is off is the proof.
+    FenceNode {
+        name: Name,
+        confirmed_off: bool,
+        force: bool,
+    },
+    ReleaseBrake,
+    Disarm {
+        reason: String,
+    },
+    Arm,
+
+    // Fencing and recovery, asked by the leader's own controllers
+    BeginFence {
+        node: Name,
+        reason: String,
+    },
+    CallOffFence {
+        node: Name,
+    },
+    AcceptProof {
+        node: Name,
+        epoch: u64,
+        kind: ProofKind,
+    },
+    FenceReturned {
+        node: Name,
+    },
+    /// A node that is back from its fence takes VMs again.
+    EndFence {
+        name: Name,
+    },
+    /// Empty: it is over.
+    SetBrake {
+        nodes: BTreeSet<Name>,
+    },
+    /// Gives up what is placed on fenced nodes, and places what waits.
+    Recover,
+
     // Asked by the leader's own controllers
     SetReachability {
         node: Name,
@@ -308,8 +398,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         _ => {}
     }
     match command {
-        Command::UpdateCluster { replace_voter_after_seconds, floating, expected_revision } => {
-            cluster::update(world, *replace_voter_after_seconds, floating, *expected_revision, context)
+        Command::UpdateCluster { patch, expected_revision } => {
+            cluster::update(world, patch, *expected_revision, context)
         }
         Command::HandOverPrimary { from, to } => {
             primary::hand_over(world, from.as_ref(), to.as_ref(), context)
@@ -376,10 +466,24 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         Command::DeleteVolumeSnapshot { volume, snapshot } => {
             volume::delete_snapshot(world, volume, snapshot, context)
         }
-        Command::UpdateNode { name, schedulable, expected_revision } => {
-            node::update(world, name, *schedulable, *expected_revision, context)
+        Command::FlushNode { node, stop_unmovable } => drain::flush(world, node, *stop_unmovable, context),
+        Command::ReadyNode { node, no_return } => drain::ready(world, node, *no_return, context),
+        Command::BalanceCluster => balance::balance(world, context),
+        Command::CreateRule { name, spec } => rule::create(world, name, spec, context),
+        Command::UpdateRule { name, spec, expected_revision } => {
+            rule::update(world, name, spec, *expected_revision, context)
+        }
+        Command::DeleteRule { name, expected_revision } => rule::delete(world, name, *expected_revision),
+        Command::UpdateNode { name, schedulable, on_return, expected_revision } => {
+            node::update(world, name, *schedulable, *on_return, *expected_revision, context)
         }
         Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
+        Command::SetNodeBmc { name, bmc, expected_revision } => {
+            bmc::set(world, name, bmc, *expected_revision, context)
+        }
+        Command::ClearNodeBmc { name, expected_revision } => {
+            bmc::clear(world, name, *expected_revision, context)
+        }
         Command::CreateApiToken { name, role, lifetime_seconds, description, secret_hash } => {
             token::create_api(world, name, *role, *lifetime_seconds, description, secret_hash, context)
         }
@@ -403,6 +507,19 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             node::set_reachability(world, node, *reachability, context)
         }
         Command::SetNodeRole { node, role } => node::set_role(world, node, *role, context),
+        Command::FenceNode { name, confirmed_off, force } => {
+            fence::by_person(world, name, *confirmed_off, *force, context)
+        }
+        Command::EndFence { name } => fence::end(world, name, context),
+        Command::ReleaseBrake => fence::release_brake(world, context),
+        Command::Disarm { reason } => fence::disarm(world, reason, context),
+        Command::Arm => fence::arm(world, context),
+        Command::BeginFence { node, reason } => fence::begin(world, node, reason, context),
+        Command::CallOffFence { node } => fence::call_off(world, node, context),
+        Command::AcceptProof { node, epoch, kind } => fence::accept(world, node, *epoch, *kind, context),
+        Command::FenceReturned { node } => fence::returned(world, node, context),
+        Command::SetBrake { nodes } => fence::set_brake(world, nodes, context),
+        Command::Recover => Ok(recovery::recover(world, context)),
         Command::RaiseFault { name, subject, message, help } => {
             Ok(fault::raise(world, name, subject, message, help, context))
         }

@@ -5,6 +5,7 @@ use super::draft::{Draft, check_revision};
 use crate::Revision;
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
+use crate::fence::OnReturn;
 use crate::name::Name;
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rejection::Rejection;
@@ -14,6 +15,7 @@ pub(super) fn update(
     world: &World,
     name: &Name,
     schedulable: Option<bool>,
+    on_return: Option<OnReturn>,
     expected: Revision,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
@@ -21,6 +23,7 @@ pub(super) fn update(
     check_revision(&format!("node/{name}"), expected, old.meta.revision)?;
     let mut node = Node::clone(old);
     node.spec.schedulable = schedulable.unwrap_or(node.spec.schedulable);
+    node.spec.on_return = on_return.unwrap_or(node.spec.on_return);
     let draft = Draft::new(world, format!("modify node/{name}"), context);
     Ok(put_changed(draft, old, node).finish_replying(Collection::Nodes, name))
 }
@@ -45,6 +48,7 @@ pub(super) fn delete(world: &World, name: &Name, expected: Revision) -> Result<C
         )
         .help("move them: pvc vm move VM -t NODE"));
     }
+    super::rule::refuse_named_node(world, name)?;
     if node.spec.role == NodeRole::Coordinator {
         return Err(Rejection::precondition("node-must-not-vote", subject, "it is a coordinator")
             .help(format!("pvc cluster voter remove {name}")));
@@ -92,7 +96,14 @@ pub(super) fn new_node(
 ) -> Node {
     Node {
         meta: draft.new_meta(name.clone()),
-        spec: NodeSpec { role, schedulable: true, standby: false },
+        spec: NodeSpec {
+            role,
+            schedulable: true,
+            standby: false,
+            maintenance: false,
+            on_return: OnReturn::default(),
+            bmc: None,
+        },
         status: NodeStatus {
             reachability: Reachability::NeverSeen,
             since: draft.context.now,
@@ -100,6 +111,8 @@ pub(super) fn new_node(
             session: 0,
             address: address.to_string(),
             facts: NodeFacts::default(),
+            fence: None,
+            fences: 0,
         },
     }
 }

@@ -3,11 +3,12 @@
 use super::advance;
 use super::draft::Draft;
 use super::vm::{refuse_busy, refuse_deleting};
-use crate::change::{Changes, Collection};
+use crate::change::{Changes, Collection, Object};
+use crate::cluster::Admission;
 use crate::context::Context;
 use crate::name::Name;
 use crate::plan;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, RejectionKind};
 use crate::task::{Subject, Task, TaskKind, TaskState};
 use crate::vm::{ObservedPhase, Placement, Power, Vm};
 use crate::world::World;
@@ -22,7 +23,7 @@ pub(super) fn start(
     refuse_deleting(old)?;
     refuse_busy(old)?;
     let given_up = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Failed);
-    if old.desired == Power::On && !given_up {
+    if old.desired == Power::On && !given_up && old.waits.is_none() {
         let place = old.placement.as_ref().map(|p| format!(" on {}", p.node)).unwrap_or_default();
         let detail = format!("it is started already{place}");
         return Err(Rejection::precondition("vm-must-be-off", old.subject(), detail)
@@ -32,8 +33,11 @@ pub(super) fn start(
     let mut vm = Vm::clone(old);
     vm.placement = Some(placement);
     vm.desired = Power::On;
+    vm.release = false;
+    vm.waits = None;
     vm.boot_generation += 1;
     vm.intent += 1;
+    refuse_shortage(world, &vm)?;
     run_task(world, vm, TaskKind::VmStart, "start", context)
 }
 
@@ -61,6 +65,20 @@ fn choose_placement(world: &World, vm: &Vm, wanted: Option<&Name>) -> Result<Pla
         return Ok(now.clone());
     }
     Ok(Placement { node, epoch: now.epoch + 1 })
+}
+
+/// Where people have said so: no VM is started after whose start the death of a node could not be borne.
+fn refuse_shortage(world: &World, vm: &Vm) -> Result<(), Rejection> {
+    if world.settings().admission != Admission::Refuse {
+        return Ok(());
+    }
+    let mut then = world.clone();
+    then.put(Object::Vm(vm.clone()));
+    let Some(short) = plan::shortage(&then) else { return Ok(()) };
+    Err(Rejection::new(RejectionKind::Exhausted, "one-node-may-die", vm.subject(), short.to_string()).help(
+        "add memory or a node, stop another VM, or let some wait: pvc vm meta VM --recover false; \
+         `pvc cluster set --admission warn` starts it all the same",
+    ))
 }
 
 pub(super) fn shutdown(
@@ -137,6 +155,7 @@ fn off(old: &Vm, desired: Power, grace_seconds: u32) -> Vm {
     vm.desired = desired;
     vm.off_grace_seconds = grace_seconds;
     vm.release = false;
+    vm.waits = None;
     vm.intent += 1;
     vm
 }

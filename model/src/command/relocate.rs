@@ -82,7 +82,25 @@ fn relocate(
     if old.placed_on(to) {
         return already_there(draft, old, to, permanent, kind, subject);
     }
-    plan::check_target(world, old, to)?;
+    let task = begin(&mut draft, old, to, method, permanent, kind)?;
+    Ok(draft.finish_replying(Collection::Tasks, &task))
+}
+
+/// Begins to move a VM that is elsewhere to `to`, within another decision; its task.
+pub(super) fn begin(
+    draft: &mut Draft<'_>,
+    old: &Vm,
+    to: &Name,
+    method: MigrationMethod,
+    permanent: bool,
+    kind: TaskKind,
+) -> Result<Name, Rejection> {
+    let name = &old.meta.name;
+    super::adopt::refuse_unconfirmed(&draft.world, name)?;
+    refuse_deleting(old)?;
+    refuse_busy(old)?;
+    plan::check_target(&draft.world, old, to)?;
+    let subject = Subject::Vm { uid: old.uid(), name: name.clone() };
     let mut vm = Vm::clone(old);
     if vm.desired != Power::On {
         return move_stopped(draft, vm, to, kind, subject);
@@ -91,7 +109,7 @@ fn relocate(
         let detail = "it has not been placed yet";
         return Err(Rejection::precondition("vm-must-run", vm.subject(), detail));
     };
-    refuse_silent_source(world, &vm, &from)?;
+    refuse_silent_source(&draft.world, &vm, &from)?;
     match method {
         MigrationMethod::Live => {
             let running = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Running);
@@ -130,12 +148,12 @@ fn verb(kind: &TaskKind) -> &'static str {
     }
 }
 
-fn put_with_task(mut draft: Draft<'_>, mut vm: Vm, task: Name) -> Changes {
+fn put_with_task(draft: &mut Draft<'_>, mut vm: Vm, task: Name) -> Name {
     vm.task = Some(task.clone());
     vm.intent += 1;
     draft.put_vm(vm);
-    advance::task(&mut draft, &task);
-    draft.finish_replying(Collection::Tasks, &task)
+    advance::task(draft, &task);
+    task
 }
 
 /// A permanent move to where it is makes that its home; anything else is refused.
@@ -163,19 +181,19 @@ fn already_there(
 
 /// A VM that is off moves by word alone, once its node has confirmed that it is off.
 fn move_stopped(
-    mut draft: Draft<'_>,
+    draft: &mut Draft<'_>,
     mut vm: Vm,
     to: &Name,
     kind: TaskKind,
     subject: Subject,
-) -> Result<Changes, Rejection> {
+) -> Result<Name, Rejection> {
     super::vm::require_off(&vm, "moved")?;
     let task = draft.start_task(kind, subject);
     place_on(&mut vm, to);
     settle_home(&mut vm, to, true);
     draft.put_vm(vm);
     draft.end_task(&task, TaskState::Succeeded, "");
-    Ok(draft.finish_replying(Collection::Tasks, &task))
+    Ok(task)
 }
 
 fn refuse_silent_source(world: &World, vm: &Vm, from: &Name) -> Result<(), Rejection> {

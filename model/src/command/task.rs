@@ -31,7 +31,11 @@ pub(super) fn cancel(world: &World, name: &Name, context: &mut Context) -> Resul
         | TaskKind::VmDisable
         | TaskKind::VmMigrate { .. }
         | TaskKind::VmUnmigrate { .. }
-        | TaskKind::VmMove { .. } => true,
+        | TaskKind::VmMove { .. }
+        | TaskKind::VmRebalance { .. }
+        | TaskKind::NodeFlush { .. }
+        | TaskKind::NodeReady { .. }
+        | TaskKind::ClusterBalance => true,
         TaskKind::VmRestart
         | TaskKind::VmDelete
         | TaskKind::VolumeCreate

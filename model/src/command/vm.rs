@@ -29,6 +29,8 @@ pub struct SpecPatch {
     pub migration_method: Option<MigrationMethod>,
     pub migration_max_downtime_ms: Option<u32>,
     pub node_limit: Option<BTreeSet<Name>>,
+    pub recover: Option<bool>,
+    pub priority: Option<u32>,
 }
 
 /// Tags of a VM at most.
@@ -65,11 +67,14 @@ pub(super) fn create(
         deleting: false,
         delete_volumes: false,
         confirmed: world.incarnation(),
+        waits: None,
     };
     check_spec(&draft.world, &vm)?;
     complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
+    let subject = vm.subject();
     draft.put_vm(vm);
+    super::rule::refuse_contradiction(&draft.world, &subject)?;
     Ok(draft.finish_replying(Collection::Vms, name))
 }
 
@@ -103,7 +108,11 @@ pub(super) fn update(
     complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
     if vm != **old {
+        let ruled = vm.spec.tags != old.spec.tags || vm.spec.node_limit != old.spec.node_limit;
         draft.put_vm(vm);
+        if ruled {
+            super::rule::refuse_contradiction(&draft.world, &old.subject())?;
+        }
     }
     Ok(draft.finish_replying(Collection::Vms, name))
 }
@@ -126,6 +135,8 @@ fn patched(old: &VmSpec, patch: &SpecPatch) -> VmSpec {
     spec.migration_method = patch.migration_method.unwrap_or(spec.migration_method);
     spec.migration_max_downtime_ms =
         patch.migration_max_downtime_ms.unwrap_or(spec.migration_max_downtime_ms);
+    spec.recover = patch.recover.unwrap_or(spec.recover);
+    spec.priority = patch.priority.unwrap_or(spec.priority);
     if let Some(limit) = &patch.node_limit {
         spec.node_limit = limit.clone();
     }
@@ -166,6 +177,7 @@ pub(super) fn rename(
     let mut draft = Draft::new(world, format!("rename {} to {new_subject}", old.subject()), context);
     draft.delete(Collection::Vms, name);
     draft.put_vm(vm);
+    super::rule::rename_vm(&mut draft, name, new_name);
     Ok(draft.finish_replying(Collection::Vms, new_name))
 }
 

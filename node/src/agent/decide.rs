@@ -236,6 +236,8 @@ fn receive(placement: &Placement, migration: &Migration, look: &Look<'_>, memory
     let mut verdict = Verdict { look_at: Some(look.now + Duration::from_secs(1)), ..Verdict::nothing() };
     match migration.phase {
         MigrationPhase::Preparing => match look.guest {
+            // On its way already: the source has heard sooner than we that we are ready.
+            Some(guest) if guest.incoming && memory.receiving_of(task) == Some(&Receiving::Ready) => {}
             // A leftover: of an earlier try, which never ran, or of an older placement.
             Some(guest) if guest.incoming || guest.stamp.epoch < placement.epoch => {
                 verdict.action = Action::PowerOff;

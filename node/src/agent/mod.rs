@@ -76,6 +76,8 @@ pub struct Settings {
     pub migration_address: String,
     pub version: String,
     pub kernel: String,
+    /// The UUID that the host's board tells; empty: it tells none.
+    pub system_uuid: String,
 }
 
 impl Settings {
@@ -314,6 +316,7 @@ impl Agent {
         let mut facts = NodeFacts {
             version: settings.version.clone(),
             kernel: settings.kernel.clone(),
+            system_uuid: settings.system_uuid.clone(),
             level: pvc_model::feature::OURS.newest,
             ..self.facts.clone()
         };

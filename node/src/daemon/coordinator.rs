@@ -24,7 +24,7 @@ use pvc_coordinator::peers::Peers;
 use pvc_coordinator::raft_transport::RaftTransport;
 use pvc_coordinator::services::Shared;
 use pvc_host::daemon_config::{DaemonConfig, FOUND_MARK, store_id};
-use pvc_identity::{Ca, TlsStore};
+use pvc_identity::{Ca, TlsStore, Vault};
 use pvc_model::node::NodeRole;
 use pvc_model::{Command, Name};
 use pvc_proto::internal::v1::BecomeMemberRequest;
@@ -36,6 +36,7 @@ use tonic::Code;
 use super::host_service::HostCalls;
 use super::metrics::Gauges;
 use super::serve;
+use crate::power::BmcPower;
 
 /// Kept in the data directory: this host's copy of the state was refused for ever.
 const EXPELLED_MARK: &str = "expelled";
@@ -97,6 +98,7 @@ impl CoordinatorPart {
             recoveries: config.recoveries,
             lease: store_timing(config.store.patience).election_max,
             sync_limit: Duration::from_millis(config.store.fsync_limit_ms.into()),
+            power: Arc::new(BmcPower::new(&ca_dir)),
             ..CoordinatorOptions::default()
         };
         let core = match Coordinator::start(store.clone(), Arc::new(SystemEnvironment), options) {
@@ -111,6 +113,7 @@ impl CoordinatorPart {
             core,
             node,
             cluster_id: config.cluster_id.clone(),
+            vault: Vault::new(&ca_dir),
             hosts: Arc::new(peers.clone()),
             ca_pin: ca.pin(),
             closing: closing.clone(),

@@ -193,6 +193,7 @@ fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
             migration_address: config.listen.ip().to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: system::kernel(),
+            system_uuid: config.system_uuid.clone().unwrap_or_else(system::board_uuid),
         },
     })
 }

@@ -41,6 +41,12 @@ pub fn kernel() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
+/// The UUID that the board tells (SMBIOS); empty where there is none, or it is kept from us.
+pub fn board_uuid() -> String {
+    let told = std::fs::read_to_string("/sys/class/dmi/id/product_uuid").unwrap_or_default();
+    told.trim().to_ascii_lowercase()
+}
+
 /// Resident memory of this process, bytes; 0: not known.
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

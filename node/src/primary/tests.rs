@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvc_model::command::{Command, Ending, FloatingPatch};
+use pvc_model::command::{ClusterPatch, Command, Ending, FloatingPatch};
 use pvc_model::node::NodeRole;
 use pvc_model::primary::{Floating, PrimaryPhase};
 use pvc_model::{Name, Object};
@@ -86,6 +86,7 @@ impl House {
                 migration_address: "address".into(),
                 version: "test".into(),
                 kernel: "test".into(),
+                system_uuid: String::new(),
             },
             request_id: Arc::new(String::new),
             me: me.clone(),
@@ -115,8 +116,10 @@ impl House {
         let address = (address != "none").then(|| address.parse().expect("an address"));
         let device = Some("br-cluster".parse().expect("a device"));
         self.ok(Command::UpdateCluster {
-            replace_voter_after_seconds: None,
-            floating: FloatingPatch { address: Some(address), device },
+            patch: ClusterPatch {
+                floating: FloatingPatch { address: Some(address), device },
+                ..ClusterPatch::default()
+            },
             expected_revision: 0,
         });
     }

@@ -220,7 +220,7 @@ async fn a_cluster_tells_how_its_stores_are() {
         let told = cluster.status(&admin).await;
         let measured = |member: &v1::RaftMember| {
             let health = member.health.clone().unwrap_or_default();
-            health.log_bytes > 0 && health.free_bytes > 0 && health.election_max_ms == 500
+            health.log_bytes > 0 && health.free_bytes > 0 && health.election_max_ms == 350
         };
         let levels = told.versions.len() == 1 && told.versions[0].nodes.len() == 3 && told.level == 1;
         if told.members.len() == 3 && told.members.iter().all(measured) && levels {

@@ -44,6 +44,8 @@ fn guest(number: u128) -> GuestSpec {
             cpu_model: String::new(),
             machine: Machine::Pc,
             shutdown_grace_seconds: 60,
+            recover: true,
+            priority: 100,
         },
         disks: Vec::new(),
         console_log: "/dev/null".into(),

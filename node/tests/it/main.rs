@@ -5,7 +5,9 @@ use std::path::PathBuf;
 mod daemon;
 #[allow(dead_code, reason = "chaos-tests and benches use the rest of it")]
 mod daemons;
+mod ipmi_sim;
 mod libvirt;
+mod power;
 
 /// A program of this package.
 fn program(name: &str) -> PathBuf {

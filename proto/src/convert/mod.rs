@@ -8,6 +8,7 @@
 
 mod cluster;
 mod fault;
+mod fence;
 mod health;
 mod meta;
 mod node;
@@ -15,23 +16,28 @@ mod primary;
 mod refuse;
 mod report;
 mod role;
+mod rule;
 mod stored;
 mod task;
 mod token;
 mod vm;
 mod vm_spec;
 mod volume;
+mod why;
 
-pub use cluster::awaited_nodes;
+pub use cluster::{awaited_nodes, cluster_patch};
+pub use fence::asked_on_return;
 pub use health::store_health;
-pub use node::{node_facts, node_role, node_view, reachability};
+pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};
 pub use primary::{floating_patch, primary_report, primary_role, wire_primary_role};
 pub use refuse::{At, wire_time};
 pub use report::{counted_guest, vm_report, volume_report};
 pub use role::role;
+pub use rule::{rule_spec, rule_view};
 pub use stored::{DecodeError, decode_object, encode_object};
 pub use task::{task_state, task_view};
 pub use token::token_view;
 pub use vm::{observed, vm_phase_filter, vm_view};
 pub use vm_spec::{migration_method, optional_migration_method, spec_patch, vm_spec};
 pub use volume::{volume_spec, volume_status, volume_view};
+pub use why::explanation;

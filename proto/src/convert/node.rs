@@ -1,19 +1,28 @@
 //! Nodes.
 
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed, Wiring};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
+use super::fence::{fence, on_return};
 use super::meta::{meta, subject};
 use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
 use crate::v1;
 
 wire_enum!(v1::NodeRole, NodeRole, { Coordinator, Hypervisor });
+wire_enum!(v1::BmcAdapter, BmcAdapter, { Auto, Native, Ipmitool });
+wire_enum!(v1::Wiring, Wiring, { Verified, NotVerified, Wrong });
 wire_enum!(v1::Reachability, Reachability, { NeverSeen, Reachable, Unreachable });
 
 /// Refused when it is unset.
 pub fn node_role(at: &At<'_>, number: i32) -> Result<NodeRole, Rejection> {
     NodeRole::from_wire(number, at)
+}
+
+/// Unset: auto.
+pub fn bmc_adapter(at: &At<'_>, number: i32) -> Result<BmcAdapter, Rejection> {
+    BmcAdapter::from_wire_or(number, BmcAdapter::Auto, at)
 }
 
 /// As a filter: unset is no filter.
@@ -29,11 +38,39 @@ impl From<&Node> for v1::Node {
                 role: v1::NodeRole::from(node.spec.role).into(),
                 schedulable: node.spec.schedulable,
                 standby: node.spec.standby,
+                maintenance: node.spec.maintenance,
+                on_return: v1::OnReturn::from(node.spec.on_return).into(),
+                bmc: node.spec.bmc.as_ref().map(v1::Bmc::from),
             }),
             status: Some((&node.status).into()),
             ..v1::Node::default()
         }
     }
+}
+
+impl From<&Bmc> for v1::Bmc {
+    fn from(bmc: &Bmc) -> Self {
+        v1::Bmc {
+            address: bmc.address.clone(),
+            user: bmc.user.clone(),
+            adapter: v1::BmcAdapter::from(bmc.adapter).into(),
+            identity: bmc.identity.clone(),
+            trusted: bmc.trusted,
+            sealed_password: bmc.password.0.clone(),
+            ..v1::Bmc::default()
+        }
+    }
+}
+
+fn bmc(at: &At<'_>, wire: &v1::Bmc) -> Result<Bmc, Rejection> {
+    Ok(Bmc {
+        address: wire.address.clone(),
+        user: wire.user.clone(),
+        password: Sealed(wire.sealed_password.clone()),
+        adapter: BmcAdapter::from_wire(wire.adapter, &at.field("adapter"))?,
+        identity: wire.identity.clone(),
+        trusted: wire.trusted,
+    })
 }
 
 impl From<&NodeStatus> for v1::NodeStatus {
@@ -44,6 +81,8 @@ impl From<&NodeStatus> for v1::NodeStatus {
             address: status.address.clone(),
             member_id: status.member_id,
             session: status.session,
+            fence: status.fence.as_ref().map(Into::into),
+            fences: status.fences,
             ..v1::NodeStatus::from(&status.facts)
         }
     }
@@ -60,6 +99,7 @@ impl From<&NodeFacts> for v1::NodeStatus {
             kernel: facts.kernel.clone(),
             problem: facts.problem.clone(),
             level: facts.level,
+            system_uuid: facts.system_uuid.clone(),
             ..v1::NodeStatus::default()
         }
     }
@@ -75,6 +115,7 @@ pub fn node_facts(wire: &v1::NodeStatus) -> NodeFacts {
         kernel: wire.kernel.clone(),
         problem: wire.problem.clone(),
         level: wire.level,
+        system_uuid: wire.system_uuid.clone(),
     }
 }
 
@@ -90,6 +131,9 @@ impl TryFrom<&v1::Node> for Node {
             role: node_role(&at.field("role"), spec.role)?,
             schedulable: spec.schedulable,
             standby: spec.standby,
+            maintenance: spec.maintenance,
+            on_return: on_return(&at.field("on_return"), spec.on_return)?,
+            bmc: spec.bmc.as_ref().map(|wire| bmc(&at.field("bmc"), wire)).transpose()?,
         };
         let at = root.field("status");
         let status = at.present(wire.status.as_ref())?;
@@ -100,12 +144,14 @@ impl TryFrom<&v1::Node> for Node {
             session: status.session,
             address: status.address.clone(),
             facts: node_facts(status),
+            fence: status.fence.as_ref().map(|wire| fence(&at.field("fence"), wire)).transpose()?,
+            fences: status.fences,
         };
         Ok(Node { meta: meta(&root, wire.meta.as_ref())?, spec, status })
     }
 }
 
-/// A node as it is shown: with what is placed on it, whether it leads, and its load where that is known.
+/// A node as it is shown: without its BMC's password, with what is placed on it, whether it leads, and its load where that is known.
 pub fn node_view(world: &World, node: &Node, leader: Option<&Name>, load: Option<v1::NodeLoad>) -> v1::Node {
     let mut view = v1::Node::from(node);
     for vm in world.vms_placed_on(&node.meta.name) {
@@ -116,5 +162,11 @@ pub fn node_view(world: &World, node: &Node, leader: Option<&Name>, load: Option
     view.leader = leader == Some(&node.meta.name);
     view.primary = holds(world.primary(), &node.meta.name);
     view.load = load;
+    let shown = view.spec.as_mut().and_then(|spec| spec.bmc.as_mut());
+    if let (Some(shown), Some(bmc)) = (shown, &node.spec.bmc) {
+        shown.has_password = !bmc.password.0.is_empty();
+        shown.sealed_password.clear();
+        shown.wiring = v1::Wiring::from(bmc.wiring(&bmc.identity, &node.status.facts.system_uuid)).into();
+    }
     view
 }

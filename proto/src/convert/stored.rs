@@ -5,7 +5,7 @@
 
 use prost::Message;
 use pvc_model::change::Collection;
-use pvc_model::{Cluster, Fault, Node, Object, Rejection, Revision, Task, Token, Vm, Volume};
+use pvc_model::{Cluster, Fault, Node, Object, Rejection, Revision, Rule, Task, Token, Vm, Volume};
 
 use crate::v1;
 
@@ -36,6 +36,7 @@ pub fn encode_object(object: &Object) -> Vec<u8> {
         Object::Token(o) => encode(v1::Token::from(o), |wire| &mut wire.meta),
         Object::Fault(o) => encode(v1::Fault::from(o), |wire| &mut wire.meta),
         Object::Cluster(o) => encode(v1::Cluster::from(o), |wire| &mut wire.meta),
+        Object::Rule(o) => encode(v1::Rule::from(o), |wire| &mut wire.meta),
     }
 }
 
@@ -83,6 +84,10 @@ pub fn decode_object(
             let wire = v1::Cluster::decode(bytes).map_err(protobuf)?;
             Object::Cluster(Cluster::try_from(&wire).map_err(refused)?)
         }
+        Collection::Rules => {
+            let wire = v1::Rule::decode(bytes).map_err(protobuf)?;
+            Object::Rule(Rule::try_from(&wire).map_err(refused)?)
+        }
     };
     let meta = match &mut object {
         Object::Node(o) => &mut o.meta,
@@ -92,6 +97,7 @@ pub fn decode_object(
         Object::Token(o) => &mut o.meta,
         Object::Fault(o) => &mut o.meta,
         Object::Cluster(o) => &mut o.meta,
+        Object::Rule(o) => &mut o.meta,
     };
     meta.revision = revision;
     Ok(object)

@@ -45,12 +45,17 @@ fn arguments(kind: &TaskKind) -> BTreeMap<String, String> {
     let pairs: Vec<(&str, String)> = match kind {
         TaskKind::VmMigrate { to, method }
         | TaskKind::VmUnmigrate { to, method }
-        | TaskKind::VmMove { to, method } => {
+        | TaskKind::VmMove { to, method }
+        | TaskKind::VmRebalance { to, method } => {
             vec![("to", to.to_string()), ("method", method_name(*method).to_string())]
         }
         TaskKind::VolumeSnapshotCreate { snapshot } | TaskKind::VolumeSnapshotDelete { snapshot } => {
             vec![("snapshot", snapshot.to_string())]
         }
+        TaskKind::NodeFlush { vms, stop_unmovable } => {
+            vec![("vms", vms.to_string()), ("stop_unmovable", stop_unmovable.to_string())]
+        }
+        TaskKind::NodeReady { vms } => vec![("vms", vms.to_string())],
         TaskKind::VmStart
         | TaskKind::VmShutdown
         | TaskKind::VmStop
@@ -59,7 +64,8 @@ fn arguments(kind: &TaskKind) -> BTreeMap<String, String> {
         | TaskKind::VmDelete
         | TaskKind::VolumeCreate
         | TaskKind::VolumeResize
-        | TaskKind::VolumeDelete => Vec::new(),
+        | TaskKind::VolumeDelete
+        | TaskKind::ClusterBalance => Vec::new(),
     };
     pairs.into_iter().map(|(key, value)| (key.to_string(), value)).collect()
 }
@@ -84,6 +90,13 @@ fn kind(at: &At<'_>, wire: &v1::Task) -> Result<TaskKind, Rejection> {
             Err(arguments.field("method").refuse("unknown-value", detail))
         }
     };
+    let vms = || {
+        let text = wire.arguments.get("vms").map_or("", String::as_str);
+        let bad =
+            |_| arguments.field("vms").refuse("unknown-value", format!("must be a number, not {text:?}"));
+        text.parse::<u32>().map_err(bad)
+    };
+    let stop_unmovable = wire.arguments.get("stop_unmovable").is_some_and(|yes| yes == "true");
     Ok(match wire.kind.as_str() {
         "vm.start" => TaskKind::VmStart,
         "vm.shutdown" => TaskKind::VmShutdown,
@@ -93,6 +106,10 @@ fn kind(at: &At<'_>, wire: &v1::Task) -> Result<TaskKind, Rejection> {
         "vm.migrate" => TaskKind::VmMigrate { to: name("to")?, method: method()? },
         "vm.unmigrate" => TaskKind::VmUnmigrate { to: name("to")?, method: method()? },
         "vm.move" => TaskKind::VmMove { to: name("to")?, method: method()? },
+        "vm.rebalance" => TaskKind::VmRebalance { to: name("to")?, method: method()? },
+        "node.flush" => TaskKind::NodeFlush { vms: vms()?, stop_unmovable },
+        "node.ready" => TaskKind::NodeReady { vms: vms()? },
+        "cluster.balance" => TaskKind::ClusterBalance,
         "vm.remove" => TaskKind::VmDelete,
         "volume.create" => TaskKind::VolumeCreate,
         "volume.resize" => TaskKind::VolumeResize,
@@ -109,8 +126,11 @@ fn task_subject(at: &At<'_>, wire: &v1::Task) -> Result<Subject, Rejection> {
     match wire.subject.split_once('/') {
         Some(("vm", name)) => Ok(Subject::Vm { uid, name: at.name(name)? }),
         Some(("volume", name)) => Ok(Subject::Volume { uid, name: at.name(name)? }),
+        Some(("node", name)) => Ok(Subject::Node { uid, name: at.name(name)? }),
+        None if wire.subject == "cluster" => Ok(Subject::Cluster { uid }),
         Some(_) | None => {
-            let detail = format!("must be vm/NAME or volume/NAME, not {:?}", wire.subject);
+            let detail =
+                format!("must be vm/NAME, volume/NAME, node/NAME or cluster, not {:?}", wire.subject);
             Err(at.refuse("unknown-value", detail))
         }
     }

@@ -1,7 +1,7 @@
 //! VMs: what is stored of them, and what people are shown.
 
 use pvc_model::phase::{self, vm_phase};
-use pvc_model::vm::{Migration, MigrationPhase, Observed, ObservedPhase, Placement, Power};
+use pvc_model::vm::{Migration, MigrationPhase, Observed, ObservedPhase, Placement, Power, Waiting};
 use pvc_model::{Rejection, Timestamp, Vm, World};
 
 use super::meta::{meta, subject};
@@ -32,6 +32,10 @@ impl From<&Vm> for v1::Vm {
                 observed: vm.observed.as_ref().map(Into::into),
                 migration: vm.migration.as_ref().map(Into::into),
                 migrated_from: wire_name(vm.migrated_from.as_ref()),
+                waits: vm.waits.as_ref().map(|waits| v1::Waiting {
+                    reason: waits.reason.clone(),
+                    since: Some(wire_time(waits.since)),
+                }),
                 ..v1::VmStatus::default()
             }),
             boot_generation: vm.boot_generation,
@@ -117,6 +121,10 @@ fn migration(at: &At<'_>, wire: &v1::Migration) -> Result<Migration, Rejection> 
     })
 }
 
+fn waiting(at: &At<'_>, wire: &v1::Waiting) -> Result<Waiting, Rejection> {
+    Ok(Waiting { reason: wire.reason.clone(), since: at.field("since").time(wire.since.as_ref())? })
+}
+
 /// What is output only in the message (`status.phase` and the like) is not looked at.
 impl TryFrom<&v1::Vm> for Vm {
     type Error = Rejection;
@@ -145,6 +153,7 @@ impl TryFrom<&v1::Vm> for Vm {
             deleting: wire.deleting,
             delete_volumes: wire.delete_volumes,
             confirmed: wire.confirmed,
+            waits: status.waits.as_ref().map(|w| waiting(&part("waits"), w)).transpose()?,
         })
     }
 }

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 
 use pvc_model::Rejection;
 use pvc_model::command::SpecPatch;
-use pvc_model::vm::{DirectBoot, Disk, DiskBus, Machine, MigrationMethod, Nic, NicModel, VmSpec};
+use pvc_model::vm::{
+    DirectBoot, Disk, DiskBus, Machine, MigrationMethod, Nic, NicModel, PRIORITY_DEFAULT, VmSpec,
+};
 
 use super::refuse::{At, WireEnum, wire_enum, wire_name};
 use super::volume::POOL_DEFAULT;
@@ -20,6 +22,7 @@ const MIGRATION_MAX_DOWNTIME_MS: RangeInclusive<u32> = 1..=60_000;
 const MIGRATION_MAX_DOWNTIME_MS_DEFAULT: u32 = 100;
 const SHUTDOWN_GRACE_SECONDS_DEFAULT: u32 = 180;
 const MAX_RESTARTS_DEFAULT: u32 = 5;
+const PRIORITY: RangeInclusive<u32> = 0..=1000;
 const TAGS_MAX: usize = 64;
 const NOTES_MAX: usize = 64;
 const NOTE_KEY_CHARS_MAX: usize = 63;
@@ -65,6 +68,8 @@ impl From<&VmSpec> for v1::VmSpec {
                 Machine::Q35 => "q35".to_string(),
             },
             shutdown_grace_seconds: spec.shutdown_grace_seconds,
+            recover: Some(spec.recover),
+            priority: Some(spec.priority),
         }
     }
 }
@@ -132,6 +137,8 @@ pub fn vm_spec(at: &At<'_>, wire: &v1::VmSpec) -> Result<VmSpec, Rejection> {
             }
         },
         shutdown_grace_seconds: at.field("shutdown_grace_seconds").within(grace, 1..=3600)?,
+        recover: wire.recover.unwrap_or(true),
+        priority: at.field("priority").within(wire.priority.unwrap_or(PRIORITY_DEFAULT), PRIORITY)?,
     })
 }
 
@@ -159,6 +166,8 @@ pub fn spec_patch(at: &At<'_>, wire: &v1::UpdateVmRequest) -> Result<SpecPatch, 
         migration_method: method.transpose()?,
         migration_max_downtime_ms: downtime.transpose()?,
         node_limit,
+        recover: wire.recover,
+        priority: wire.priority.map(|n| at.field("priority").within(n, PRIORITY)).transpose()?,
     };
     if spec.is_some() && patch != SpecPatch::default() {
         let detail = "stands for the whole spec, and can't be given with single changes";

@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
+use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Mac, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel,
-    Observed, ObservedPhase, Placement, Power, VmSpec,
+    Observed, ObservedPhase, Placement, Power, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -26,6 +29,7 @@ pub fn object() -> impl Strategy<Value = Object> {
         token().prop_map(Object::Token),
         fault().prop_map(Object::Fault),
         cluster().prop_map(Object::Cluster),
+        rule().prop_map(Object::Rule),
     ]
 }
 
@@ -65,13 +69,46 @@ fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl St
 
 prop_compose! {
     fn facts()(
-        texts in [text(), text(), text(), text()],
+        texts in [text(), text(), text(), text(), text()],
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
         level in any::<u32>(),
     ) -> NodeFacts {
-        let [version, hypervisor, kernel, problem] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level }
+        let [version, hypervisor, kernel, problem, system_uuid] = texts;
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid }
+    }
+}
+
+prop_compose! {
+    fn bmc()(
+        [address, user, identity] in [text(), text(), text()],
+        password in vec(any::<u8>(), 0..64),
+        adapter in one_of(&[BmcAdapter::Auto, BmcAdapter::Native, BmcAdapter::Ipmitool]),
+        trusted in any::<bool>(),
+    ) -> Bmc {
+        Bmc { address, user, password: Sealed(password), adapter, identity, trusted }
+    }
+}
+
+prop_compose! {
+    fn proof()(
+        kind in one_of(&[ProofKind::Power, ProofKind::Storage, ProofKind::Lease, ProofKind::Operator]),
+        by in text(),
+        at in time(),
+    ) -> Proof {
+        Proof { kind, by, at }
+    }
+}
+
+prop_compose! {
+    fn fence()(
+        epoch in any::<u64>(),
+        phase in one_of(&[FencePhase::Fencing, FencePhase::Fenced, FencePhase::Returned]),
+        since in time(),
+        reason in text(),
+        proof in option::of(proof()),
+    ) -> Fence {
+        Fence { epoch, phase, since, reason, proof }
     }
 }
 
@@ -80,15 +117,19 @@ prop_compose! {
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
         [schedulable, standby] in any::<[bool; 2]>(),
+        bmc in option::of(bmc()),
         reachability in one_of(&[Reachability::NeverSeen, Reachability::Reachable, Reachability::Unreachable]),
         since in time(),
         member_id in any::<u64>(),
         session in any::<u64>(),
         address in text(),
         facts in facts(),
+        fence in option::of(fence()),
+        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Manual])),
     ) -> Node {
-        let status = NodeStatus { reachability, since, member_id, session, address, facts };
-        Node { meta, spec: NodeSpec { role, schedulable, standby }, status }
+        let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
+        let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
+        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return, bmc }, status }
     }
 }
 
@@ -145,14 +186,17 @@ prop_compose! {
         cpu_model in "[A-Za-z0-9_.-]{0,20}",
         machine in one_of(&[Machine::Pc, Machine::Q35]),
         shutdown_grace_seconds in 1..=3600u32,
+        recovery in (any::<bool>(), 0..=1000u32),
     ) -> VmSpec {
         let (vcpus, memory_mib) = sizes;
         let (disks, nics, boot) = devices;
         let (tags, notes) = labels;
         let (migration_method, migration_max_downtime_ms, node_limit, home) = moving;
+        let (recover, priority) = recovery;
         VmSpec {
             vcpus, memory_mib, disks, nics, tags, notes, boot, migration_method, migration_max_downtime_ms,
             node_limit, home, max_restarts, raw_xml, cpu_model, machine, shutdown_grace_seconds,
+            recover, priority,
         }
     }
 }
@@ -199,6 +243,10 @@ fn placement() -> impl Strategy<Value = Placement> {
     (name(), any::<u64>()).prop_map(|(node, epoch)| Placement { node, epoch })
 }
 
+fn waiting() -> impl Strategy<Value = Waiting> {
+    (text(), time()).prop_map(|(reason, since)| Waiting { reason, since })
+}
+
 prop_compose! {
     fn vm()(
         meta in meta(),
@@ -212,12 +260,14 @@ prop_compose! {
         flags in any::<[bool; 3]>(),
         off_grace_seconds in any::<u32>(),
         task in option::of(name()),
+        waits in option::of(waiting()),
     ) -> Vm {
         let [boot_generation, spec_generation, intent, confirmed] = numbers;
         let [release, deleting, delete_volumes] = flags;
         Vm {
             meta, spec, desired, placement, observed, migration, migrated_from, boot_generation,
             spec_generation, intent, release, off_grace_seconds, task, deleting, delete_volumes, confirmed,
+            waits,
         }
     }
 }
@@ -263,12 +313,17 @@ fn task_kind() -> impl Strategy<Value = TaskKind> {
         TaskKind::VolumeCreate,
         TaskKind::VolumeResize,
         TaskKind::VolumeDelete,
+        TaskKind::ClusterBalance,
     ];
     prop_oneof![
         one_of(PLAIN),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmUnmigrate { to, method }),
         (name(), method()).prop_map(|(to, method)| TaskKind::VmMove { to, method }),
+        (name(), method()).prop_map(|(to, method)| TaskKind::VmRebalance { to, method }),
+        (any::<u32>(), any::<bool>())
+            .prop_map(|(vms, stop_unmovable)| TaskKind::NodeFlush { vms, stop_unmovable }),
+        any::<u32>().prop_map(|vms| TaskKind::NodeReady { vms }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
     ]
@@ -278,6 +333,8 @@ fn subject() -> impl Strategy<Value = Subject> {
     prop_oneof![
         (uid(), name()).prop_map(|(uid, name)| Subject::Vm { uid, name }),
         (uid(), name()).prop_map(|(uid, name)| Subject::Volume { uid, name }),
+        (uid(), name()).prop_map(|(uid, name)| Subject::Node { uid, name }),
+        uid().prop_map(|uid| Subject::Cluster { uid }),
     ]
 }
 
@@ -348,6 +405,18 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn brake()(since in time(), nodes in names(), by in option::of("\\PC{1,20}")) -> Brake {
+        Brake { since, nodes, released_by: by }
+    }
+}
+
+prop_compose! {
+    fn disarmed()(by in text(), since in time(), reason in text()) -> Disarmed {
+        Disarmed { by, since, reason }
+    }
+}
+
+prop_compose! {
     fn primary()(
         nodes in [name(), name()],
         epoch in any::<u64>(),
@@ -379,16 +448,40 @@ prop_compose! {
     fn cluster()(
         meta in meta(),
         replace_voter_after_seconds in option::of(1..=u32::MAX),
+        admission in one_of(&[Admission::Off, Admission::Warn, Admission::Refuse]),
+        migrations_per_node in 1..=u32::MAX,
+        balance in one_of(&[Balance::Manual, Balance::Automatic]),
         numbers in any::<[u64; 2]>(),
         awaited in vec(name(), 0..3),
         restored in option::of(restored()),
         level in any::<u32>(),
+        brake in option::of(brake()),
+        disarmed in option::of(disarmed()),
         primary in option::of(primary()),
         floating in option::of(floating()),
     ) -> Cluster {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
-        let status = ClusterState { incarnation, recoveries, awaited, restored, level, primary };
-        Cluster { meta, spec: ClusterSpec { replace_voter_after_seconds, floating }, status }
+        let status =
+            ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed, primary };
+        let spec =
+            ClusterSpec { replace_voter_after_seconds, admission, migrations_per_node, balance, floating };
+        Cluster { meta, spec, status }
+    }
+}
+
+const RULE_KINDS: &[RuleKind] =
+    &[RuleKind::Together, RuleKind::Apart, RuleKind::OnNodes, RuleKind::NotOnNodes];
+
+prop_compose! {
+    fn rule()(
+        meta in meta(),
+        kind in one_of(RULE_KINDS),
+        strength in one_of(&[Strength::Must, Strength::Should]),
+        vms in names(),
+        tag in option::of(name()),
+        nodes in names(),
+    ) -> Rule {
+        Rule { meta, spec: RuleSpec { kind, strength, vms, tag, nodes } }
     }
 }

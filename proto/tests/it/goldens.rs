@@ -5,15 +5,18 @@
 
 use std::path::Path;
 
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
-use pvc_model::cluster::{Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
+use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel, Observed,
-    ObservedPhase, Placement, Power, VmSpec,
+    ObservedPhase, Placement, Power, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -65,13 +68,45 @@ fn node() {
             kernel: "6.1.0-28-amd64".into(),
             problem: "libvirtd does not answer".into(),
             level: 0,
+            system_uuid: String::new(),
         },
+        fence: None,
+        fences: 0,
     };
-    let spec = NodeSpec { role: NodeRole::Coordinator, schedulable: true, standby: false };
+    let spec = NodeSpec {
+        role: NodeRole::Coordinator,
+        schedulable: true,
+        standby: false,
+        maintenance: false,
+        on_return: OnReturn::Automatic,
+        bmc: None,
+    };
     let mut node = Node { meta: meta("hv1"), spec, status };
     check("node.bin", Object::Node(node.clone()));
     node.status.facts.level = 2;
-    check("node-level.bin", Object::Node(node));
+    check("node-level.bin", Object::Node(node.clone()));
+    node.status.facts.system_uuid = "00112233-4455-6677-8899-aabbccddeeff".into();
+    node.spec.bmc = Some(Bmc {
+        address: "10.0.0.21:623".into(),
+        user: "ADMIN".into(),
+        password: Sealed(vec![1, 2, 3]),
+        adapter: BmcAdapter::Ipmitool,
+        identity: "33221100-5544-7766-8899-aabbccddeeff".into(),
+        trusted: true,
+    });
+    check("node-bmc.bin", Object::Node(node.clone()));
+    node.spec.maintenance = true;
+    node.spec.on_return = OnReturn::Manual;
+    node.status.fences = 3;
+    let at = Timestamp(1_795_000_003_000);
+    node.status.fence = Some(Fence {
+        epoch: 3,
+        phase: FencePhase::Fenced,
+        since: at,
+        reason: "it is silent".into(),
+        proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
+    });
+    check("node-fence.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {
@@ -106,6 +141,8 @@ fn vm_spec() -> VmSpec {
         cpu_model: "EPYC".into(),
         machine: Machine::Q35,
         shutdown_grace_seconds: 60,
+        recover: true,
+        priority: 100,
     }
 }
 
@@ -132,7 +169,7 @@ fn vm() {
         target_address: "10.0.0.2".into(),
         source_absent: true,
     };
-    let vm = Vm {
+    let mut vm = Vm {
         meta: meta("web1"),
         spec: vm_spec(),
         desired: Power::On,
@@ -149,8 +186,14 @@ fn vm() {
         deleting: true,
         delete_volumes: true,
         confirmed: 0,
+        waits: None,
     };
-    check("vm.bin", Object::Vm(vm));
+    check("vm.bin", Object::Vm(vm.clone()));
+    vm.spec.recover = false;
+    vm.spec.priority = 900;
+    check("vm-recovery.bin", Object::Vm(vm.clone()));
+    vm.waits = Some(Waiting { reason: "no node takes it".into(), since: Timestamp(1_795_000_004_000) });
+    check("vm-waits.bin", Object::Vm(vm));
 }
 
 #[test]
@@ -186,7 +229,14 @@ fn task() {
         ended: Some(Timestamp(1_795_000_004_000)),
         cancel_requested: true,
     };
-    check("task.bin", Object::Task(task));
+    check("task.bin", Object::Task(task.clone()));
+    let of = |kind, subject| Object::Task(Task { kind, subject, ..task.clone() });
+    let node = Subject::Node { uid: uid(78), name: name("hv1") };
+    check("task-flush.bin", of(TaskKind::NodeFlush { vms: 12, stop_unmovable: true }, node.clone()));
+    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node));
+    check("task-balance.bin", of(TaskKind::ClusterBalance, Subject::Cluster { uid: uid(79) }));
+    let kind = TaskKind::VmRebalance { to: name("hv2"), method: MigrationMethod::Live };
+    check("task-rebalance.bin", of(kind, task.subject.clone()));
 }
 
 fn token_of(kind: TokenKind) -> Object {
@@ -243,9 +293,11 @@ fn cluster() {
             complete: true,
         }),
         level: 0,
+        brake: None,
+        disarmed: None,
         primary: None,
     };
-    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), floating: None };
+    let spec = ClusterSpec { replace_voter_after_seconds: Some(30), ..ClusterSpec::default() };
     let mut cluster = Cluster { meta: meta("cluster"), spec, status };
     check("cluster.bin", Object::Cluster(cluster.clone()));
     cluster.status.level = 2;
@@ -259,5 +311,30 @@ fn cluster() {
     });
     cluster.spec.floating =
         Some(Floating { address: "10.0.0.9/24".parse().unwrap(), device: "br-cluster".parse().unwrap() });
-    check("cluster-primary.bin", Object::Cluster(cluster));
+    check("cluster-primary.bin", Object::Cluster(cluster.clone()));
+    let since = Timestamp(1_795_000_005_000);
+    cluster.status.brake = Some(Brake {
+        since,
+        nodes: [name("hv1"), name("hv2")].into(),
+        released_by: Some("admin/root".into()),
+    });
+    cluster.status.disarmed =
+        Some(Disarmed { by: "admin/root".into(), since, reason: "new switches".into() });
+    check("cluster-recovery.bin", Object::Cluster(cluster.clone()));
+    cluster.spec.admission = Admission::Refuse;
+    cluster.spec.migrations_per_node = 4;
+    cluster.spec.balance = Balance::Automatic;
+    check("cluster-placement.bin", Object::Cluster(cluster));
+}
+
+#[test]
+fn rule() {
+    let spec = RuleSpec {
+        kind: RuleKind::NotOnNodes,
+        strength: Strength::Should,
+        vms: [name("db1"), name("db2")].into(),
+        tag: Some(name("db")),
+        nodes: [name("hv1"), name("hv3")].into(),
+    };
+    check("rule.bin", Object::Rule(Rule { meta: meta("licence"), spec }));
 }

@@ -22,6 +22,7 @@ fn defaults_are_filled_in() {
     assert_eq!(spec.migration_method, MigrationMethod::Live);
     assert_eq!((spec.migration_max_downtime_ms, spec.shutdown_grace_seconds), (100, 180));
     assert_eq!((spec.max_restarts, spec.machine), (5, Machine::Pc));
+    assert_eq!((spec.recover, spec.priority), (true, 100));
     let disk = Disk {
         volume: "d".parse().unwrap(),
         bus: DiskBus::Virtio,
@@ -60,6 +61,7 @@ fn specs_that_are_refused() {
         &|s| s.shutdown_grace_seconds = 3601,
         "spec.shutdown_grace_seconds: must be 1 to 3600, not 3601 [out-of-range]",
     );
+    check(&|s| s.priority = Some(1001), "spec.priority: must be 0 to 1000, not 1001 [out-of-range]");
     check(
         &|s| s.restart = Some(v1::RestartPolicy { max_restarts: Some(101) }),
         "spec.restart.max_restarts: must be 0 to 100, not 101 [out-of-range]",
@@ -127,6 +129,9 @@ fn changes_are_only_what_is_set() {
     assert_eq!(patch(&nothing), Ok(SpecPatch::default()));
     let limit_lifted = v1::UpdateVmRequest { set_node_limit: true, ..nothing.clone() };
     assert_eq!(patch(&limit_lifted).unwrap().node_limit, Some([].into()));
+    let last = v1::UpdateVmRequest { priority: Some(0), recover: Some(false), ..nothing.clone() };
+    let last = patch(&last).unwrap();
+    assert_eq!((last.priority, last.recover), (Some(0), Some(false)));
     let whole = v1::UpdateVmRequest { spec: Some(least()), ..nothing };
     assert_eq!(patch(&whole).unwrap().spec, Some(read(&least()).unwrap()));
 }

@@ -17,6 +17,7 @@ fn revision(object: &Object) -> u64 {
         Object::Token(o) => o.meta.revision,
         Object::Fault(o) => o.meta.revision,
         Object::Cluster(o) => o.meta.revision,
+        Object::Rule(o) => o.meta.revision,
     }
 }
 
@@ -40,6 +41,7 @@ proptest! {
             Object::Token(o) => Object::Token(Token::try_from(&v1::Token::from(o)).unwrap()),
             Object::Fault(o) => Object::Fault((&v1::Fault::from(o)).try_into().unwrap()),
             Object::Cluster(o) => Object::Cluster((&v1::Cluster::from(o)).try_into().unwrap()),
+            Object::Rule(o) => Object::Rule((&v1::Rule::from(o)).try_into().unwrap()),
         };
         prop_assert_eq!(back, object);
     }

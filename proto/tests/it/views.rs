@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::token::TokenKind;
 use pvc_model::vm::{Observed, ObservedPhase, Placement, Power};
-use pvc_model::{Meta, Name, Object, Role, Timestamp, Token, Uid, Vm, World};
+use pvc_model::{Meta, Name, Node, Object, Role, Timestamp, Token, Uid, Vm, World};
 use pvc_proto::convert::{node_view, token_view, vm_view, volume_view};
 use pvc_proto::v1;
 
@@ -28,7 +29,7 @@ fn world() -> World {
         spec: Some(v1::NodeSpec {
             role: v1::NodeRole::Coordinator.into(),
             schedulable: true,
-            standby: false,
+            ..Default::default()
         }),
         status: Some(v1::NodeStatus {
             reachability: v1::Reachability::Reachable.into(),
@@ -107,6 +108,30 @@ fn a_node_shows_what_is_placed_on_it() {
     assert!(view.leader);
     assert_eq!(view.load.unwrap().vms_running, 1);
     assert!(!node_view(&world, node, Some(&name("hv2")), None).leader);
+}
+
+#[test]
+fn a_node_shows_its_bmc_without_the_password() {
+    let world = world();
+    let mut node = Node::clone(world.node(&name("hv1")).unwrap());
+    assert!(node_view(&world, &node, None, None).spec.unwrap().bmc.is_none());
+    node.status.facts.system_uuid = "00112233-4455-6677-8899-aabbccddeeff".into();
+    node.spec.bmc = Some(Bmc {
+        address: "10.0.0.21:623".into(),
+        user: "ADMIN".into(),
+        password: Sealed(b"5ea1ed".to_vec()),
+        adapter: BmcAdapter::Auto,
+        identity: "33221100-5544-7766-8899-aabbccddeeff".into(),
+        trusted: false,
+    });
+    assert_eq!(v1::Node::from(&node).spec.unwrap().bmc.unwrap().sealed_password, b"5ea1ed", "it is stored");
+    let bmc = node_view(&world, &node, None, None).spec.unwrap().bmc.unwrap();
+    assert!(bmc.sealed_password.is_empty() && bmc.has_password, "it is not shown");
+    assert_eq!((bmc.address.as_str(), bmc.user.as_str()), ("10.0.0.21:623", "ADMIN"));
+    assert_eq!(bmc.wiring(), v1::Wiring::Verified);
+    node.status.facts.system_uuid = "00112233-4455-6677-8899-aabbccddee00".into();
+    let bmc = node_view(&world, &node, None, None).spec.unwrap().bmc.unwrap();
+    assert_eq!(bmc.wiring(), v1::Wiring::Wrong);
 }
 
 #[test]

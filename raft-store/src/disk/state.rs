@@ -31,6 +31,8 @@ const REQUEST: u8 = b'r';
 const CACHE_BYTES: u64 = 8 << 20;
 /// Times that a locked database is tried again, 10 ms apart.
 const LOCK_TRIES: u32 = 1000;
+/// Of the thread that writes checkpoints: nobody waits for them, and a large one takes a second of a CPU.
+const NICENESS: libc::c_int = 10;
 /// A checkpoint with more changes than this is written anew: sled keeps a batch in memory whole.
 const BATCH_BYTES: usize = 16 << 20;
 
@@ -268,6 +270,15 @@ fn difference(old: &State, new: &State) -> SizedBatch {
     batch
 }
 
+/// Lets all others have the CPU first; the threads that sled starts from this one inherit it.
+fn step_back() {
+    // SAFETY: a system call that takes numbers, and touches this thread's priority only.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, libc::gettid() as libc::id_t, NICENESS) };
+    if result != 0 {
+        tracing::debug!(error = %io::Error::last_os_error(), "the state's writer keeps its priority");
+    }
+}
+
 enum Job {
     Checkpoint { state: Arc<State>, replace: bool, done: oneshot::Sender<io::Result<()>> },
     Close(oneshot::Sender<()>),
@@ -287,7 +298,11 @@ impl Writer {
     ) -> io::Result<Arc<Writer>> {
         let (jobs, queue) = mpsc::channel();
         let mut thread = Thread { dir: dir.to_owned(), database, checkpoint, figures };
-        std::thread::Builder::new().name("raft-state".into()).spawn(move || thread.run(&queue))?;
+        let run = move || {
+            step_back();
+            thread.run(&queue);
+        };
+        std::thread::Builder::new().name("raft-state".into()).spawn(run)?;
         Ok(Arc::new(Writer { jobs: Mutex::new(jobs) }))
     }
 }

@@ -16,7 +16,7 @@ use super::fault_name::fault_name;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
 /// How often silences are looked at while any node is enrolled.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(250);
 /// A tick that is late by more than this: the process was frozen or starved, not the nodes.
 const STALL: Duration = Duration::from_secs(1);
 

@@ -6,12 +6,18 @@
 
 mod adoption;
 mod alarms;
+mod balance;
+mod bmc_checks;
+mod capacity;
 mod driver;
 mod fault_name;
+mod fencing;
 mod levels;
 mod liveness;
 mod primary;
 mod prune;
+mod recovery;
+mod silences;
 mod tasks;
 mod volumes;
 mod voters;
@@ -66,6 +72,8 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             coordinator.heartbeats().arm();
             let drive = |future: driver::Drive| running.spawn(over.clone().run_until_cancelled_owned(future));
             drive(Box::pin(driver::drive(coordinator.clone(), liveness::Liveness::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), fencing::Fencing::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), recovery::Recovery::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), tasks::Tasks::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
@@ -73,6 +81,12 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), levels::Levels::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(
+                coordinator.clone(),
+                bmc_checks::BmcChecks::new(coordinator.clone()),
+            )));
+            drive(Box::pin(driver::drive(coordinator.clone(), capacity::Capacity::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), balance::Balance::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), adoption::Adoption::new(coordinator.clone()))));
         }
         running.close();

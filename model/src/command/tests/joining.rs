@@ -1,5 +1,5 @@
+use crate::command::ClusterPatch;
 use crate::command::Command::*;
-use crate::command::FloatingPatch;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::role::Role;
 use crate::testing::{Cluster, name};
@@ -166,10 +166,9 @@ fn a_standby_takes_a_voters_place_and_both_are_told() {
 #[test]
 fn settings_have_limits_and_a_default() {
     let mut c = Cluster::of(&["hv1"]);
-    let set = |seconds| UpdateCluster {
-        replace_voter_after_seconds: seconds,
-        floating: FloatingPatch::default(),
-        expected_revision: 0,
+    let set = |seconds| {
+        let patch = ClusterPatch { replace_voter_after_seconds: seconds, ..ClusterPatch::default() };
+        UpdateCluster { patch, expected_revision: 0 }
     };
     assert_eq!(c.world.settings().replace_voter_after_seconds, Some(15));
     assert_eq!(c.ok(set(None)), 0);

@@ -1,8 +1,12 @@
 mod adopting;
+mod bmc;
+mod draining;
+mod fencing;
 mod joining;
 mod moving;
 mod power;
 mod primary;
+mod rules;
 mod tasks;
 mod vms;
 mod volumes;

@@ -1,5 +1,5 @@
 use crate::command::Command::*;
-use crate::command::{Ending, FloatingPatch, PrimaryReport};
+use crate::command::{ClusterPatch, Ending, FloatingPatch, PrimaryReport};
 use crate::context::Context;
 use crate::name::Name;
 use crate::node::Reachability;
@@ -81,6 +81,11 @@ fn hand_overs_that_are_refused() {
     assert_eq!(c.rule(hand_over(Some("hv1"), None)), "other-coordinator-needed");
     assert_eq!(c.rule(elect("hv2", 1, Ending::Lapsed)), "primary-reachable");
     assert_eq!(c.ok(elect("hv2", 7, Ending::Lapsed)), 0, "meant for another epoch");
+    let mut node = crate::Node::clone(&c.world.nodes[&name("hv2")]);
+    node.status.reachability = Reachability::Reachable;
+    node.spec.maintenance = true;
+    c.put(crate::Object::Node(node));
+    assert_eq!(c.rule(hand_over(None, Some("hv2"))), "primary-not-in-maintenance");
     assert_eq!(shown(&c.world), "hv1 1 holding");
 }
 
@@ -133,13 +138,12 @@ fn whoever_may_still_carry_the_services_is_waited_for() {
 #[test]
 fn the_floating_address_is_whole_and_nobodys() {
     let mut c = three();
-    let set = |address: Option<&str>, device: Option<&str>| UpdateCluster {
-        replace_voter_after_seconds: None,
-        floating: FloatingPatch {
+    let set = |address: Option<&str>, device: Option<&str>| {
+        let floating = FloatingPatch {
             address: address.map(|a| (a != "none").then(|| a.parse().expect("an address"))),
             device: device.map(|d| d.parse().expect("a device")),
-        },
-        expected_revision: 0,
+        };
+        UpdateCluster { patch: ClusterPatch { floating, ..ClusterPatch::default() }, expected_revision: 0 }
     };
     let floating = |c: &Cluster| c.world.settings().floating.map_or("none".to_owned(), |f| f.to_string());
     assert_eq!(c.rule(set(Some("10.0.0.9/24"), None)), "floating-address-complete");

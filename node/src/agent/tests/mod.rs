@@ -90,6 +90,7 @@ impl Lab {
                 migration_address: format!("address-of-{me}"),
                 version: "test".into(),
                 kernel: "test".into(),
+                system_uuid: String::new(),
             },
             request_id: Arc::new(|| DRAWN.fetch_add(1, Ordering::Relaxed).to_string()),
             me,

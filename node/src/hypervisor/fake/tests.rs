@@ -34,6 +34,8 @@ fn guest(raw_xml: &str) -> GuestSpec {
         cpu_model: String::new(),
         machine: Machine::Pc,
         shutdown_grace_seconds: 60,
+        recover: true,
+        priority: 100,
     };
     let stamp = Stamp { epoch: 3, boot_generation: 1, spec_generation: 2 };
     let (uid, virt_type) = (Uid::from_random(7), VirtType::Qemu);

@@ -62,6 +62,8 @@ fn guest(disks: &[(&str, DiskBus)]) -> GuestSpec {
             cpu_model: String::new(),
             machine: Machine::Pc,
             shutdown_grace_seconds: 60,
+            recover: true,
+            priority: 100,
         },
         console_log: "/var/log/pvc/web1.log".into(),
         virt_type: VirtType::Kvm,

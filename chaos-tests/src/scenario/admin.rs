@@ -1,0 +1,96 @@
+//! What administrators ask for in a scenario, in the words of the command line.
+
+use pvc_model::command::SpecPatch;
+use pvc_model::fence::OnReturn;
+use pvc_model::{Command, Name, World};
+
+use super::hosts::name;
+use super::parse::number;
+
+/// Something to be asked for; who it concerns is looked up when it is.
+#[derive(Clone, Debug)]
+pub enum Wish {
+    This(Box<Command>),
+    /// The task that changes a VM is to end.
+    CancelTaskOf(Name),
+    Priority(Name, u32),
+}
+
+impl Wish {
+    pub fn parse(text: &str) -> Result<Wish, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let fence = |node, confirmed_off, force| {
+            Ok::<_, String>(Command::FenceNode { name: name(node)?, confirmed_off, force })
+        };
+        let schedulable = |node, schedulable| {
+            let schedulable = Some(schedulable);
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable,
+                on_return: None,
+                expected_revision: 0,
+            })
+        };
+        let on_return = |node, how| {
+            let on_return = Some(how);
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return,
+                expected_revision: 0,
+            })
+        };
+        let command = match words.as_slice() {
+            ["fence", node] => fence(node, false, false)?,
+            ["fence", node, "--confirm-off"] => fence(node, true, false)?,
+            ["fence", node, "--force"] => fence(node, false, true)?,
+            ["ready", node] => Command::EndFence { name: name(node)? },
+            ["unschedulable", node] => schedulable(node, false)?,
+            ["schedulable", node] => schedulable(node, true)?,
+            ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
+            ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
+            ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
+            ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },
+            ["disarm", why @ ..] => Command::Disarm { reason: why.join(" ") },
+            ["arm"] => Command::Arm,
+            ["release-brake"] => Command::ReleaseBrake,
+            ["start", vm] => Command::StartVm { name: name(vm)?, node: None },
+            ["start", vm, "on", node] => Command::StartVm { name: name(vm)?, node: Some(name(node)?) },
+            ["stop", vm] => Command::StopVm { name: name(vm)? },
+            ["shutdown", vm] => Command::ShutdownVm { name: name(vm)?, grace_seconds: 5 },
+            ["restart", vm] => Command::RestartVm { name: name(vm)?, grace_seconds: 5 },
+            ["delete", vm] => {
+                Command::DeleteVm { name: name(vm)?, delete_volumes: true, expected_revision: 0 }
+            }
+            ["migrate", vm] => Command::MigrateVm { name: name(vm)?, node: None, method: None },
+            ["migrate", vm, "to", node] => {
+                Command::MigrateVm { name: name(vm)?, node: Some(name(node)?), method: None }
+            }
+            ["unmigrate", vm] => Command::UnmigrateVm { name: name(vm)?, method: None },
+            ["move", vm, "to", node] => Command::MoveVm { name: name(vm)?, node: name(node)?, method: None },
+            ["cancel", vm] => return Ok(Wish::CancelTaskOf(name(vm)?)),
+            ["priority", vm, priority] => return Ok(Wish::Priority(name(vm)?, number(priority)?)),
+            _ => return Err(format!("{text:?} is nothing that an administrator can ask for")),
+        };
+        Ok(Wish::This(Box::new(command)))
+    }
+
+    /// As it is asked for in this world; an error where it can't be.
+    pub fn command(&self, world: &World) -> Result<Command, String> {
+        match self {
+            Wish::This(command) => Ok(Command::clone(command)),
+            Wish::CancelTaskOf(vm) => {
+                let task = world.vms.get(vm).and_then(|vm| vm.task.clone());
+                let name = task.ok_or_else(|| format!("no task changes {vm}"))?;
+                Ok(Command::CancelTask { name })
+            }
+            Wish::Priority(vm, priority) => {
+                let known = world.vms.get(vm).ok_or_else(|| format!("there is no {vm}"))?;
+                let mut spec = known.spec.clone();
+                spec.priority = *priority;
+                let patch = Box::new(SpecPatch { spec: Some(spec), ..SpecPatch::default() });
+                Ok(Command::UpdateVm { name: vm.clone(), patch, expected_revision: known.meta.revision })
+            }
+        }
+    }
+}

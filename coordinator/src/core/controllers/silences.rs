@@ -1,0 +1,130 @@
+//! What the leader has seen of silent nodes in its term: since when, whether their hosts answer otherwise, and how many fell
+//! silent together. All on this process's monotonic clock, and nothing of it is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pvc_model::fence::{HostSign, TOGETHER, is_storm};
+use pvc_model::node::Reachability;
+use pvc_model::{Command, Name, World};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::super::coordinator::Coordinator;
+
+/// A host is knocked at from this part of the grace on, so that it is known in time.
+const ASK_FROM: f64 = 0.6;
+/// And again so long after the last answer.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(Default)]
+pub(super) struct Silences {
+    /// Unreachable nodes, and since when in this term.
+    since: BTreeMap<Name, Instant>,
+    /// Unreachable and fenced already when the term began: no news.
+    old: BTreeSet<Name>,
+    asked: BTreeMap<Name, Instant>,
+    knocks: JoinSet<()>,
+    signs: Arc<Signs>,
+}
+
+#[derive(Default)]
+struct Signs {
+    known: Mutex<BTreeMap<Name, HostSign>>,
+    told: Notify,
+}
+
+impl Silences {
+    pub fn new(world: &World) -> Self {
+        let old = world.nodes.values().filter(|node| {
+            node.status.fence.is_some() && node.status.reachability == Reachability::Unreachable
+        });
+        Silences { old: old.map(|node| node.meta.name.clone()).collect(), ..Silences::default() }
+    }
+
+    /// Looks at all nodes; knocks at the hosts of those that fall silent.
+    pub fn follow(&mut self, coordinator: &Coordinator, world: &World, now: Instant) {
+        let grace = coordinator.grace();
+        while self.knocks.try_join_next().is_some() {}
+        for node in world.nodes.values() {
+            let name = &node.meta.name;
+            let lost = node.status.reachability == Reachability::Unreachable;
+            if lost {
+                self.since.entry(name.clone()).or_insert(now);
+            } else {
+                self.since.remove(name);
+                self.old.remove(name);
+            }
+            let quiet = coordinator.heartbeats().silence_of(name) > grace.mul_f64(ASK_FROM);
+            let never = node.status.reachability == Reachability::NeverSeen;
+            let settled = node.is_fenced();
+            if !quiet || never || settled {
+                self.forget(name);
+            } else if self.asked.get(name).is_none_or(|at| now.duration_since(*at) >= ASK_EVERY) {
+                self.asked.insert(name.clone(), now);
+                self.knock(coordinator, name, &node.status.address);
+            }
+        }
+        let gone = |name: &Name| !world.nodes.contains_key(name);
+        self.since.retain(|name, _| !gone(name));
+        self.asked.retain(|name, _| !gone(name));
+    }
+
+    fn forget(&mut self, node: &Name) {
+        if self.asked.remove(node).is_some() {
+            self.signs.known.lock().remove(node);
+        }
+    }
+
+    fn knock(&mut self, coordinator: &Coordinator, node: &Name, address: &str) {
+        let (coordinator, signs) = (coordinator.clone(), self.signs.clone());
+        let (node, address) = (node.clone(), address.to_owned());
+        self.knocks.spawn(async move {
+            let sign = coordinator.probe().sign(&address).await;
+            signs.known.lock().insert(node, sign);
+            signs.told.notify_one();
+        });
+    }
+
+    pub fn sign(&self, node: &Name) -> HostSign {
+        self.signs.known.lock().get(node).copied().unwrap_or(HostSign::Unknown)
+    }
+
+    pub fn is_asking(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Resolves when a host has answered, or has not.
+    pub async fn told(&self) {
+        self.signs.told.notified().await;
+    }
+
+    /// Sets the storm brake where too many fall silent together; lets it go when they are heard.
+    pub fn brake(&self, world: &World, now: Instant) -> Option<Command> {
+        let brake = world.cluster.as_ref().and_then(|cluster| cluster.status.brake.as_ref());
+        let mut nodes: BTreeSet<Name> = self
+            .since
+            .iter()
+            .filter(|(name, since)| now.duration_since(**since) < TOGETHER && !self.old.contains(*name))
+            .map(|(name, _)| name.clone())
+            .collect();
+        // Nodes beat in turn: those that are quiet by now, though not for the whole grace, fell silent with the first.
+        if !nodes.is_empty() {
+            nodes.extend(self.asked.keys().filter(|name| !self.old.contains(*name)).cloned());
+        }
+        if !is_storm(nodes.len(), world.nodes.len()) {
+            nodes.clear();
+        }
+        let held = brake.iter().flat_map(|brake| &brake.nodes);
+        nodes.extend(held.filter(|name| self.since.contains_key(*name)).cloned());
+        // One that is left over is no storm: the network has come back for the others.
+        if nodes.len() < 2 {
+            nodes.clear();
+        }
+        let known = brake.map(|brake| brake.nodes.clone()).unwrap_or_default();
+        (nodes != known).then_some(Command::SetBrake { nodes })
+    }
+}
