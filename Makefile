@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-build demo-down deps test check chaos bench bench-micro figures fix guest dist-docs python test-python test-python-cluster test-examples clean
+.PHONY: help demo demo-build demo-down deps test check chaos bench bench-micro bench-failover figures fix guest dist-docs python test-python test-python-cluster test-examples clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -19,6 +19,8 @@ help:
 	@echo "                  cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation, the"
 	@echo "                  scenarios, and 2,000 simulated hours of nodes with rare deaths (PVC_NODE_HOURS)"
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
+	@echo "make bench-failover"
+	@echo "                  let the host of a guest die, 20 times (RUNS), and measure until the guest runs elsewhere"
 	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
@@ -76,6 +78,11 @@ bench:
 
 bench-micro: deps
 	$(CARGO) bench --locked -p pvc-benches
+
+# RUNS: how many hosts die
+bench-failover: demo-build
+	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
+	$(AS_ROOT) scripts/failover.py --runs $(or $(RUNS),20) --guest $(TARGET)/guest
 
 figures: demo-build
 	$(AS_ROOT) scripts/figures.sh

@@ -73,6 +73,8 @@ pub struct Fence {
     pub since: Timestamp,
     /// Why it was begun.
     pub reason: String,
+    /// A person wants it: it is not called off because the node is heard.
+    pub by_person: bool,
     pub proof: Option<Proof>,
 }
 

@@ -36,12 +36,12 @@ pub(super) fn begin(
     }
     let mut draft = Draft::new(world, format!("fence node/{name}: {reason}"), context);
     if node.status.fence.as_ref().is_none_or(|fence| fence.phase == FencePhase::Returned) {
-        begin_in(&mut draft, node, reason);
+        begin_in(&mut draft, node, reason, false);
     }
     Ok(draft.finish_replying(Collection::Nodes, name))
 }
 
-fn begin_in(draft: &mut Draft<'_>, node: &Node, reason: &str) -> Node {
+fn begin_in(draft: &mut Draft<'_>, node: &Node, reason: &str, by_person: bool) -> Node {
     let mut node = node.clone();
     node.status.fences += 1;
     node.status.fence = Some(Fence {
@@ -49,6 +49,7 @@ fn begin_in(draft: &mut Draft<'_>, node: &Node, reason: &str) -> Node {
         phase: FencePhase::Fencing,
         since: draft.context.now,
         reason: reason.to_owned(),
+        by_person,
         proof: None,
     });
     put(draft, node.clone());
@@ -82,10 +83,10 @@ pub(super) fn by_person(
     let mut draft = Draft::new(world, format!("{how} node/{name}"), context);
     let actor = draft.context.actor.clone();
     let fencing = node.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fencing);
-    let node = if fencing {
+    let node = if fencing && !force {
         Node::clone(node)
     } else {
-        begin_in(&mut draft, node, &format!("{actor} asked for it"))
+        begin_in(&mut draft, node, &format!("{actor} asked for it"), force)
     };
     if confirmed_off {
         prove(&mut draft, node, ProofKind::Operator, actor);
@@ -97,7 +98,8 @@ pub(super) fn by_person(
 pub(super) fn call_off(world: &World, name: &Name, context: &mut Context) -> Result<Changes, Rejection> {
     let node = world.node(name)?;
     let mut draft = Draft::new(world, format!("call the fence of node/{name} off: it is heard"), context);
-    let fencing = node.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fencing);
+    let fencing = node.status.fence.as_ref();
+    let fencing = fencing.is_some_and(|fence| fence.phase == FencePhase::Fencing && !fence.by_person);
     if fencing && node.is_reachable() {
         let mut node = Node::clone(node);
         node.status.fence = None;
@@ -159,7 +161,13 @@ pub(super) fn returned(world: &World, name: &Name, context: &mut Context) -> Res
 /// A node whose fence is not over can't be made ready.
 pub(super) fn refuse_fenced(node: &Node) -> Result<(), Rejection> {
     let name = &node.meta.name;
-    if node.status.fence.as_ref().is_none_or(|fence| fence.phase == FencePhase::Returned) {
+    let over = |fence: &Fence| match fence.phase {
+        // Nothing has happened to it yet, and it is well.
+        FencePhase::Fencing => node.is_reachable(),
+        FencePhase::Fenced => false,
+        FencePhase::Returned => true,
+    };
+    if node.status.fence.as_ref().is_none_or(over) {
         return Ok(());
     }
     let detail = "it is fenced, and has not come back empty yet";

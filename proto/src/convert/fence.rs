@@ -27,6 +27,7 @@ impl From<&Fence> for v1::Fence {
             phase: v1::FencePhase::from(fence.phase).into(),
             since: Some(wire_time(fence.since)),
             reason: fence.reason.clone(),
+            by_person: fence.by_person,
             proof: fence.proof.as_ref().map(|proof| v1::Proof {
                 kind: v1::ProofKind::from(proof.kind).into(),
                 by: proof.by.clone(),
@@ -50,6 +51,7 @@ pub(super) fn fence(at: &At<'_>, wire: &v1::Fence) -> Result<Fence, Rejection> {
         phase: FencePhase::from_wire(wire.phase, &at.field("phase"))?,
         since: at.field("since").time(wire.since.as_ref())?,
         reason: wire.reason.clone(),
+        by_person: wire.by_person,
         proof: proof.transpose()?,
     })
 }

@@ -106,9 +106,10 @@ prop_compose! {
         phase in one_of(&[FencePhase::Fencing, FencePhase::Fenced, FencePhase::Returned]),
         since in time(),
         reason in text(),
+        by_person in any::<bool>(),
         proof in option::of(proof()),
     ) -> Fence {
-        Fence { epoch, phase, since, reason, proof }
+        Fence { epoch, phase, since, reason, by_person, proof }
     }
 }
 

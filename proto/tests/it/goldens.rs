@@ -104,6 +104,7 @@ fn node() {
         phase: FencePhase::Fenced,
         since: at,
         reason: "it is silent".into(),
+        by_person: false,
         proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
     });
     check("node-fence.bin", Object::Node(node));

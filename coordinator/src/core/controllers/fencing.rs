@@ -115,7 +115,7 @@ impl Fencing {
                     commands.extend(self.begin(world, node));
                 }
                 None => {}
-                Some((FencePhase::Fencing, _)) if node.is_reachable() => {
+                Some((FencePhase::Fencing, _)) if node.is_reachable() && !wanted(node) => {
                     commands.extend(self.call_off(node));
                 }
                 Some((FencePhase::Fencing, epoch)) => {
@@ -169,7 +169,7 @@ impl Fencing {
     fn look_for_proof(&mut self, world: &World, node: &Node, epoch: u64) -> Option<Command> {
         // A new leader has no news of it yet: it may be on its way back since the one before decided.
         let silent = self.coordinator.heartbeats().silence_of(&node.meta.name) > self.coordinator.grace();
-        if self.is_own(node) || !silent {
+        if self.is_own(node) || !silent && !wanted(node) {
             return None;
         }
         let access = BmcAccess::of(node)?;
@@ -325,6 +325,11 @@ impl Fencing {
         ));
         commands
     }
+}
+
+/// A person wants it fenced, whether it is heard or not.
+fn wanted(node: &Node) -> bool {
+    node.status.fence.as_ref().is_some_and(|fence| fence.by_person)
 }
 
 /// A fault of the whole cluster, where it is not as it should be.

@@ -307,3 +307,17 @@ fn maintenance_and_a_second_silence() {
     cluster.ok(accept("hv2", 2));
     assert_eq!(phase(&cluster, "hv2"), Some(FencePhase::Fenced));
 }
+
+#[test]
+fn a_fence_that_a_person_forces_is_not_called_off_by_a_heartbeat() {
+    let mut cluster = cluster(&["a"]);
+    cluster.ok(Command::FenceNode { name: name("hv2"), confirmed_off: false, force: true });
+    assert_eq!(cluster.ok(Command::CallOffFence { node: name("hv2") }), 0);
+    assert_eq!(phase(&cluster, "hv2"), Some(FencePhase::Fencing));
+    // The person may think better of it, as long as nothing has happened.
+    cluster.ok(Command::ReadyNode { node: name("hv2"), no_return: true });
+    assert_eq!(phase(&cluster, "hv2"), None);
+    cluster.ok(Command::FenceNode { name: name("hv2"), confirmed_off: false, force: true });
+    cluster.ok(accept("hv2", 2));
+    assert_ne!(cluster.vm("a").placement.unwrap().node, name("hv2"));
+}
