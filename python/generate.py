@@ -183,6 +183,8 @@ class Api:
         # What is asked about may be given without its name: client.get_vm("web1").
         first = self.messages[method.input_type].field[:1]
         named = 1 if first and first[0].type == FIELD.TYPE_STRING else 0
+        for field in filter(keyword.iskeyword, fields):
+            sys.exit(f"{method}: the field {field} can't be an argument in Python: give it another name")
         words = [f"{field}=None" for field in fields]
         arguments = ", ".join(["self", *words[:named], "*", *words[named:], "timeout=None"])
         given = ", ".join(f"{field}={field}" for field in fields)

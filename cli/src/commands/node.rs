@@ -138,7 +138,7 @@ impl From<OnReturnWord> for OnReturn {
 
 async fn hand_over(cx: &mut Context<'_>, node: String, from: String) -> Result<(), Failure> {
     let session = cx.session()?;
-    let request = session.ask(HandOverPrimaryRequest { node, from, request_id: request_id() });
+    let request = session.ask(HandOverPrimaryRequest { node, holder: from, request_id: request_id() });
     let status = session.cluster().hand_over_primary(request).await?.into_inner();
     let primary = status.primary.clone().unwrap_or_default();
     cx.done(&status, &primary.node, format!("node/{} is the primary, epoch {}", primary.node, primary.epoch))

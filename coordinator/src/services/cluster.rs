@@ -100,7 +100,7 @@ impl ClusterService for ClusterInfo {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let to = optional_name("node", "node", &request.node)?;
-        let from = optional_name("node", "from", &request.from)?;
+        let from = optional_name("node", "holder", &request.holder)?;
         primary::hand_over(&self.shared, &caller, from, to, &request.request_id).await?;
         Ok(Response::new(cluster_status(&self.shared)))
     }
