@@ -61,8 +61,10 @@ fn of_world(world: &World, ailments: &mut Vec<String>) {
     }
     let fenced = world.nodes.values().filter_map(|n| Some((&n.meta.name, n.status.fence.as_ref()?)));
     ailments.extend(fenced.map(|(name, fence)| format!("node {name} is {:?}", fence.phase)));
-    // That a database was rebuilt is to be known until the daemon is started again.
-    let faults = world.faults.values().filter(|f| !f.meta.name.as_str().starts_with("store-rebuilt."));
+    // That a database was rebuilt is to be known until the daemon is started again; that there is no room for a node's
+    // death is no illness of the cluster.
+    let known = |name: &str| name.starts_with("store-rebuilt.") || name == "capacity-short";
+    let faults = world.faults.values().filter(|fault| !known(fault.meta.name.as_str()));
     ailments.extend(faults.map(|fault| format!("fault {}: {}", fault.meta.name, fault.message)));
     for task in world.running_tasks().filter(|task| !waits_in_vain(world, task)) {
         let (name, kind) = (&task.meta.name, task.kind.as_str());

@@ -180,7 +180,8 @@ pub(super) fn end(world: &World, name: &Name, context: &mut Context) -> Result<C
     let node = world.node(name)?;
     refuse_fenced(node)?;
     if node.status.fence.is_none() {
-        return Ok(Changes::default());
+        let detail = "it has no fence";
+        return Err(Rejection::precondition("fence-to-end", subject(name), detail));
     }
     let mut draft = Draft::new(world, format!("node/{name} takes VMs again"), context);
     let mut node = Node::clone(node);
