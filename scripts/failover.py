@@ -128,7 +128,7 @@ def run(cluster):
     runs = lambda vm: elsewhere(vm) if phase(vm).endswith("RUNNING") else None
     running = wait_for("it runs there", lambda: runs(cluster.vm()))
     # What the console's log on that host ends with may be of an earlier stay.
-    stale = wait_for("the console's log", lambda: [last_words(cluster)])[0]
+    stale = last_words(cluster)
     wait_for("its first words", lambda: last_words(cluster) != stale)
     spoke = time.time()
     parts = {

@@ -44,7 +44,7 @@ impl Wish {
             ["fence", node] => fence(node, false, false)?,
             ["fence", node, "--confirm-off"] => fence(node, true, false)?,
             ["fence", node, "--force"] => fence(node, false, true)?,
-            ["ready", node] => Command::EndFence { name: name(node)? },
+            ["ready", node] => Command::ReadyNode { node: name(node)?, no_return: true },
             ["unschedulable", node] => schedulable(node, false)?,
             ["schedulable", node] => schedulable(node, true)?,
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,

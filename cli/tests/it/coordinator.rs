@@ -18,8 +18,8 @@ use tonic::transport::server::Router;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::bmc::OneNode;
 use crate::home::{Home, credentials};
+use crate::nodes::OneNode;
 
 /// Serves until the runtime ends; the address.
 pub async fn serve(home: &Home) -> String {

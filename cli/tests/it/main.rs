@@ -8,4 +8,5 @@ mod coordinator;
 mod guide;
 mod home;
 mod maintenance;
+mod nodes;
 mod tasks;

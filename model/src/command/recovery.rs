@@ -152,7 +152,7 @@ fn place_waiting(draft: &mut Draft<'_>) -> (usize, usize) {
         let told = waiting.into_iter().filter(|vm| wait(draft, vm, DISARMED)).count();
         return (0, told);
     }
-    let plan = plan::settle(&world, waiting.into_iter());
+    let plan = plan::recover(&world, waiting.into_iter());
     for (vm, node) in plan.moves.iter().take(STEP) {
         if let Some(vm) = draft.world.vms.get(vm).cloned() {
             place(draft, &vm, node);

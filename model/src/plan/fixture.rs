@@ -10,9 +10,9 @@
 //! Rules follow after semicolons: `; apart a b`, `; together? a b` (`?`: should), `; on a b: hv1 hv2`,
 //! `; not-on a: hv1`.
 
-use super::{HOST_RESERVE_MIB, Plan, recover};
+use super::{HOST_RESERVE_MIB, Plan};
 use crate::change::Object;
-use crate::fence::OnReturn;
+use crate::fence::{Fence, FencePhase, OnReturn};
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -34,7 +34,7 @@ pub fn plan(world: &World, ask: &str) -> Plan {
     let (verb, nodes) = ask.split_once(' ').unwrap_or((ask, ""));
     let nodes: Vec<Name> = nodes.split_whitespace().map(name).collect();
     match verb {
-        "recover" => recover(world, &nodes),
+        "recover" => recover_from(world, &nodes),
         "drain" => {
             let drain = super::drain(world, &nodes[0]);
             Plan { moves: drain.moves, waiting: drain.stuck }
@@ -45,6 +45,29 @@ pub fn plan(world: &World, ask: &str) -> Plan {
         }
         _ => panic!("{ask}: what is to be planned?"),
     }
+}
+
+/// What becomes of the VMs that are to run on the nodes `dead`, which are fenced.
+pub fn recover_from(world: &World, dead: &[Name]) -> Plan {
+    let mut world = world.clone();
+    for name in dead {
+        let mut node = Node::clone(&world.nodes[name]);
+        node.status.fence = Some(Fence {
+            epoch: 1,
+            phase: FencePhase::Fenced,
+            since: Timestamp(2_000),
+            reason: String::new(),
+            by_person: false,
+            proof: None,
+        });
+        world.put(Object::Node(node));
+    }
+    let lost = world.vms.values().map(AsRef::as_ref);
+    let lost = lost.filter(|vm: &&Vm| {
+        let there = vm.placement.as_ref().is_some_and(|placement| dead.contains(&placement.node));
+        there && vm.desired == Power::On && !vm.deleting
+    });
+    super::recover(&world, lost)
 }
 
 pub fn shown(plan: &Plan) -> String {

@@ -16,7 +16,7 @@ pub use balance::{Gain, Step, balance};
 pub use contradiction::contradiction;
 pub use drain::{Drain, drain, is_released, returning};
 pub use reason::{NoPlace, Obstacle};
-pub use recover::{Plan, recover, settle};
+pub use recover::{Plan, recover};
 pub use spare::{Shortage, shortage};
 pub use table::{Table, Usage, usable_mib};
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::fixture::{meta, node, placed};
-use super::{Gain, Table, balance, contradiction, drain, recover};
+use super::fixture::{meta, node, placed, recover_from};
+use super::{Gain, Table, balance, contradiction, drain};
 use crate::change::Object;
 use crate::name::Name;
 use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -161,8 +161,8 @@ proptest! {
         dead in prop::collection::btree_set(0..NODES, 1..4),
     ) {
         let dead: Vec<Name> = dead.into_iter().map(node_name).collect();
-        let plan = recover(&world, &dead);
-        prop_assert_eq!(&plan, &recover(&world, &dead));
+        let plan = recover_from(&world, &dead);
+        prop_assert_eq!(&plan, &recover_from(&world, &dead));
         assert_fits(&world, &plan.moves)?;
 
         let planned: BTreeSet<&Name> =

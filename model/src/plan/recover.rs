@@ -1,11 +1,11 @@
 //! What becomes of the VMs of dead nodes: one plan for all of them.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::Table;
 use crate::name::Name;
-use crate::vm::{Power, Vm};
+use crate::vm::Vm;
 use crate::world::World;
 
 /// Who goes where, and who waits and why. The same world gives the same plan.
@@ -17,22 +17,10 @@ pub struct Plan {
     pub waiting: Vec<(Name, String)>,
 }
 
-/// Places the VMs that are to run and are placed on the nodes `dead`: by priority, of equal priority
-/// the larger first, then by name. Those that nobody is to recover wait for a person.
-pub fn recover(world: &World, dead: &[Name]) -> Plan {
-    let dead: BTreeSet<Name> = dead.iter().cloned().collect();
-    let on_dead = |vm: &Vm| vm.placement.as_ref().is_some_and(|p| dead.contains(&p.node));
-    let lost = world.vms.values().map(AsRef::as_ref);
-    let lost = lost.filter(|vm| on_dead(vm) && vm.desired == Power::On && !vm.deleting);
-    place_all(world, lost, Table::without(world, &dead))
-}
-
-/// Places VMs that have lost their node, in the same order and by the same rules.
-pub fn settle<'w>(world: &'w World, lost: impl Iterator<Item = &'w Vm>) -> Plan {
-    place_all(world, lost, Table::of(world))
-}
-
-fn place_all<'w>(world: &World, lost: impl Iterator<Item = &'w Vm>, mut table: Table<'w>) -> Plan {
+/// Places VMs that have lost their node: by priority, of equal priority the larger first, then by name. Those that
+/// nobody is to recover wait for a person.
+pub fn recover<'w>(world: &'w World, lost: impl Iterator<Item = &'w Vm>) -> Plan {
+    let mut table = Table::of(world);
     let mut plan = Plan::default();
     let (held, lost): (Vec<&Vm>, Vec<&Vm>) = lost.partition(|vm| held_back(world, vm).is_some());
     seat_all(&mut table, lost, &mut plan);

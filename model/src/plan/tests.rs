@@ -1,5 +1,4 @@
-use super::fixture::{self, check_plan};
-use super::recover;
+use super::fixture::{self, check_plan, recover_from};
 use crate::command::Command;
 use crate::name::Name;
 use crate::testing::{Cluster, name, spec};
@@ -162,7 +161,7 @@ fn ten_thousand_vms_are_planned_at_once() {
     let world = fixture::world(cluster.trim_end_matches("| "));
     let half: Vec<Name> = world.nodes.keys().take(100).cloned().collect();
     let began = std::time::Instant::now();
-    let plan = recover(&world, &half);
+    let plan = recover_from(&world, &half);
     let took = began.elapsed();
     assert_eq!((plan.moves.len(), plan.waiting.len()), (1_200, 3_800));
     assert!(took.as_secs() < 5, "a plan took {took:?}");

@@ -1,7 +1,7 @@
-//! Names of faults: what is wrong, then with what: "node-unreachable.hv2".
+//! Names of faults: what is wrong, then with what: "node-unreachable.hv2"; and faults of the whole cluster.
 
-use pvc_model::Name;
 use pvc_model::name::NAME_LENGTH_MAX;
+use pvc_model::{Command, Name, World};
 
 /// `kind` is a label of at most 40 characters. Where both do not fit into a name, the subject's end is
 /// replaced by a part of its hash, so that two subjects never share a fault.
@@ -16,6 +16,19 @@ pub(super) fn fault_name(kind: &str, subject: &Name) -> Name {
         format!("{kind}.{start}-{}", &hash[..8])
     };
     fitting.parse().expect("a label, a dot and a name that fit are a name")
+}
+
+/// A fault of the whole cluster, where it is not as it should be.
+pub(super) fn cluster_fault(world: &World, name: &str, told: Option<(String, &str)>) -> Option<Command> {
+    let name: Name = name.parse().expect("a label is a name");
+    let stands = world.faults.get(&name);
+    match told {
+        Some((message, help)) if stands.is_none_or(|fault| fault.message != message) => {
+            Some(Command::RaiseFault { name, subject: "cluster".to_owned(), message, help: help.to_owned() })
+        }
+        None if stands.is_some() => Some(Command::ClearFault { name }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::super::coordinator::Coordinator;
 use super::super::power::{BmcAccess, PowerError, PowerState};
-use super::fault_name::fault_name;
+use super::fault_name::{cluster_fault, fault_name};
 use super::silences::Silences;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
@@ -330,19 +330,6 @@ impl Fencing {
 /// A person wants it fenced, whether it is heard or not.
 fn wanted(node: &Node) -> bool {
     node.status.fence.as_ref().is_some_and(|fence| fence.by_person)
-}
-
-/// A fault of the whole cluster, where it is not as it should be.
-pub(super) fn cluster_fault(world: &World, name: &str, told: Option<(String, &str)>) -> Option<Command> {
-    let name: Name = name.parse().expect("a label is a name");
-    let stands = world.faults.get(&name);
-    match told {
-        Some((message, help)) if stands.is_none_or(|fault| fault.message != message) => {
-            Some(Command::RaiseFault { name, subject: "cluster".to_owned(), message, help: help.to_owned() })
-        }
-        None if stands.is_some() => Some(Command::ClearFault { name }),
-        _ => None,
-    }
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pvc_model::{Command, World};
 
 use super::super::coordinator::Coordinator;
-use super::fencing::cluster_fault;
+use super::fault_name::cluster_fault;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
 /// VMs that the fault names one by one.
