@@ -127,7 +127,7 @@ fn what_waits_says_why() {
     assert_eq!(
         reasons,
         [
-            "a: no node takes it: hv1 is to be emptied; hv2 has 2048 MiB free, the VM needs 3072 MiB; \
+            "a: no node takes it: hv1 is fenced; hv2 has 2048 MiB free, the VM needs 3072 MiB; \
              hv3 takes no new VMs (not schedulable); hv4 is not reachable",
             "b: it is not recovered by itself; `pvc vm start b` starts it elsewhere",
         ]
@@ -144,7 +144,7 @@ fn many_nodes_are_counted_and_not_named() {
     let plan = fixture::plan(&fixture::world(&cluster), "recover hv00");
     assert_eq!(
         plan.waiting[0].1,
-        "no node takes it: 1 node is to be emptied; 20 nodes have too little memory free; 19 nodes are not \
+        "no node takes it: 1 node is fenced; 20 nodes have too little memory free; 19 nodes are not \
          reachable"
     );
 }
@@ -203,7 +203,7 @@ fn a_rule_is_named_where_it_keeps_a_vm_waiting() {
     let plan = fixture::plan(&world, "recover hv1");
     assert_eq!(
         plan.waiting[0].1,
-        "no node takes it: hv1 is to be emptied; hv2 has vm/b, from which affinity/r0 keeps it apart; \
+        "no node takes it: hv1 is fenced; hv2 has vm/b, from which affinity/r0 keeps it apart; \
          hv3 is excluded by affinity/r1"
     );
 }
