@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::HeaderValue;
 use http::request::Parts;
 use http_body_util::{BodyExt, Full};
@@ -34,6 +36,8 @@ use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
 pub const LEADER_HINT: &str = "pvc-leader";
 /// The rule by which a hypervisor refuses callers that take it for a coordinator.
 pub const NO_COORDINATOR: &str = "no-coordinator-here";
+/// A connection that takes longer than this to open has another one opened beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Coordinators that are remembered, those learned from hints with them.
 const KNOWN_MAX: usize = 16;
 
@@ -165,8 +169,8 @@ impl Shared {
         let deadline = Instant::now() + budget;
         let mut tour = Tour::default();
         loop {
-            let order = self.order(method);
-            let Some(address) = tour.next(&order) else {
+            let order = tour.untried(self.order(method));
+            let Some(address) = self.likeliest(&order, deadline).await else {
                 let pause = if tour.is_hopeless() { None } else { Some(tour.next_round(rand::random())) };
                 match pause {
                     Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
@@ -188,6 +192,28 @@ impl Shared {
             let spent = matches!(payload, Payload::Stream(unread) if !unread.is_unread());
             if spent || Instant::now() >= deadline {
                 return Err(tour.failure(budget));
+            }
+        }
+    }
+
+    /// The first of `order` to which there is a connection. Each has a head start before the next is tried beside it, so
+    /// that a host that is gone costs little; RFC 8305 does so with the addresses of one host.
+    async fn likeliest<'a>(&self, order: &'a [String], deadline: Instant) -> Option<&'a String> {
+        let mut opening = FuturesUnordered::new();
+        let mut rest = order.iter();
+        loop {
+            // An address that is none gets its error from the attempt.
+            opening.extend(rest.next().map(|address| async move {
+                if let Ok(mut channel) = self.channel(address) {
+                    let _ = channel.ready().await;
+                }
+                address
+            }));
+            let until = if rest.len() == 0 { deadline } else { Instant::now() + HEAD_START };
+            match timeout_at(until.min(deadline), opening.next()).await {
+                Ok(first) => return first,
+                Err(_) if Instant::now() >= deadline => return order.first(),
+                Err(_) => {}
             }
         }
     }
