@@ -27,7 +27,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
 
-use crate::dial::{KeepAlive, Trust, channel_with};
+use crate::dial::{KeepAlive, Trust, connect};
 use crate::error::with_sources;
 use crate::streaming_body::Unread;
 use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
@@ -170,7 +170,7 @@ impl Shared {
         let mut tour = Tour::default();
         loop {
             let order = tour.untried(self.order(method));
-            let Some(address) = self.likeliest(&order, deadline).await else {
+            let Some((address, channel)) = self.reach(&order, &mut tour, deadline).await else {
                 let pause = if tour.is_hopeless() { None } else { Some(tour.next_round(rand::random())) };
                 match pause {
                     Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
@@ -178,16 +178,12 @@ impl Shared {
                 }
                 continue;
             };
-            match self.attempt(address, parts, payload, method, deadline).await {
+            match self.attempt(channel, parts, payload, method, deadline).await {
                 Ok(response) => {
                     self.known.lock().good = Some(address.clone());
                     return Ok(response);
                 }
-                Err(trouble) => {
-                    tracing::debug!(%address, ?trouble, path = parts.uri.path(), "a coordinator did not answer");
-                    self.forget(address);
-                    tour.note(address, trouble);
-                }
+                Err(trouble) => self.note(&mut tour, address, trouble),
             }
             let spent = matches!(payload, Payload::Stream(unread) if !unread.is_unread());
             if spent || Instant::now() >= deadline {
@@ -197,25 +193,47 @@ impl Shared {
     }
 
     /// The first of `order` to which there is a connection. Each has a head start before the next is tried beside it, so
-    /// that a host that is gone costs little; RFC 8305 does so with the addresses of one host.
-    async fn likeliest<'a>(&self, order: &'a [String], deadline: Instant) -> Option<&'a String> {
+    /// that a host that is gone costs little; RFC 8305 does so with the addresses of one host. None: no connection to any.
+    async fn reach<'a>(
+        &self,
+        order: &'a [String],
+        tour: &mut Tour,
+        deadline: Instant,
+    ) -> Option<(&'a String, Channel)> {
         let mut opening = FuturesUnordered::new();
         let mut rest = order.iter();
         loop {
-            // An address that is none gets its error from the attempt.
-            opening.extend(rest.next().map(|address| async move {
-                if let Ok(mut channel) = self.channel(address) {
-                    let _ = channel.ready().await;
+            opening.extend(rest.next().map(|address| async move { (address, self.channel(address).await) }));
+            let until = if rest.len() == 0 { deadline } else { deadline.min(Instant::now() + HEAD_START) };
+            match timeout_at(until, opening.next()).await {
+                Ok(None) => return None,
+                Ok(Some((address, Ok(channel)))) => return Some((address, channel)),
+                Ok(Some((address, Err(trouble)))) => self.note(tour, address, trouble),
+                Err(_) if Instant::now() < deadline => {}
+                Err(_) => {
+                    for address in tour.untried(order.to_vec()) {
+                        tour.note(&address, Trouble::Silent);
+                    }
+                    return None;
                 }
-                address
-            }));
-            let until = if rest.len() == 0 { deadline } else { Instant::now() + HEAD_START };
-            match timeout_at(until.min(deadline), opening.next()).await {
-                Ok(first) => return first,
-                Err(_) if Instant::now() >= deadline => return order.first(),
-                Err(_) => {}
             }
         }
+    }
+
+    /// It did not answer: it is not asked first any more.
+    fn note(&self, tour: &mut Tour, address: &str, trouble: Trouble) {
+        tracing::debug!(%address, ?trouble, "a coordinator did not answer");
+        let mut known = self.known.lock();
+        known.good.take_if(|good| good == address);
+        known.leader.take_if(|leader| leader == address);
+        // A connection that is dead would be waited for.
+        let answered = matches!(trouble, Trouble::Unavailable(_));
+        let slot = known.coordinators.iter_mut().find(|(other, _)| other == address && !answered);
+        if let Some((_, channel)) = slot {
+            *channel = None;
+        }
+        drop(known);
+        tour.note(address, trouble);
     }
 
     /// All addresses, the likeliest first.
@@ -232,13 +250,6 @@ impl Shared {
         order
     }
 
-    /// It is not asked first any more.
-    fn forget(&self, address: &str) {
-        let mut known = self.known.lock();
-        known.good.take_if(|good| good == address);
-        known.leader.take_if(|leader| leader == address);
-    }
-
     fn learn_leader(&self, headers: &http::HeaderMap) {
         let Some(hint) = headers.get(LEADER_HINT).and_then(|value| value.to_str().ok()) else { return };
         let valid = hint.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some());
@@ -247,13 +258,17 @@ impl Shared {
         }
     }
 
-    fn channel(&self, address: &str) -> Result<Channel, Trouble> {
-        let mut known = self.known.lock();
-        if let Some((_, Some(channel))) = known.coordinators.iter().find(|(other, _)| other == address) {
-            return Ok(channel.clone());
+    /// The connection that there is, or a new one.
+    async fn channel(&self, address: &str) -> Result<Channel, Trouble> {
+        let kept =
+            |(other, channel): &(String, Option<Channel>)| channel.clone().filter(|_| other == address);
+        if let Some(channel) = self.known.lock().coordinators.iter().find_map(kept) {
+            return Ok(channel);
         }
-        let new = channel_with(address, &self.trust, self.keep_alive)
+        let connecting = connect(address, &self.trust, self.keep_alive)
             .map_err(|_| Trouble::Broken("is not an address (host:port)".to_owned()))?;
+        let new = connecting.await.map_err(|error| broken(&error))?;
+        let mut known = self.known.lock();
         let slot = known.coordinators.iter_mut().find(|(other, _)| other == address);
         if let Some((_, slot)) = slot {
             *slot = Some(new.clone());
@@ -266,13 +281,12 @@ impl Shared {
     /// One coordinator is asked once.
     async fn attempt(
         &self,
-        address: &str,
+        mut channel: Channel,
         parts: &Parts,
         payload: &Payload,
         method: Option<&Method>,
         deadline: Instant,
     ) -> Result<http::Response<Body>, Trouble> {
-        let mut channel = self.channel(address)?;
         let now = Instant::now();
         let (body, until) = match payload {
             Payload::Message(bytes) => {
