@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::coordinator::Coordinator;
+use super::super::seat::Seat;
 
 /// A host is knocked at from this part of the grace on, so that it is known in time.
 const ASK_FROM: f64 = 0.6;
@@ -46,7 +46,7 @@ impl Silences {
     }
 
     /// Looks at all nodes; knocks at the hosts of those that fall silent.
-    pub fn follow(&mut self, coordinator: &Coordinator, world: &World, now: Instant) {
+    pub fn follow<S: Seat>(&mut self, coordinator: &S, world: &World, now: Instant) {
         let grace = coordinator.grace();
         while self.knocks.try_join_next().is_some() {}
         for node in world.nodes.values() {
@@ -79,7 +79,7 @@ impl Silences {
         }
     }
 
-    fn knock(&mut self, coordinator: &Coordinator, node: &Name, address: &str) {
+    fn knock<S: Seat>(&mut self, coordinator: &S, node: &Name, address: &str) {
         let (coordinator, signs) = (coordinator.clone(), self.signs.clone());
         let (node, address) = (node.clone(), address.to_owned());
         self.knocks.spawn(async move {
