@@ -102,7 +102,7 @@ finally: well
 
 # Room is lost in the middle of emptying: what has no place stays, and the flush waits for it
 cluster 1 coordinators 2 hypervisors with bmcs
-guests a on hv3 9000 MiB, b on hv3 9000 MiB
+guests a on hv3 7500 MiB, b on hv3 7500 MiB, c on hv1 7000 MiB
 admin: flush hv3
 when a is transferred: power off hv2
 for 20s: a, b run
@@ -111,7 +111,7 @@ finally: well
 
 # Room is lost in the middle of emptying, for ever: the administrator calls it off
 cluster 1 coordinators 2 hypervisors with bmcs
-guests a on hv3 9000 MiB, b on hv3 9000 MiB, c on hv1 5000 MiB
+guests a on hv3 7500 MiB, b on hv3 7500 MiB, c on hv1 7000 MiB
 always: c stays
 bmc of hv2 is dead
 admin: flush hv3

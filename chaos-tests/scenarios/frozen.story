@@ -91,7 +91,7 @@ heal the network
 wait 25s
 now: hv4 is trusted
 bmc of hv4 is repaired
-daemon of them thaws
+daemons of all thaw
 for 30s: hv4 has power; hv4 is trusted
 finally: nobody was switched off
 

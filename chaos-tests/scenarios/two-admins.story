@@ -47,7 +47,7 @@ within 150s: not the balancing is under way; not a migrates; not b migrates; not
 finally: b, c run
 
 # One makes a host ready while another {other}
-each other: empties it again => flush hv4 | fences it => fence hv4 --force | stops its guest => stop a | makes it ready too => ready hv4 --return
+each other: empties it again => flush hv4 | fences it => fence hv4 | stops its guest => stop a | makes it ready too => ready hv4 --return
 cluster 3 coordinators 2 hypervisors with bmcs
 guests a on hv4 home hv4, b on hv5
 always: b stays

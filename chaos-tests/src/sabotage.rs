@@ -112,7 +112,13 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
         }
         Some(Sabotage::DeafWatch) => {
             stage.onlook(true);
-            stage.cluster.pass(Duration::from_secs(2)).await;
+            for schedulable in [false, true] {
+                stage.cluster.pass(Duration::from_secs(1)).await;
+                let (name, schedulable) = (Place(4).node(), Some(schedulable));
+                let change = Command::UpdateNode { name, schedulable, on_return: None, expected_revision: 0 };
+                stage.cluster.decree(change).await;
+            }
+            stage.cluster.pass(Duration::from_secs(1)).await;
         }
         Some(Sabotage::Panic) => {
             drop(tokio::spawn(async { fall() }).await);

@@ -26,6 +26,8 @@ use crate::witness::Rule;
 /// How often a cluster is looked at while something is the matter with it, and while nothing is.
 const TICK: Duration = Duration::from_millis(50);
 const QUIET_TICK: Duration = Duration::from_secs(1);
+/// How often it is asked whether a cluster is well again.
+const HEALING_TICK: Duration = Duration::from_millis(500);
 const FOUNDED_WITHIN: Duration = Duration::from_secs(60);
 /// So long after the last trouble all nodes are trusted: a host is given power again after 10 s, and has to be well for a
 /// minute.
@@ -248,8 +250,12 @@ impl Life {
                     .push(format!("node {name} is {:?}, its fence {:?}", status.reachability, status.fence));
             }
         }
+        if !ailments.is_empty() {
+            return ailments;
+        }
+        let mut writers = self.ground.guests.all_writers();
         for vm in world.vms.values() {
-            let hosts = self.ground.guests.writers(vm.uid());
+            let hosts = writers.remove(&vm.uid()).unwrap_or_default();
             if !hosts.iter().eq(vm.placement.as_ref().map(|placement| &placement.node)) {
                 let placed = &vm.placement;
                 ailments.push(format!("{} runs on {hosts:?}, placed {placed:?}", vm.meta.name));
@@ -260,10 +266,16 @@ impl Life {
 
     /// All is well, soon.
     pub async fn settle(&mut self) {
-        if !self.comes_true(HEALS_WITHIN, |life| life.ailments().is_empty()).await {
-            for ailment in self.ailments() {
-                self.accuse(Rule::Heals, ailment);
+        let until = Instant::now() + HEALS_WITHIN;
+        while self.is_content() {
+            let ailments = self.ailments();
+            if ailments.is_empty() {
+                break;
             }
+            if Instant::now() >= until {
+                return ailments.into_iter().for_each(|ailment| self.accuse(Rule::Heals, ailment));
+            }
+            self.pass(HEALING_TICK).await;
         }
         self.pass(Duration::from_secs(2)).await;
     }

@@ -49,6 +49,14 @@ impl AgeLink {
         }
     }
 
+    /// The leader, where nothing stands between it and this daemon: then an answer comes at once.
+    fn at_hand(&self) -> Option<Reign> {
+        let reign = self.known.lock().clone().filter(|reign| !reign.is_over())?;
+        let (here, there) = (self.here, reign.place());
+        let open = !self.pause.is_stopped() && self.ground.net.is_fair(here, there);
+        (open && self.ground.is_awake(there)).then_some(reign)
+    }
+
     /// Asks the leader: the one that is known, or else the newest.
     async fn ask<T, F>(&self, within: Duration, serve: impl FnOnce(Reign) -> F) -> Result<T, LinkError>
     where
@@ -80,12 +88,19 @@ impl AgeLink {
         let answer = answer.await;
         self.awake().await;
         match answer {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(SubmitError::Rejected(rejection))) => return Err(rejection.into()),
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.refused(error, &reign)),
+            Err(_) => Err(self.refused(SubmitError::Busy, &reign)),
+        }
+    }
+
+    /// Who does not do what it is asked for is not asked again; a rejection is an answer.
+    fn refused(&self, error: SubmitError, reign: &Reign) -> LinkError {
+        if let SubmitError::Rejected(rejection) = error {
+            return rejection.into();
         }
         self.known.lock().take_if(|known| known.term() == reign.term());
-        Err(away("the leader does not answer, or leads no more"))
+        away("the leader does not answer, or leads no more")
     }
 }
 
@@ -108,14 +123,17 @@ impl CoordinatorLink for AgeLink {
             store,
         };
         let denied_too = self.ground.sabotage == Some(Sabotage::LeaseWhileFenced);
-        let ack = self.ask(deadline, async |reign: Reign| match reign.hear(reign.term(), &node, beat) {
+        let hear = |reign: &Reign| match reign.hear(reign.term(), &node, beat) {
             Err(SubmitError::Rejected(_)) if denied_too => {
                 let (term, revision) = (reign.term(), reign.world().revision);
                 Ok(core::HeartbeatAck { sequence, term, revision, incarnation: 0 })
             }
             answer => answer,
-        });
-        let ack = ack.await?;
+        };
+        let ack = match self.at_hand() {
+            Some(reign) => hear(&reign).map_err(|error| self.refused(error, &reign))?,
+            None => self.ask(deadline, async |reign: Reign| hear(&reign)).await?,
+        };
         self.lease.acknowledged(sent);
         Ok(HeartbeatAck {
             sequence: ack.sequence,

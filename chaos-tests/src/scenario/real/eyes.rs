@@ -1,16 +1,17 @@
 //! What is seen of a real cluster: what the cluster says of itself, by `pvc`, and which guests run, past all daemons, by the
 //! machine's processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use pvc_model::Name;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Place;
-use crate::scenario::states::NodeState;
+use crate::scenario::states::{NodeState, Progress, Work};
 use crate::scenario::{Check, Hosts};
 use crate::shape::Shape;
 
@@ -37,6 +38,9 @@ pub fn refusal(check: &Check) -> Option<String> {
         | Check::Empty(_)
         | Check::Beside(_, _)
         | Check::Migrates(_, None)
+        | Check::Task(_, _)
+        | Check::NobodySwitchedOff
+        | Check::SwitchedOff(_)
         | Check::Node(_, _) => None,
         other => Some(format!("nobody can see {other:?}")),
     }
@@ -47,6 +51,8 @@ pub struct Eyes {
     pub hosts: Vec<String>,
     voters: usize,
     moves: bool,
+    /// Hosts that were seen with a fence by power.
+    switched: Mutex<BTreeSet<String>>,
 }
 
 /// One look.
@@ -58,13 +64,15 @@ pub struct Sight {
     /// Processes of each guest, on whichever host.
     processes: BTreeMap<Name, Vec<u32>>,
     faults: Vec<String>,
+    tasks: Vec<Value>,
+    switched: BTreeSet<String>,
 }
 
 impl Eyes {
     pub fn new(place: Place, shape: &Shape, moves: bool) -> Eyes {
         let count = shape.coordinators + shape.hypervisors;
         let hosts = (1..=count).map(|number| format!("hv{number}")).collect();
-        Eyes { place, hosts, voters: usize::from(shape.coordinators), moves }
+        Eyes { place, hosts, voters: usize::from(shape.coordinators), moves, switched: Mutex::default() }
     }
 
     pub async fn wait_for_nodes(&self) -> Result<()> {
@@ -98,7 +106,10 @@ impl Eyes {
         let nodes = self.list(&["node", "list"], "nodes").await?;
         let vms = self.list(&["vm", "list"], "vms").await?;
         let faults = self.list(&["cluster", "fault", "list"], "faults").await?;
+        let tasks = self.list(&["task", "list"], "tasks").await?;
         let name = |value: &Value| text(value, &["meta", "name"]);
+        let by_power = |node: &&Value| text(node, &["status", "fence", "proof", "kind"]).ends_with("_POWER");
+        self.switched.lock().extend(nodes.iter().filter(by_power).map(name));
         let nodes = nodes.into_iter().map(|node| (name(&node), node)).collect();
         let vms: BTreeMap<Name, Value> =
             vms.into_iter().filter_map(|vm| Some((name(&vm).parse().ok()?, vm))).collect();
@@ -110,7 +121,9 @@ impl Eyes {
             bail!("guest {vm} runs {} times: processes {found:?}", found.len());
         }
         let faults = faults.iter().map(name).collect();
-        Ok(Sight { hosts: self.hosts.clone(), voters: self.voters, nodes, vms, processes, faults })
+        let switched = self.switched.lock().clone();
+        let (hosts, voters) = (self.hosts.clone(), self.voters);
+        Ok(Sight { hosts, voters, nodes, vms, processes, faults, tasks, switched })
     }
 }
 
@@ -263,8 +276,36 @@ impl Sight {
             Check::Node(hosts, state) => {
                 self.resolve(hosts, them).iter().try_for_each(|host| self.node(host, *state))
             }
+            Check::Task(work, progress) => self.task(work, *progress),
+            Check::NobodySwitchedOff => is(self.switched.is_empty(), || format!("{:?} were", self.switched)),
+            Check::SwitchedOff(hosts) => self.resolve(hosts, them).iter().try_for_each(|host| {
+                is(self.switched.contains(host), || format!("{host} was not seen with a fence by power"))
+            }),
             other => Err(format!("nobody can see {other:?}")),
         }
+    }
+
+    /// Of the newest task of this kind and subject.
+    fn task(&self, work: &Work, progress: Progress) -> Result<(), String> {
+        let (kind, subject) = match work {
+            Work::Flush(node) => ("node.flush", format!("node/{node}")),
+            Work::Return(node) => ("node.ready", format!("node/{node}")),
+            Work::Balancing => ("cluster.balance", "cluster".to_owned()),
+        };
+        let own = |task: &&Value| text(task, &["kind"]) == kind && text(task, &["subject"]) == subject;
+        let state = |task: &Value| text(task, &["state"]);
+        // Times in this form are in the order of their texts.
+        let newest = self.tasks.iter().filter(own).max_by_key(|task| {
+            (state(task).ends_with("_RUNNING"), text(task, &["meta", "created"]), text(task, &["startTime"]))
+        });
+        let state = newest.map(state).unwrap_or_default();
+        let wanted = match progress {
+            Progress::UnderWay => "_RUNNING",
+            Progress::Done => "_SUCCEEDED",
+            Progress::Failed => "_FAILED",
+            Progress::Cancelled => "_CANCELLED",
+        };
+        is(state.ends_with(wanted), || format!("it is {state:?}"))
     }
 
     fn fault(&self, name: &str) -> Result<(), String> {

@@ -280,7 +280,9 @@ impl<S: Seat> Fencing<S> {
     /// A fence that finds no proof needs a person.
     fn faults(&self, world: &World) -> Vec<Command> {
         let mut commands = Vec::new();
-        for node in world.nodes.values() {
+        // Mostly there is nothing to raise, and nothing to clear.
+        let told_of = |node: &&Arc<Node>| node.status.fence.is_some() || !world.faults.is_empty();
+        for node in world.nodes.values().filter(told_of) {
             let name = &node.meta.name;
             let fault = fault_name("fence-stuck", name);
             let fencing = node.status.fence.as_ref().filter(|fence| fence.phase == FencePhase::Fencing);

@@ -54,6 +54,10 @@ impl<S: Seat> Liveness<S> {
                 commands.push(Command::SetReachability { node: node.meta.name.clone(), reachability });
             }
             let said = change.unwrap_or(node.status.reachability);
+            // Mostly there is nothing to raise, and nothing to clear.
+            if said != Reachability::Unreachable && world.faults.is_empty() {
+                continue;
+            }
             let fault = fault_name("node-unreachable", &node.meta.name);
             commands.extend(self.fault(node, said, world.faults.contains_key(&fault)));
         }
