@@ -29,6 +29,7 @@ power off hv4
 when {step}: note the guests
 admins: {twice} | {twice}
 within 60s: a runs elsewhere than hv4
+wait 5s
 power on hv4
 within 200s: hv4 is trusted
 now: a was started twice
