@@ -67,6 +67,7 @@ impl Wish {
             ["unschedulable", node] => schedulable(node, false)?,
             ["schedulable", node] => schedulable(node, true)?,
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
+            ["return", node, "and", "its", "guests"] => on_return(node, OnReturn::Home)?,
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
             ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
             ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },

@@ -7,6 +7,7 @@
 //! [`Rejection`]: pvc_model::Rejection
 
 mod cluster;
+mod event;
 mod fault;
 mod fence;
 mod health;
@@ -26,6 +27,7 @@ mod volume;
 mod why;
 
 pub use cluster::{awaited_nodes, cluster_patch};
+pub use event::{decode_event, encode_event};
 pub use fence::asked_on_return;
 pub use health::store_health;
 pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};

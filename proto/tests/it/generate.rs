@@ -126,7 +126,7 @@ prop_compose! {
         address in text(),
         facts in facts(),
         fence in option::of(fence()),
-        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Manual])),
+        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual])),
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
         let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
