@@ -8,6 +8,7 @@ use std::time::Duration;
 use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::command::{ClusterPatch, FloatingPatch};
+use pvc_model::guard::Isolation;
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
 use pvc_node::primary::Record;
@@ -19,6 +20,7 @@ use crate::checks::guests::GuestWatch;
 use crate::checks::roles::RoleWatch;
 use crate::daemon::{Daemon, Host, address, migration_address};
 use crate::dice::Dice;
+use crate::guard::{Manner, SimGuard};
 use crate::net::Place;
 use crate::setting::{FLOATING, Setting};
 use crate::witness::Rule;
@@ -45,6 +47,8 @@ pub struct Shape {
     pub clock_skew_max_ms: u64,
     /// The cluster knows its hosts' BMCs.
     pub bmcs: bool,
+    /// Hosts stop their guests when they are cut off.
+    pub guards: bool,
 }
 
 impl Default for Shape {
@@ -57,6 +61,7 @@ impl Default for Shape {
             sync_max_ms: 4,
             clock_skew_max_ms: 2000,
             bmcs: false,
+            guards: false,
         }
     }
 }
@@ -99,7 +104,9 @@ impl Cluster {
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
             let floating = Record::default();
             let clock_skew = Arc::new(AtomicI64::new(skew));
-            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, floating };
+            let guard = SimGuard::new();
+            tokio::spawn(guard.clone().run(place, setting.clone()));
+            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, floating, guard };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -158,6 +165,14 @@ impl Cluster {
         core.submit(set, "admin/founder", None).await.expect("a setting");
         for place in self.places().into_iter().filter(|_| shape.bmcs) {
             core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
+        }
+        if shape.guards {
+            for place in self.places() {
+                let isolate = isolation(place, Isolation::Stop);
+                core.submit(isolate, "admin/founder", None).await.expect("a setting");
+            }
+            let armed = |world: &World| world.nodes.values().all(|node| node.relied_guard().is_some());
+            core.worlds().wait_for(armed).await.expect("the core runs");
         }
     }
 
@@ -258,6 +273,7 @@ impl Cluster {
         self.setting.trace.say(format!("{place} loses its power"));
         self.setting.boards.plug(place, PowerState::Off);
         self.machine(place).powered = false;
+        self.machine(place).host.guard.power(false);
         self.setting.guests.power_off(&place.node());
         self.setting.segment.lose(&place.node());
         self.machine(place).host.floating = Record::default();
@@ -267,9 +283,16 @@ impl Cluster {
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
             self.setting.boards.plug(place, PowerState::On);
+            self.machine(place).host.guard.power(true);
             self.setting.guests.power_on(&place.node());
         }
         self.boot(place);
+    }
+
+    /// What is the matter with its guard.
+    pub fn set_guard(&mut self, place: Place, manner: Manner) {
+        self.setting.trace.say(format!("the guard of {place} is {manner:?}"));
+        self.machine(place).host.guard.set(manner);
     }
 
     /// Its wall clock is set by so many milliseconds, ahead or back.
@@ -351,6 +374,17 @@ impl Cluster {
             }
             self.pass(Duration::from_millis(100)).await;
         }
+    }
+}
+
+/// What is to become of a host's guests when it is cut off.
+pub fn isolation(place: Place, isolation: Isolation) -> Command {
+    Command::UpdateNode {
+        name: place.node(),
+        schedulable: None,
+        on_return: None,
+        isolation: Some(isolation),
+        expected_revision: 0,
     }
 }
 

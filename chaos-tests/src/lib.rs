@@ -14,6 +14,7 @@ pub mod command;
 pub mod daemon;
 pub mod dice;
 pub mod faults;
+pub mod guard;
 pub mod history;
 pub mod link;
 pub mod members;

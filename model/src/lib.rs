@@ -12,6 +12,7 @@ pub mod context;
 pub mod fault;
 pub mod feature;
 pub mod fence;
+pub mod guard;
 pub mod health;
 pub mod name;
 pub mod node;

@@ -2,6 +2,7 @@
 
 use pvc_model::command::SpecPatch;
 use pvc_model::fence::OnReturn;
+use pvc_model::guard::Isolation;
 use pvc_model::{Command, Name, World};
 
 use super::hosts::name;
@@ -28,6 +29,7 @@ impl Wish {
                 name: name(node)?,
                 schedulable,
                 on_return: None,
+                isolation: None,
                 expected_revision: 0,
             })
         };
@@ -37,6 +39,17 @@ impl Wish {
                 name: name(node)?,
                 schedulable: None,
                 on_return,
+                isolation: None,
+                expected_revision: 0,
+            })
+        };
+        let isolation = |node, how| {
+            let isolation = Some(how);
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return: None,
+                isolation,
                 expected_revision: 0,
             })
         };
@@ -49,6 +62,8 @@ impl Wish {
             ["schedulable", node] => schedulable(node, true)?,
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
+            ["isolation", node, "stop"] => isolation(node, Isolation::Stop)?,
+            ["isolation", node, "keep"] => isolation(node, Isolation::Keep)?,
             ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
             ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },
             ["disarm", why @ ..] => Command::Disarm { reason: why.join(" ") },

@@ -59,6 +59,8 @@ pub enum NodeState {
     Fenced,
     Returned,
     Removed,
+    /// Its guard is relied upon.
+    Guarded,
 }
 
 /// Where guests were, and how often they had been started.
@@ -249,6 +251,7 @@ impl NodeState {
             "fenced" => NodeState::Fenced,
             "returned" => NodeState::Returned,
             "removed" => NodeState::Removed,
+            "guarded" => NodeState::Guarded,
             _ => return Err(format!("{text:?} is nothing that a node can be")),
         })
     }
@@ -266,11 +269,13 @@ impl NodeState {
             NodeState::Fenced => phase == Some(FencePhase::Fenced),
             NodeState::Returned => phase == Some(FencePhase::Returned),
             NodeState::Removed => false,
+            NodeState::Guarded => node.relied_guard().is_some(),
         };
         is(so, || told(node))
     }
 }
 
 fn told(node: &Node) -> String {
-    format!("{} is {:?}, its fence: {:?}", node.meta.name, node.status.reachability, node.status.fence)
+    let (reachability, guard, fence) = (node.status.reachability, &node.status.guard, &node.status.fence);
+    format!("{} is {reachability:?}, its guard: {guard:?}, its fence: {fence:?}", node.meta.name)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
+use pvc_model::guard::Guard;
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
@@ -237,6 +238,17 @@ impl Coordinator {
         self.shared.options.grace
     }
 
+    /// A quorum has answered a sign of life that was sent so lately that nobody else can lead yet.
+    pub(super) fn quorum_acked(&self) -> bool {
+        self.shared.store.quorum_acked_within(self.shared.options.lease)
+    }
+
+    /// Since when certainly no heartbeat of the node was acknowledged, by this leader or one before it: how long ago that was.
+    /// A leader before may have gone on for its own lease after this term began, when it has handed over.
+    pub(super) fn unacknowledged_for(&self, node: &Name) -> Duration {
+        self.shared.hearts.unacknowledged_for(node, self.shared.options.lease)
+    }
+
     /// The way to look at silent nodes' hosts.
     pub(super) fn probe(&self) -> &dyn Probe {
         &*self.shared.options.probe
@@ -275,16 +287,20 @@ impl Coordinator {
         if !self.knows_recovery(&world) {
             return Err(SubmitError::NotLeader { leader: None });
         }
-        world.node(node)?;
+        // Noted before it is looked at for the last time: whoever sees the refusal committed sees this too.
+        let may_be = !world.node(node)?.is_denied_lease();
+        if may_be {
+            self.shared.hearts.may_be_acknowledged(node);
+        }
         let sequence = beat.sequence;
         let acknowledged = self.shared.hearts.hear(node, beat);
         // Looked at after it was heard: what was decided while the node got no acknowledgement is in it.
         let world = self.world();
-        if world.node(node)?.is_denied_lease() {
+        if !may_be || world.node(node)?.is_denied_lease() {
             let detail = "it is fenced: it has no lease before it is back and empty";
             return Err(Rejection::precondition("node-not-fenced", format!("node/{node}"), detail).into());
         }
-        if !acknowledged || !self.shared.store.quorum_acked_within(self.shared.options.lease) {
+        if !acknowledged || !self.quorum_acked() {
             return Err(SubmitError::NotLeader { leader: None });
         }
         Ok(HeartbeatAck { sequence, term, revision: world.revision, incarnation: world.incarnation() })
@@ -313,6 +329,18 @@ impl Coordinator {
         guests: Vec<CountedGuest>,
     ) -> Result<Committed, SubmitError> {
         let command = Command::CountGuests { node: node.clone(), session, incarnation, guests };
+        self.submit(command, &format!("node/{node}"), None).await
+    }
+
+    /// A node's word about its guard.
+    pub async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::ReportGuard { node: node.clone(), session, after, guard };
         self.submit(command, &format!("node/{node}"), None).await
     }
 

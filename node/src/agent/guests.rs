@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, VmReport};
+use pvc_model::guard::Isolation;
 use pvc_model::vm::Observed;
 use pvc_model::{Name, Uid, Vm};
 use tokio::time::Instant;
@@ -104,6 +105,7 @@ impl Agent {
             me: &self.parts.me,
             now,
             lease_valid: self.parts.lease.is_valid(),
+            guarded: self.view.node.as_ref().is_some_and(|node| node.spec.isolation == Isolation::Stop),
             guest,
             volumes_wait,
             ending,

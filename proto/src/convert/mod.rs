@@ -9,6 +9,7 @@
 mod cluster;
 mod fault;
 mod fence;
+mod guard;
 mod health;
 mod meta;
 mod node;
@@ -27,6 +28,7 @@ mod why;
 
 pub use cluster::{awaited_nodes, cluster_patch};
 pub use fence::asked_on_return;
+pub use guard::{asked_isolation, guard};
 pub use health::store_health;
 pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};
 pub use primary::{floating_patch, primary_report, primary_role, wire_primary_role};

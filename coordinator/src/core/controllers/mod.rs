@@ -12,6 +12,7 @@ mod capacity;
 mod driver;
 mod fault_name;
 mod fencing;
+mod guards;
 mod levels;
 mod liveness;
 mod primary;
@@ -73,6 +74,7 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             let drive = |future: driver::Drive| running.spawn(over.clone().run_until_cancelled_owned(future));
             drive(Box::pin(driver::drive(coordinator.clone(), liveness::Liveness::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), fencing::Fencing::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(coordinator.clone(), guards::Guards::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), recovery::Recovery::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), tasks::Tasks::new(coordinator.clone()))));
