@@ -189,15 +189,10 @@ impl Daemon {
             record: host.floating.clone(),
             view: watch::channel(Arc::default()).1,
         };
-        let guarding = guard::keeper::Parts {
-            me: place.node(),
-            link: parts.link.clone(),
-            lease: parts.lease.clone(),
-            port: Arc::new(host.guard.clone()),
-            view: keeping.view.clone(),
-        };
+        let (link, lease) = (parts.link.clone(), parts.lease.clone());
         let (agent, view) = Agent::new(parts);
-        let guarding = guard::keeper::Parts { view: view.clone(), ..guarding };
+        let port = Arc::new(host.guard.clone());
+        let guarding = guard::keeper::Parts { me: place.node(), link, lease, view: view.clone(), port };
         let guard_keeper = guard::Keeper::new(guarding, guard_stop);
         let (wishes, wish) = watch::channel(Wish::default());
         let (keeper, _) = Keeper::new(primary::Parts { view, ..keeping }, wish);

@@ -100,7 +100,9 @@ fn strike(here: Place, setting: &Setting) {
     }
     setting.trace.say(format!("the guard of {here} strikes"));
     if setting.leases.lock().get(&here).is_some_and(|lease| lease.is_valid()) {
-        setting.witness.accuse(Rule::NoFalseFence, format!("the guard of {here} strikes, and {here} has a lease"));
+        setting
+            .witness
+            .accuse(Rule::NoFalseFence, format!("the guard of {here} strikes, and {here} has a lease"));
     }
     setting.guests.kill_guests(&here.node());
 }

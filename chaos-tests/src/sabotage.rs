@@ -78,8 +78,7 @@ impl Sabotage {
 
 /// A story in which nothing goes wrong but this.
 pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
-    let guards =
-        matches!(how, Some(Sabotage::DeafGuard | Sabotage::HastyWait | Sabotage::NoWait));
+    let guards = matches!(how, Some(Sabotage::DeafGuard | Sabotage::HastyWait | Sabotage::NoWait));
     let shape = Shape { bmcs: how == Some(Sabotage::LeaseWhileFenced), guards, ..Shape::default() };
     let mut stage = Stage::set(&shape, seed, false).await;
     stage.start_guests(2).await;

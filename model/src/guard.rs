@@ -116,11 +116,8 @@ mod tests {
 
     #[test]
     fn its_limits_are_said() {
-        let guard = Guard {
-            kind: GuardKind::Process,
-            device: String::new(),
-            strike_after: Duration::from_secs(10),
-        };
+        let guard =
+            Guard { kind: GuardKind::Process, device: String::new(), strike_after: Duration::from_secs(10) };
         assert!(guard.to_string().contains("a frozen host is not covered"), "{guard}");
     }
 }

@@ -168,9 +168,12 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
 fn isolation(node: &Node) -> Option<Finding> {
     let text = match (node.spec.isolation, &node.status.guard) {
         (Isolation::Keep, None) => return None,
-        (Isolation::Keep, Some(_)) => "its guests run on when it is cut off; its guard is being disarmed".to_string(),
+        (Isolation::Keep, Some(_)) => {
+            "its guests run on when it is cut off; its guard is being disarmed".to_string()
+        }
         (Isolation::Stop, None) => {
-            "its guests are to stop when it is cut off, and no guard is armed: a lapsed lease proves nothing".to_string()
+            "its guests are to stop when it is cut off, and no guard is armed: a lapsed lease proves nothing"
+                .to_string()
         }
         (Isolation::Stop, Some(guard)) => format!("its guests stop when it is cut off: guard {guard}"),
     };

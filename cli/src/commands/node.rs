@@ -9,7 +9,9 @@ use pvc_proto::v1::{
 };
 
 use super::{bmc, logs};
-use crate::args::node::{IsolationWord, NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
+use crate::args::node::{
+    IsolationWord, NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord,
+};
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;

@@ -337,7 +337,11 @@ mod tests {
         let (s, overlap) = (Duration::from_secs, Duration::from_secs(1));
         assert_eq!(hearts.unacknowledged_for(&node, overlap), s(0));
         tokio::time::advance(s(5)).await;
-        assert_eq!(hearts.unacknowledged_for(&node, overlap), s(4), "from the end of the last leader's lease");
+        assert_eq!(
+            hearts.unacknowledged_for(&node, overlap),
+            s(4),
+            "from the end of the last leader's lease"
+        );
         hearts.may_be_acknowledged(&node);
         tokio::time::advance(s(3)).await;
         hearts.hear(&node, beat(1, 2, None));

@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
 use pvc_proto::convert::{
-    At, counted_guest, guard, node_facts, primary_report, store_health, vm_report, volume_report, wire_primary_role,
+    At, counted_guest, guard, node_facts, primary_report, store_health, vm_report, volume_report,
+    wire_primary_role,
 };
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
-    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportGuardRequest, ReportGuardResponse, ReportPrimaryRequest,
-    ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest, WorkProgress,
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportGuardRequest, ReportGuardResponse,
+    ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest,
+    WorkProgress,
 };
 use tonic::{Request, Response, Status};
 

@@ -29,6 +29,7 @@ const SOURCE_FIRST: Duration = Duration::from_secs(1);
 pub struct Look<'a> {
     pub me: &'a Name,
     pub now: Instant,
+    /// There is a lease, and it covers the view that this is decided on.
     pub lease_valid: bool,
     /// The node's guard ends guests while there is no lease.
     pub guarded: bool,

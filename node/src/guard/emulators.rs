@@ -96,7 +96,9 @@ fn is_of(command: &[u8], uuid: &str) -> bool {
 pub fn kill(emulators: &[Emulator]) {
     for emulator in emulators {
         match pidfd_send_signal(&emulator.held, Signal::KILL) {
-            Ok(()) => tracing::error!(guest = emulator.uuid, "killed: this host has had no lease for too long"),
+            Ok(()) => {
+                tracing::error!(guest = emulator.uuid, "killed: this host has had no lease for too long")
+            }
             Err(rustix::io::Errno::SRCH) => {}
             Err(error) => tracing::error!(guest = emulator.uuid, %error, "can't be killed"),
         }

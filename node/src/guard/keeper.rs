@@ -141,7 +141,10 @@ impl Keeper {
             Err(error) => error.to_string(),
         };
         if wanted && self.trouble != trouble {
-            tracing::error!(trouble, "this host's guests are to stop when it is cut off, and nobody would stop them");
+            tracing::error!(
+                trouble,
+                "this host's guests are to stop when it is cut off, and nobody would stop them"
+            );
         }
         self.trouble = trouble;
         None
@@ -216,6 +219,8 @@ pub async fn stop(stops: &watch::Sender<bool>, keeper: tokio::task::JoinHandle<(
     let aborted = keeper.abort_handle();
     if tokio::time::timeout(STOP_WITHIN, keeper).await.is_err() {
         aborted.abort();
-        tracing::error!("no leader was there to be told: the guard of this host stays armed, and stops its guests soon");
+        tracing::error!(
+            "no leader was there to be told: the guard of this host stays armed, and stops its guests soon"
+        );
     }
 }

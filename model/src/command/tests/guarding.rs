@@ -103,13 +103,8 @@ fn a_word_of_before_is_not_believed_however_late_it_comes() {
 fn a_daemon_that_begins_anew_is_not_relied_upon_before_it_says_so() {
     let mut c = armed();
     let facts = Some(NodeFacts { cpus: 4, memory_mib: 4096, ..NodeFacts::default() });
-    let report = |session, facts| Command::Report {
-        node: name("hv2"),
-        session,
-        vms: vec![],
-        volumes: vec![],
-        facts,
-    };
+    let report =
+        |session, facts| Command::Report { node: name("hv2"), session, vms: vec![], volumes: vec![], facts };
     c.ok(report(1, facts.clone()));
     assert!(hv2(&c).status.guard.is_some(), "the same session");
     c.ok(report(2, facts));

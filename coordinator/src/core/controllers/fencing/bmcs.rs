@@ -66,14 +66,8 @@ impl Bmcs {
     /// Unless an answer is waited for, or there was one a moment ago.
     pub fn ask(&mut self, access: BmcAccess, epoch: u64, order: Order) {
         let now = Instant::now();
-        let fresh = || Asked {
-            epoch,
-            pending: None,
-            again: now,
-            failure: None,
-            read_off: false,
-            powered_on: false,
-        };
+        let fresh =
+            || Asked { epoch, pending: None, again: now, failure: None, read_off: false, powered_on: false };
         let asked = self.asked.entry(access.node.clone()).or_insert_with(fresh);
         if asked.epoch != epoch {
             *asked = fresh();

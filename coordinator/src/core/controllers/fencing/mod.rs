@@ -86,8 +86,7 @@ impl Fencing {
                 Some((FencePhase::Returned, epoch)) => commands.extend(self.follow_returned(node, epoch)),
             }
         }
-        let fenced =
-            |name: &Name| world.nodes.get(name).is_some_and(|node| node.status.fence.is_some());
+        let fenced = |name: &Name| world.nodes.get(name).is_some_and(|node| node.status.fence.is_some());
         self.bmcs.retain(world);
         self.inherited.retain(|name| fenced(name));
         self.standing.retain(|name, _| fenced(name));
