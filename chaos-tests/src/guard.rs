@@ -42,12 +42,15 @@ struct State {
     watch: Watch,
     manner: Manner,
     powered: bool,
+    /// Its host stands still, kernel and all.
+    frozen: bool,
 }
 
 impl SimGuard {
     pub fn new() -> SimGuard {
         let watch = Watch::new(Terms::process());
-        let state = State { begun: Instant::now(), watch, manner: Manner::Honest, powered: true };
+        let state =
+            State { begun: Instant::now(), watch, manner: Manner::Honest, powered: true, frozen: false };
         SimGuard { state: Arc::new(Mutex::new(state)), asked: Arc::default() }
     }
 
@@ -66,7 +69,7 @@ impl SimGuard {
 
     fn strikes(&self) -> bool {
         let state = self.state.lock();
-        let able = state.powered && matches!(state.manner, Manner::Honest | Manner::Hasty);
+        let able = state.powered && !state.frozen && matches!(state.manner, Manner::Honest | Manner::Hasty);
         able && state.watch.deed(state.begun.elapsed()) == Deed::Strike
     }
 
@@ -76,13 +79,17 @@ impl SimGuard {
             let left = state.watch.armed_until();
             state.watch = Watch::take_over(Terms::process(), left, state.begun.elapsed());
         }
-        state.manner = manner;
+        (state.manner, state.frozen) = (manner, false);
+    }
+
+    pub fn freeze(&self, frozen: bool) {
+        self.state.lock().frozen = frozen;
     }
 
     /// It forgets all with its host's power.
     pub fn power(&self, on: bool) {
         let mut state = self.state.lock();
-        state.powered = on;
+        (state.powered, state.frozen) = (on, false);
         state.watch = Watch::new(Terms::process());
     }
 }

@@ -11,6 +11,7 @@ mod desk;
 mod door;
 mod guard;
 mod health;
+mod history;
 mod hosts;
 mod lane;
 mod liveness;

@@ -140,7 +140,7 @@ prop_compose! {
         (fence, guard, guard_words) in (option::of(fence()), option::of(guard()), any::<u64>()),
         (maintenance, on_return, isolation) in (
             any::<bool>(),
-            one_of(&[OnReturn::Automatic, OnReturn::Manual]),
+            one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual]),
             one_of(&[Isolation::Keep, Isolation::Stop]),
         ),
     ) -> Node {

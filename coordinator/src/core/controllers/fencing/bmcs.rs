@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::super::coordinator::Coordinator;
 use super::super::super::power::{BmcAccess, PowerError, PowerState};
+use super::super::super::seat::Seat;
 
 /// A BMC that failed is asked again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -51,15 +51,15 @@ struct Answer {
     result: Result<PowerState, PowerError>,
 }
 
-pub(super) struct Bmcs {
-    coordinator: Coordinator,
+pub(super) struct Bmcs<S> {
+    coordinator: S,
     asked: BTreeMap<Name, Asked>,
     calls: JoinSet<()>,
     answers: Arc<Answers>,
 }
 
-impl Bmcs {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Bmcs<S> {
+    pub fn new(coordinator: S) -> Self {
         Bmcs { coordinator, asked: BTreeMap::new(), calls: JoinSet::new(), answers: Arc::default() }
     }
 

@@ -1,13 +1,16 @@
 //! What people are told of fences: one that finds no proof, the storm brake, automatic recovery that is switched off.
 
-use pvc_model::fence::FencePhase;
-use pvc_model::{Command, Name, World};
+use std::sync::Arc;
 
+use pvc_model::fence::FencePhase;
+use pvc_model::{Command, Name, Node, World};
+
+use super::super::super::seat::Seat;
 use super::super::fault_name::{cluster_fault, fault_name};
 use super::bmcs::Bmcs;
 
 /// What is to be raised and cleared now.
-pub(super) fn faults(world: &World, bmcs: &Bmcs) -> Vec<Command> {
+pub(super) fn faults<S: Seat>(world: &World, bmcs: &Bmcs<S>) -> Vec<Command> {
     let mut commands = stuck(world, bmcs);
     commands.extend(cluster_fault(
         world,
@@ -43,9 +46,11 @@ pub(super) fn faults(world: &World, bmcs: &Bmcs) -> Vec<Command> {
 }
 
 /// A fence that finds no proof needs a person. One that relies on the node's guard finds it in time.
-fn stuck(world: &World, bmcs: &Bmcs) -> Vec<Command> {
+fn stuck<S: Seat>(world: &World, bmcs: &Bmcs<S>) -> Vec<Command> {
     let mut commands = Vec::new();
-    for node in world.nodes.values() {
+    // Mostly there is nothing to raise, and nothing to clear.
+    let told_of = |node: &&Arc<Node>| node.status.fence.is_some() || !world.faults.is_empty();
+    for node in world.nodes.values().filter(told_of) {
         let name = &node.meta.name;
         let fault = fault_name("fence-stuck", name);
         let fencing = node.status.fence.as_ref().filter(|fence| fence.phase == FencePhase::Fencing);

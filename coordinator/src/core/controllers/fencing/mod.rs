@@ -17,8 +17,8 @@ use pvc_model::fence::{FencePhase, HEALTHY_FOR, OnReturn, ProofKind, Verdict, ve
 use pvc_model::{Command, Name, Node, World};
 use tokio::time::Instant;
 
-use super::super::coordinator::Coordinator;
 use super::super::power::BmcAccess;
+use super::super::seat::Seat;
 use super::silences::Silences;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 use bmcs::{Bmcs, Order};
@@ -34,19 +34,19 @@ const ORDERS_END: Duration = Duration::from_secs(10);
 /// Heartbeats of a session after which the node has certainly looked at its guests.
 const SETTLED_BEATS: u64 = 6;
 
-pub(super) struct Fencing {
-    coordinator: Coordinator,
+pub(super) struct Fencing<S> {
+    coordinator: S,
     begun: Instant,
     /// Nodes that were being fenced when the term began.
     inherited: BTreeSet<Name>,
     silences: Silences,
-    bmcs: Bmcs,
+    bmcs: Bmcs<S>,
     /// Since when a fenced or returned node is as it is, in this term.
     standing: BTreeMap<Name, (FencePhase, u64, Instant)>,
 }
 
-impl Fencing {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Fencing<S> {
+    pub fn new(coordinator: S) -> Self {
         let world = coordinator.world();
         let silences = Silences::new(&world);
         let fencing = |node: &&Arc<Node>| {
@@ -202,7 +202,7 @@ impl Fencing {
             return None;
         }
         let since = self.stands_since(name, FencePhase::Returned, epoch);
-        let healthy = since.elapsed() >= HEALTHY_FOR && node.spec.on_return == OnReturn::Automatic;
+        let healthy = since.elapsed() >= HEALTHY_FOR && node.spec.on_return != OnReturn::Manual;
         (healthy && !node.spec.maintenance).then(|| Command::EndFence { name: name.clone() })
     }
 }
@@ -213,7 +213,7 @@ fn wanted(node: &Node) -> bool {
 }
 
 #[async_trait]
-impl Controller for Fencing {
+impl<S: Seat> Controller for Fencing<S> {
     const NAME: &'static str = "fencing";
 
     async fn reconcile(&mut self) -> Outcome {
