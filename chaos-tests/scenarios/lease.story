@@ -265,6 +265,16 @@ when hv4 is fenced: heal the network
 for 30s: a runs elsewhere than hv4
 finally: well
 
+# A daemon stands still for long: its guests are stopped, and it starts none of them when it goes on
+cluster 3 coordinators 2 hypervisors with guards
+guests a on hv4, b on hv5
+always: b stays
+daemon of hv4 freezes
+within 20s: a runs elsewhere than hv4
+daemon of hv4 thaws
+for 30s: a runs elsewhere than hv4
+finally: well
+
 # A guest is on its way to a host that is cut off from the coordinators alone
 cluster 3 coordinators 2 hypervisors with guards
 guests a on hv5, b on hv5
