@@ -21,7 +21,7 @@ help:
 	@echo "                  clusters)"
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
 	@echo "make bench-failover"
-	@echo "                  let the host of a guest die, 20 times (RUNS), and measure until the guest runs elsewhere"
+	@echo "                  let the host of a guest die, 20 times (RUNS), and as often with a dead BMC, and measure until it runs elsewhere"
 	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
@@ -81,7 +81,7 @@ bench:
 bench-micro: deps
 	$(CARGO) bench --locked -p pvc-benches
 
-# RUNS: how many hosts die
+# RUNS: how many hosts die, and how many with their BMCs
 bench-failover: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
 	$(AS_ROOT) scripts/failover.py --runs $(or $(RUNS),20) --guest $(TARGET)/guest

@@ -16,6 +16,7 @@ use crate::checks::guests::GuestWatch;
 use crate::checks::roles::RoleWatch;
 use crate::daemon::{Daemon, Host, migration_address};
 use crate::dice::Dice;
+use crate::guard::{Manner, SimGuard};
 use crate::net::Place;
 use crate::setting::Setting;
 use crate::shape::Shape;
@@ -66,7 +67,9 @@ impl Cluster {
             let floating = Record::default();
             let clock_skew = Arc::new(AtomicI64::new(skew));
             let pause = Pause::new();
-            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, pause, floating };
+            let guard = SimGuard::new();
+            tokio::spawn(guard.clone().run(place, setting.clone()));
+            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, pause, floating, guard };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -190,6 +193,7 @@ impl Cluster {
     /// The whole host stands still, its kernel too, or goes on.
     pub fn freeze_host(&mut self, place: Place, frozen: bool) {
         self.freeze(place, frozen);
+        self.machine(place).host.guard.freeze(frozen);
         if frozen {
             self.setting.net.part(&[place], &[self.places(), vec![Place::PEOPLE]].concat());
         } else {
@@ -203,6 +207,7 @@ impl Cluster {
         self.setting.trace.say(format!("{place} loses its power"));
         self.setting.boards.plug(place, PowerState::Off);
         self.machine(place).powered = false;
+        self.machine(place).host.guard.power(false);
         self.setting.guests.power_off(&place.node());
         self.setting.segment.lose(&place.node());
         self.machine(place).host.floating = Record::default();
@@ -212,9 +217,16 @@ impl Cluster {
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
             self.setting.boards.plug(place, PowerState::On);
+            self.machine(place).host.guard.power(true);
             self.setting.guests.power_on(&place.node());
         }
         self.boot(place);
+    }
+
+    /// What is the matter with its guard.
+    pub fn set_guard(&mut self, place: Place, manner: Manner) {
+        self.setting.trace.say(format!("the guard of {place} is {manner:?}"));
+        self.machine(place).host.guard.set(manner);
     }
 
     /// Its wall clock is set by so many milliseconds, ahead or back.

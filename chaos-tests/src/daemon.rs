@@ -14,6 +14,7 @@ use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
+use pvc_node::guard;
 use pvc_node::hypervisor::VirtType;
 use pvc_node::primary::{self, Keeper, Record, Wish};
 use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Pause, Store};
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::asking::Asking;
 use crate::boards::{Look, Wires};
 use crate::dice::Dice;
+use crate::guard::SimGuard;
 use crate::link::{LeaseBook, SimLink};
 use crate::net::{Endpoint, Place};
 use crate::setting::{CLUSTER, POOL, Setting};
@@ -54,6 +56,7 @@ pub struct Host {
     pub pause: Pause,
     /// What its disk says of the floating address.
     pub floating: Record,
+    pub guard: SimGuard,
 }
 
 /// A host's wall clock: follows virtual time, with an error of its own, which may jump.
@@ -112,6 +115,9 @@ pub struct Daemon {
     core: Core,
     /// It has ended by itself and waits for its supervisor.
     ended: Arc<AtomicBool>,
+    /// Has the guard disarmed, and what does it.
+    guard_stop: watch::Sender<bool>,
+    guard_keeper: JoinHandle<()>,
 }
 
 impl Daemon {
@@ -119,23 +125,36 @@ impl Daemon {
         host.boots += 1;
         setting.trace.say(format!("{} boots its daemon", host.place));
         let dice = Dice::new(setting.seed, &format!("daemon {} of {}", host.boots, host.place));
-        let daemon = Daemon {
+        let (guard_stop, guard_stopped) = watch::channel(false);
+        let mut daemon = Daemon {
             lease: LeaseBook::default(),
             gone: CancellationToken::new(),
             tasks: Vec::new(),
             core: Core::default(),
             ended: Arc::default(),
+            guard_stop,
+            guard_keeper: tokio::spawn(std::future::ready(())),
         };
         setting.leases.lock().insert(host.place, daemon.lease.clone());
-        let mut tasks = vec![tokio::spawn(daemon.act(setting, host, dice.clone()))];
+        let (acting, keeper) = daemon.act(setting, host, dice.clone(), guard_stopped);
+        let pause = host.pause.clone();
+        daemon.guard_keeper = tokio::spawn(async move { pause.hold(keeper.run()).await });
+        daemon.tasks = vec![tokio::spawn(acting)];
         if let Some(member) = host.member {
-            tasks.push(tokio::spawn(daemon.serve(setting, host, member, dice)));
+            let serving = daemon.serve(setting, host, member, dice);
+            daemon.tasks.push(tokio::spawn(serving));
         }
-        Daemon { tasks, ..daemon }
+        daemon
     }
 
-    /// The agent's part.
-    fn act(&self, setting: &Setting, host: &Host, dice: Dice) -> impl Future<Output = ()> + use<> {
+    /// The agent's part, and the guard's keeper.
+    fn act(
+        &self,
+        setting: &Setting,
+        host: &Host,
+        dice: Dice,
+        guard_stop: watch::Receiver<bool>,
+    ) -> (impl Future<Output = ()> + use<>, guard::Keeper) {
         let place = host.place;
         let asking = Asking::new(setting.net.clone(), place, setting.coordinators.clone(), dice);
         let mut pools = Pools::new();
@@ -182,18 +201,23 @@ impl Daemon {
             record: host.floating.clone(),
             view: watch::channel(Arc::default()).1,
         };
+        let (link, lease) = (parts.link.clone(), parts.lease.clone());
         let (agent, view) = Agent::new(parts);
+        let port = Arc::new(host.guard.clone());
+        let guarding = guard::keeper::Parts { me: place.node(), link, lease, view: view.clone(), port };
+        let guard_keeper = guard::Keeper::new(guarding, guard_stop);
         let (wishes, wish) = watch::channel(Wish::default());
         let (keeper, _) = Keeper::new(primary::Parts { view, ..keeping }, wish);
         let (witness, ended, pause) = (setting.witness.clone(), self.ended.clone(), host.pause.clone());
-        async move {
+        let acting = async move {
             let _open = wishes;
             let mut keeping = JoinSet::new();
             keeping.spawn(pause.hold(keeper.run()));
             let error = pause.hold(agent.run()).await;
             witness.accuse(Rule::NobodyGivesUp, format!("the agent of {place} gave up: {error}"));
             ended.store(true, Ordering::Relaxed);
-        }
+        };
+        (acting, guard_keeper)
     }
 
     /// The coordinator's part.
@@ -273,8 +297,10 @@ impl Daemon {
     }
 
     /// In order, as an upgrade does it.
-    pub async fn stop(self, setting: &Setting, host: &Host) {
+    pub async fn stop(mut self, setting: &Setting, host: &Host) {
         setting.trace.say(format!("the daemon of {} stops", host.place));
+        let keeper = std::mem::replace(&mut self.guard_keeper, tokio::spawn(std::future::ready(())));
+        guard::keeper::stop(&self.guard_stop, keeper).await;
         self.vanish(setting, host);
         let core = self.core.lock().take();
         if let Some((store, coordinator)) = core {
@@ -285,6 +311,7 @@ impl Daemon {
 
     fn vanish(&self, setting: &Setting, host: &Host) {
         self.gone.cancel();
+        self.guard_keeper.abort();
         self.tasks.iter().for_each(JoinHandle::abort);
         setting.net.detach(host.place);
         setting.leases.lock().remove(&host.place);

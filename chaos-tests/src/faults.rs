@@ -10,6 +10,7 @@ use pvc_node::hypervisor::EndReason;
 use crate::boards::bmc_address;
 use crate::cluster::Cluster;
 use crate::dice::Dice;
+use crate::guard::Manner;
 use crate::net::{Place, Weather};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -222,6 +223,7 @@ impl Temper {
             }
             cluster.disk(*place).set_full(false);
             cluster.disk(*place).set_sync_delay(Duration::from_millis(2));
+            cluster.set_guard(*place, Manner::Honest);
             cluster.power_on(*place);
         }
     }

@@ -2,6 +2,7 @@
 
 use pvc_coordinator::core::Coordinator;
 use pvc_model::command::{ClusterPatch, FloatingPatch};
+use pvc_model::guard::Isolation;
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
 use raft_store::{Member, MemberId};
@@ -53,6 +54,13 @@ impl Cluster {
         for place in self.places().into_iter().filter(|_| shape.bmcs) {
             core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
         }
+        if shape.guards {
+            for place in self.places() {
+                core.submit(isolate(place), "admin/founder", None).await.expect("a setting");
+            }
+            let armed = |world: &World| world.nodes.values().all(|node| node.relied_guard().is_some());
+            core.worlds().wait_for(armed).await.expect("the core runs");
+        }
     }
 
     async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
@@ -60,6 +68,17 @@ impl Cluster {
         core.submit(make, "admin/founder", None).await.expect("a token");
         let joined = core.submit(spend, "anonymous", None).await.expect("it joins");
         joined.world.nodes[&place.node()].status.member_id
+    }
+}
+
+/// A host stops its guests when it is cut off.
+fn isolate(place: Place) -> Command {
+    Command::UpdateNode {
+        name: place.node(),
+        schedulable: None,
+        on_return: None,
+        isolation: Some(Isolation::Stop),
+        expected_revision: 0,
     }
 }
 

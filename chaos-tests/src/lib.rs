@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod dice;
 pub mod faults;
 mod founding;
+pub mod guard;
 pub mod history;
 pub mod link;
 mod many;

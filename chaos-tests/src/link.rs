@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{self, Load, Progress};
 use pvc_model::command::PrimaryReport;
+use pvc_model::guard::Guard;
 use pvc_model::{Name, Revision, Uid};
 use pvc_node::agent::lease::LEASE;
 use pvc_node::agent::link::{
@@ -177,6 +178,21 @@ impl CoordinatorLink for SimLink {
             async move { there.coordinator.report_primary(&node, session, epoch, report).await }
         });
         self.awake().await;
+        Ok(asked.await.map_err(link_error)?.revision)
+    }
+
+    async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
+    ) -> Result<Revision, LinkError> {
+        let node = node.clone();
+        let asked = self.asking.leader(PATIENCE, PATIENCE, move |there| {
+            let (node, guard) = (node.clone(), guard.clone());
+            async move { there.coordinator.report_guard(&node, session, after, guard).await }
+        });
         Ok(asked.await.map_err(link_error)?.revision)
     }
 

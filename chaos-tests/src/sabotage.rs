@@ -11,6 +11,7 @@ use pvc_node::storage::StorageDriver;
 
 use crate::boards::bmc_address;
 use crate::dice::Dice;
+use crate::guard::Manner;
 use crate::net::{Net, Place};
 use crate::script::{Outcome, Stage};
 use crate::shape::Shape;
@@ -37,6 +38,12 @@ pub enum Sabotage {
     FalseWord,
     /// A heartbeat is acknowledged while its node is being fenced.
     LeaseWhileFenced,
+    /// A host's guard is relied upon, and does not strike.
+    DeafGuard,
+    /// The leader waits for less than the guard takes.
+    HastyWait,
+    /// The leader does not wait for the guard at all.
+    NoWait,
     /// A node that is heard, and has its lease, is given up.
     GivenUp,
     /// Somebody who watches all changes is not told of one.
@@ -46,7 +53,7 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 12] = [
+    pub const ALL: [Sabotage; 15] = [
         Sabotage::SecondStart,
         Sabotage::LostWrite,
         Sabotage::RestlessElection,
@@ -56,6 +63,9 @@ impl Sabotage {
         Sabotage::EarlyProof,
         Sabotage::FalseWord,
         Sabotage::LeaseWhileFenced,
+        Sabotage::DeafGuard,
+        Sabotage::HastyWait,
+        Sabotage::NoWait,
         Sabotage::GivenUp,
         Sabotage::DeafWatch,
         Sabotage::Panic,
@@ -65,6 +75,7 @@ impl Sabotage {
     pub fn breaks(self) -> Rule {
         match self {
             Sabotage::SecondStart | Sabotage::EarlyProof | Sabotage::FalseWord => Rule::OneWriter,
+            Sabotage::DeafGuard | Sabotage::HastyWait | Sabotage::NoWait => Rule::OneWriter,
             Sabotage::LeaseWhileFenced => Rule::NoFalseFence,
             Sabotage::GivenUp => Rule::GraceOutlastsLease,
             Sabotage::DeafWatch => Rule::SameHistory,
@@ -80,7 +91,8 @@ impl Sabotage {
 
 /// A story in which nothing goes wrong but this.
 pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
-    let shape = Shape { bmcs: how == Some(Sabotage::LeaseWhileFenced), ..Shape::default() };
+    let guards = matches!(how, Some(Sabotage::DeafGuard | Sabotage::HastyWait | Sabotage::NoWait));
+    let shape = Shape { bmcs: how == Some(Sabotage::LeaseWhileFenced), guards, ..Shape::default() };
     let mut stage = Stage::set(&shape, seed, false).await;
     stage.start_guests(2).await;
     match how {
@@ -116,7 +128,9 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
             for place in [Place(4), Place(3)] {
                 stage.cluster.pass(Duration::from_secs(1)).await;
                 let (name, schedulable) = (place.node(), Some(false));
-                let change = Command::UpdateNode { name, schedulable, on_return: None, expected_revision: 0 };
+                let (on_return, isolation) = (None, None);
+                let change =
+                    Command::UpdateNode { name, schedulable, on_return, isolation, expected_revision: 0 };
                 stage.cluster.decree(change).await;
             }
             stage.cluster.pass(Duration::from_secs(1)).await;
@@ -170,6 +184,13 @@ async fn while_fenced(stage: &mut Stage, how: Sabotage) {
     let cluster = &mut stage.cluster;
     let placed = cluster.world().vms[&name("a")].placement.clone();
     let Some(place) = placed.and_then(|placement| Place::of_node(&placement.node)) else { return };
+    match how {
+        Sabotage::DeafGuard => cluster.set_guard(place, Manner::Deaf),
+        Sabotage::HastyWait => cluster.set_guard(place, Manner::Hasty),
+        _ => {}
+    }
+    // A guard that tells something else than before is believed anew.
+    cluster.pass(Duration::from_secs(3)).await;
     cluster.setting.boards.bmcs.slow(&bmc_address(place), Duration::from_secs(3));
     cluster.setting.net.part(&[place], &cluster.places());
     let node = place.node();
@@ -185,6 +206,10 @@ async fn while_fenced(stage: &mut Stage, how: Sabotage) {
         Sabotage::EarlyProof => {
             cluster.decree(Command::AcceptProof { node, epoch, kind: ProofKind::Power }).await;
         }
+        Sabotage::NoWait => {
+            cluster.decree(Command::AcceptProof { node, epoch, kind: ProofKind::Lease }).await;
+        }
+        Sabotage::DeafGuard | Sabotage::HastyWait => {}
         Sabotage::FalseWord => {
             cluster.decree(Command::FenceNode { name: node, confirmed_off: true, force: false }).await;
         }
@@ -213,6 +238,7 @@ async fn chatter(net: Net) {
             name,
             schedulable: Some(schedulable),
             on_return: None,
+            isolation: None,
             expected_revision: 0,
         };
         for (_, there) in net.endpoints() {

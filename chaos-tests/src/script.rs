@@ -74,6 +74,7 @@ fn shape(dice: &Dice) -> Shape {
         sync_max_ms: dice.roll(10),
         clock_skew_max_ms: if dice.per_mille(300) { 3_600_000 } else { 2_000 },
         bmcs: dice.per_mille(700),
+        guards: dice.per_mille(300),
     }
 }
 
@@ -288,6 +289,7 @@ impl Stage {
             name: crate::net::Place(1).node(),
             schedulable: Some(false),
             on_return: None,
+            isolation: None,
             expected_revision: 0,
         });
         match told.await {

@@ -18,6 +18,8 @@ pub struct Shape {
     pub clock_skew_max_ms: u64,
     /// The cluster knows its hosts' BMCs.
     pub bmcs: bool,
+    /// Hosts stop their guests when they are cut off.
+    pub guards: bool,
 }
 
 impl Default for Shape {
@@ -30,6 +32,7 @@ impl Default for Shape {
             sync_max_ms: 4,
             clock_skew_max_ms: 2000,
             bmcs: false,
+            guards: false,
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct DaemonConfig {
     /// Where libvirt and qemu look for the node's certificate.
     #[serde(default = "pki_dir")]
     pub pki_dir: PathBuf,
+    /// Where the guard of this host is met (`pvcd guard`).
+    #[serde(default = "guard_dir", skip_serializing_if = "is_usual_guard_dir")]
+    pub guard_dir: PathBuf,
     /// The system UUID that this node tells, where its board's is not its own, as on the hosts of a local cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_uuid: Option<String>,
@@ -74,6 +77,15 @@ pub fn store_id(cluster_id: &str, recoveries: u64) -> String {
 
 fn console_dir() -> PathBuf {
     PathBuf::from("/var/log/pvc/guests")
+}
+
+/// On a file system that ends with the host's power.
+pub fn guard_dir() -> PathBuf {
+    PathBuf::from("/run/pvc")
+}
+
+fn is_usual_guard_dir(dir: &PathBuf) -> bool {
+    *dir == guard_dir()
 }
 
 fn pki_dir() -> PathBuf {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod fault;
 pub mod feature;
 pub mod fence;
+pub mod guard;
 pub mod health;
 mod mac;
 pub mod name;

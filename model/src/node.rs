@@ -3,6 +3,7 @@
 use crate::Meta;
 use crate::bmc::Bmc;
 use crate::fence::{Fence, FencePhase, OnReturn};
+use crate::guard::{Guard, Isolation};
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,7 @@ pub struct NodeSpec {
     /// A person works on it: it takes no VM, and is not fenced when it falls silent.
     pub maintenance: bool,
     pub on_return: OnReturn,
+    pub isolation: Isolation,
     /// What can switch it off when nothing else answers; None: nothing can.
     pub bmc: Option<Bmc>,
 }
@@ -55,6 +57,10 @@ pub struct NodeStatus {
     pub fence: Option<Fence>,
     /// Number of its fences so far.
     pub fences: u64,
+    /// Armed, and relied upon: it stops the node's guests when the lease has lapsed. None: time alone proves nothing.
+    pub guard: Option<Guard>,
+    /// Number of the node's words about its guard so far.
+    pub guard_words: u64,
 }
 
 /// What a node says of itself; changes seldom (its load goes by heartbeat, and is never stored).
@@ -92,6 +98,11 @@ impl Node {
     /// A proof was accepted that nothing of it writes any more, and it is not back yet.
     pub fn is_fenced(&self) -> bool {
         self.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fenced)
+    }
+
+    /// The guard that has certainly stopped its guests some time after its last lease; None: it can't be relied upon.
+    pub fn relied_guard(&self) -> Option<&Guard> {
+        self.status.guard.as_ref().filter(|_| self.spec.isolation == Isolation::Stop)
     }
 
     /// It may not act: its heartbeats are not acknowledged.

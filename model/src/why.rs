@@ -2,6 +2,7 @@
 //! world and decides nothing. What it says of placements is the planner's own judgement.
 
 use crate::fence::{Fence, FencePhase};
+use crate::guard::Isolation;
 use crate::name::Name;
 use crate::node::{Node, Reachability};
 use crate::phase::{VmPhase, vm_phase};
@@ -130,6 +131,7 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
     };
     let mut found = vec![finding("state", heard, Some(node.status.since))];
     found.extend(node.status.fence.as_ref().map(fence));
+    found.extend(isolation(node));
     if node.spec.maintenance {
         let text = "it is in maintenance: nothing is placed on it; `pvc node ready` ends that";
         found.push(finding("maintenance", text, None));
@@ -160,6 +162,22 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
     found.extend(last_task(world, |task| task.subject.uid() == node.meta.uid));
     found.extend(faults(world, &format!("node/{name}")));
     found
+}
+
+/// What becomes of its guests when it is cut off, where that is not the usual.
+fn isolation(node: &Node) -> Option<Finding> {
+    let text = match (node.spec.isolation, &node.status.guard) {
+        (Isolation::Keep, None) => return None,
+        (Isolation::Keep, Some(_)) => {
+            "its guests run on when it is cut off; its guard is being disarmed".to_string()
+        }
+        (Isolation::Stop, None) => {
+            "its guests are to stop when it is cut off, and no guard is armed: a lapsed lease proves nothing"
+                .to_string()
+        }
+        (Isolation::Stop, Some(guard)) => format!("its guests stop when it is cut off: guard {guard}"),
+    };
+    Some(finding("isolation", text, None))
 }
 
 /// The fence, with its evidence.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use crate::local::cut::Cut;
 use crate::local::plan::{HostName, NameError};
 use crate::local::state::ClusterDir;
-use crate::local::{bmc, cluster, power as switch, processes, wiring};
+use crate::local::{bmc, cluster, init, power as switch, processes, wiring};
 use anyhow::bail;
 use clap::ValueEnum;
 
@@ -28,6 +28,7 @@ impl FromStr for Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Victim {
     Pvcd,
+    Guard,
     Libvirtd,
     Host,
     Bmc,
@@ -56,6 +57,7 @@ pub async fn kill(dir: &ClusterDir, target: Target, what: Victim, hold: bool) ->
         Victim::Bmc if hold => bail!("a BMC that is dead stays dead by itself; leave out --hold"),
         Victim::Bmc => return kill_bmc(dir, host).await,
         Victim::Pvcd => "pvcd",
+        Victim::Guard => init::GUARD,
         Victim::Libvirtd => "libvirtd",
     };
     let init = switch::require_on(&state, host)?;

@@ -75,7 +75,7 @@ enum LocalCommand {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Kill a host's daemon (it is started again), its BMC, or the whole host (as if its power was cut)
+    /// Kill a host's daemon or guard (it is started again), its BMC, or the whole host (as if its power was cut)
     Kill {
         /// A host, or `leader`: the host that leads Raft now
         target: Target,

@@ -34,6 +34,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
         console_dir: PathBuf::from("/var/log/pvc/guests"),
         pki_dir: own.pki.clone(),
+        guard_dir: pvc_host::daemon_config::guard_dir(),
         system_uuid: setup.system_uuid.clone(),
         store: StoreConfig::default(),
         storage: setup.storage.clone(),

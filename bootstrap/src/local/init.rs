@@ -35,6 +35,9 @@ pub const SHARED_DIR: &str = "/var/lib/pvc/volumes/shared";
 /// Folder in the host whose files `hold-SERVICE` keep a service from being started. It dies with the host's power.
 pub const HOLD_DIR: &str = "/run/pvc-local";
 
+/// The service that stops the host's guests when its lease has lapsed, and its process.
+pub const GUARD: &str = "pvc-guard";
+
 const TICK: Duration = Duration::from_millis(200);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
@@ -251,6 +254,13 @@ fn services(state: &ClusterState) -> Vec<Service> {
         ),
     ];
     if let Some(pvcd) = &state.pvcd {
+        // Without a watchdog: the machine's would reset the machine.
+        all.push(Service::new(
+            GUARD,
+            argv(&[&pvcd.to_string_lossy(), "guard", "--no-watchdog"]),
+            vec![certificate.clone()],
+            hold(GUARD),
+        ));
         all.push(Service::new(
             "pvcd",
             argv(&[&pvcd.to_string_lossy(), "--config", crate::daemon_config::PATH]),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{self, Load, Progress, Seat, SubmitError, Told};
 use pvc_model::command::PrimaryReport;
+use pvc_model::guard::Guard;
 use pvc_model::{Command, Name, Revision, Uid, World};
 use pvc_node::agent::link::{
     AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const OPEN_WITHIN: Duration = Duration::from_secs(5);
 /// A stream over which nothing can come is given up after this long: a ping every 10 s, and 5 s for its answer.
 const STREAM_PATIENCE: Duration = Duration::from_secs(15);
+/// As coordinators do: a revision that brings a node no news is told this much later.
+const BOOKMARK_DELAY: Duration = Duration::from_millis(500);
 
 pub struct AgeLink {
     pub ground: Ground,
@@ -161,6 +164,7 @@ impl CoordinatorLink for AgeLink {
             at,
             pause: self.pause.clone(),
             told: None,
+            said: (0, None),
             guests,
             broken_since: None,
         };
@@ -179,6 +183,10 @@ impl CoordinatorLink for AgeLink {
         _: PrimaryReport,
     ) -> Result<Revision, LinkError> {
         Err(away("no primary in these clusters"))
+    }
+
+    async fn report_guard(&self, _: &Name, _: u64, _: u64, _: Option<Guard>) -> Result<Revision, LinkError> {
+        Err(away("no guard in these clusters"))
     }
 
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
@@ -207,6 +215,8 @@ struct Stream {
     changes: watch::Receiver<u64>,
     guests: Vec<Uid>,
     told: Option<Told>,
+    /// The revision that was last told, and when a newer one without any news is due.
+    said: (Revision, Option<Instant>),
     broken_since: Option<Instant>,
 }
 
@@ -243,14 +253,28 @@ impl AssignmentStream for Stream {
                 let guests = self.guests.iter().copied().collect();
                 let (told, first) = Told::begin(&self.node, guests, &world);
                 self.told = Some(told);
+                self.said = (first.revision, None);
                 return Ok(translate(first));
             };
             let message = told.step(&self.node, &world);
-            if !message.is_empty() {
+            let due = match self.said {
+                (said, _) if message.revision <= said => None,
+                (_, due) => Some(due.unwrap_or_else(|| Instant::now() + BOOKMARK_DELAY)),
+            };
+            if !message.is_empty() || due.is_some_and(|due| due <= Instant::now()) {
+                self.said = (message.revision, None);
                 return Ok(translate(message));
             }
+            self.said.1 = due;
+            let bookmark = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
+                () = bookmark => {}
                 changed = self.worlds.changed() => changed.map_err(|_| away("it is over"))?,
                 changed = self.changes.changed() => changed.map_err(|_| away("it is over"))?,
             }

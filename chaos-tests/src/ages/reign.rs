@@ -184,6 +184,10 @@ impl Seat for Reign {
         &self.0.hearts
     }
 
+    fn lease(&self) -> Duration {
+        vote_silence()
+    }
+
     fn grace(&self) -> Duration {
         match self.0.ground.sabotage {
             Some(Sabotage::ShortGrace) => GRACE - Duration::from_millis(1200),

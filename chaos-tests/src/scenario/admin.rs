@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use pvc_model::command::SpecPatch;
 use pvc_model::fence::OnReturn;
+use pvc_model::guard::Isolation;
 use pvc_model::rule::{RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, Task, TaskKind};
 use pvc_model::{Command, Name, World};
@@ -33,6 +34,7 @@ impl Wish {
                 name: name(node)?,
                 schedulable,
                 on_return: None,
+                isolation: None,
                 expected_revision: 0,
             })
         };
@@ -42,6 +44,17 @@ impl Wish {
                 name: name(node)?,
                 schedulable: None,
                 on_return,
+                isolation: None,
+                expected_revision: 0,
+            })
+        };
+        let isolation = |node, how| {
+            let isolation = Some(how);
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return: None,
+                isolation,
                 expected_revision: 0,
             })
         };
@@ -69,6 +82,8 @@ impl Wish {
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
             ["return", node, "and", "its", "guests"] => on_return(node, OnReturn::Home)?,
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
+            ["isolation", node, "stop"] => isolation(node, Isolation::Stop)?,
+            ["isolation", node, "keep"] => isolation(node, Isolation::Keep)?,
             ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
             ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },
             ["disarm", why @ ..] => Command::Disarm { reason: why.join(" ") },

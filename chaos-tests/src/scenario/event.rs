@@ -10,6 +10,7 @@ use super::hosts::{Hosts, name, place};
 use super::parse::{duration, number};
 use crate::boards::bmc_address;
 use crate::cluster::Cluster;
+use crate::guard::Manner;
 use crate::net::{Place, Weather};
 
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub enum Event {
     /// In order; back at once.
     Restart(Hosts),
     Bmc(Hosts, BmcState),
+    Guard(Hosts, Manner),
     /// Daemons stand still, or go on.
     Stall(Hosts, bool),
     /// Hosts stand still whole, or go on.
@@ -97,6 +99,8 @@ impl Event {
             ["bmc", "of", rest @ .., "is", "slow", time] => {
                 Event::Bmc(hosts(rest)?, BmcState::Slow(duration(time)?))
             }
+            ["guard", "of", rest @ .., "is", "absent"] => Event::Guard(hosts(rest)?, Manner::Absent),
+            ["guard", "of", rest @ .., "is", "back"] => Event::Guard(hosts(rest)?, Manner::Honest),
             ["bmc", "of", rest @ .., "is", state] => Event::Bmc(hosts(rest)?, BmcState::parse(state)?),
             ["daemon" | "daemons", "of", rest @ .., "freezes" | "freeze"] => Event::Stall(hosts(rest)?, true),
             ["daemon" | "daemons", "of", rest @ .., "thaws" | "thaw"] => Event::Stall(hosts(rest)?, false),
@@ -147,6 +151,7 @@ impl Event {
             Event::PowerOn(hosts) => (hosts, &|cluster, place| cluster.power_on(place)),
             Event::Kill(hosts) => (hosts, &|cluster, place| cluster.kill(place)),
             Event::Start(hosts) => (hosts, &|cluster, place| cluster.boot(place)),
+            Event::Guard(hosts, manner) => (hosts, &|cluster, place| cluster.set_guard(place, *manner)),
             Event::Bmc(hosts, state) => (hosts, &|cluster, place| state.befall(cluster, place)),
             Event::Hypervisor(hosts, state) => (hosts, &|cluster, place| state.befall(cluster, place)),
             Event::Disk(hosts, state) => (hosts, &|cluster, place| state.befall(cluster, place)),

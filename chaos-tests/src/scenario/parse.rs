@@ -130,9 +130,12 @@ fn shape(text: &str) -> Result<Shape, String> {
     for with in with.split(',').map(str::trim).filter(|with| !with.is_empty()) {
         match with {
             "bmcs" => shape.bmcs = true,
+            "guards" => shape.guards = true,
             "wrong clocks" => shape.clock_skew_max_ms = 3_600_000,
             "short logs" => shape.checkpoint = Checkpoint { entries: 40, bytes: 1 << 20, keep: 10 },
-            with => return Err(format!("a cluster has bmcs, wrong clocks or short logs, not {with:?}")),
+            with => {
+                return Err(format!("a cluster has bmcs, guards, wrong clocks or short logs, not {with:?}"));
+            }
         }
     }
     Ok(shape)

@@ -34,6 +34,8 @@ pub enum NodeState {
     Fenced,
     Returned,
     Removed,
+    /// Its guard is relied upon.
+    Guarded,
     /// It is worked on: it was flushed, or is being.
     Maintained,
 }
@@ -80,6 +82,7 @@ impl NodeState {
             "fenced" => NodeState::Fenced,
             "returned" => NodeState::Returned,
             "removed" => NodeState::Removed,
+            "guarded" => NodeState::Guarded,
             "maintained" => NodeState::Maintained,
             _ => return Err(format!("{text:?} is nothing that a node can be")),
         })
@@ -98,6 +101,7 @@ impl NodeState {
             NodeState::Fenced => phase == Some(FencePhase::Fenced),
             NodeState::Returned => phase == Some(FencePhase::Returned),
             NodeState::Removed => false,
+            NodeState::Guarded => node.relied_guard().is_some(),
             NodeState::Maintained => node.spec.maintenance,
         };
         is(so, || told(node))
@@ -105,5 +109,6 @@ impl NodeState {
 }
 
 fn told(node: &Node) -> String {
-    format!("{} is {:?}, its fence: {:?}", node.meta.name, node.status.reachability, node.status.fence)
+    let (reachability, guard, fence) = (node.status.reachability, &node.status.guard, &node.status.fence);
+    format!("{} is {reachability:?}, its guard: {guard:?}, its fence: {fence:?}", node.meta.name)
 }

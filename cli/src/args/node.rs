@@ -31,11 +31,15 @@ pub enum NodeCommand {
     Update {
         node: String,
         /// Whether new VMs may be placed on it
-        #[arg(long, value_enum, required_unless_present = "on_return")]
+        #[arg(long, value_enum, required_unless_present_any = ["on_return", "isolation"])]
         schedulable: Option<OnOff>,
         /// What it does when it is back from a fence
         #[arg(long, value_enum)]
         on_return: Option<OnReturnWord>,
+        /// What becomes of its guests when it is cut off from the cluster: they run on, or its guard stops them after ten
+        /// seconds, so that they may run elsewhere though its BMC is dead
+        #[arg(long, value_enum)]
+        isolation: Option<IsolationWord>,
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
@@ -121,6 +125,12 @@ pub enum OnReturnWord {
     Home,
     /// It waits for `pvc node ready`
     Manual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IsolationWord {
+    Keep,
+    Stop,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,13 +3,15 @@
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
     ConfirmNodeOffRequest, DeleteNodeRequest, FenceNodeRequest, FlushNodeRequest, GetNodeRequest,
-    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
+    HandOverPrimaryRequest, Isolation, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
     PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
     WatchNodesRequest,
 };
 
 use super::{bmc, history, logs};
-use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
+use crate::args::node::{
+    IsolationWord, NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord,
+};
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -36,12 +38,13 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             logs::print(cx, stream).await
         }
         NodeCommand::History { node, newest } => history::run(cx, format!("node/{node}"), newest).await,
-        NodeCommand::Update { node, schedulable, on_return, expected_revision } => {
+        NodeCommand::Update { node, schedulable, on_return, isolation, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
                 name: node.clone(),
                 schedulable: schedulable.map(|word| word == OnOff::On),
                 on_return: on_return.map_or(OnReturn::Unspecified, OnReturn::from).into(),
+                isolation: isolation.map_or(Isolation::Unspecified, Isolation::from).into(),
                 expected_revision,
                 request_id: request_id(),
             });
@@ -124,6 +127,15 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             });
             let reply = session.nodes().delete_node(request).await?.into_inner();
             cx.done(&reply, &node, format!("{subject} removed"))
+        }
+    }
+}
+
+impl From<IsolationWord> for Isolation {
+    fn from(word: IsolationWord) -> Self {
+        match word {
+            IsolationWord::Keep => Isolation::Keep,
+            IsolationWord::Stop => Isolation::Stop,
         }
     }
 }

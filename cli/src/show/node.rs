@@ -1,6 +1,6 @@
 //! Nodes.
 
-use pvc_proto::v1::{FlushPlan, Node, NodeRole, NodeStatus, Reachability};
+use pvc_proto::v1::{FlushPlan, Guard, GuardKind, Isolation, Node, NodeRole, NodeStatus, Reachability};
 
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
@@ -77,6 +77,30 @@ fn fence(node: &Node) -> String {
     format!("{} since {}: {}; {proof}", fence_phase(node), time(fence.since.as_ref()), fence.reason)
 }
 
+/// What becomes of its guests when it is cut off, and what sees to it.
+fn isolation(node: &Node) -> String {
+    let isolation = node.spec.as_ref().map_or(Isolation::Keep, |spec| spec.isolation());
+    let guard = node.status.as_ref().and_then(|status| status.guard.as_ref());
+    match (isolation, guard) {
+        (Isolation::Stop, Some(guard)) => format!("stop, by its guard: {}", guard_words(guard)),
+        (Isolation::Stop, None) => "stop, and NO GUARD IS ARMED".to_owned(),
+        (_, Some(guard)) => format!("keep; its guard is being disarmed: {}", guard_words(guard)),
+        (_, None) => "keep".to_owned(),
+    }
+}
+
+fn guard_words(guard: &Guard) -> String {
+    let seconds = guard.strike_after_ms as f64 / 1000.0;
+    let kind = choice(guard.kind().as_str_name(), "GUARD_KIND_");
+    let device = if guard.device.is_empty() { String::new() } else { format!(" {}", guard.device) };
+    let limit = match guard.kind() {
+        GuardKind::Process => "; no watchdog: a frozen host is not covered",
+        GuardKind::Softdog => "; a kernel that has stopped is not covered",
+        GuardKind::Device | GuardKind::Unspecified => "",
+    };
+    format!("{kind}{device}, strikes {seconds} s after the lease's end{limit}")
+}
+
 fn maintenance(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.maintenance)
 }
@@ -136,6 +160,7 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Raft member", some(status.member_id))
         .row("Takes new VMs", yes_no(schedulable(node) && !maintenance(node)))
         .row("In maintenance", yes_no(maintenance(node)))
+        .row("When cut off, guests", isolation(node))
         .row("Address", &status.address)
         .row("Version", &status.version)
         .row("Hypervisor", &status.hypervisor)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
+use pvc_model::guard::Guard;
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
@@ -318,6 +319,18 @@ impl Coordinator {
         guests: Vec<CountedGuest>,
     ) -> Result<Committed, SubmitError> {
         let command = Command::CountGuests { node: node.clone(), session, incarnation, guests };
+        self.submit(command, &format!("node/{node}"), None).await
+    }
+
+    /// A node's word about its guard.
+    pub async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::ReportGuard { node: node.clone(), session, after, guard };
         self.submit(command, &format!("node/{node}"), None).await
     }
 

@@ -70,6 +70,10 @@ struct Heard {
 struct Inner {
     armed: Instant,
     heard: HashMap<Name, Heard>,
+    /// When the last heartbeat was heard that may have been acknowledged in this term.
+    acknowledged: HashMap<Name, Instant>,
+    /// When this term began; a process that stood still begins none.
+    term_began: Instant,
     progress: HashMap<Name, (Name, Progress)>,
     /// A node that gets no acknowledgement: another one becomes the primary in its place.
     withheld: Option<Name>,
@@ -86,8 +90,15 @@ pub struct Heartbeats {
 
 impl Default for Heartbeats {
     fn default() -> Self {
-        let (heard, progress) = (HashMap::new(), HashMap::new());
-        let inner = Inner { armed: Instant::now(), heard, progress, withheld: None };
+        let now = Instant::now();
+        let inner = Inner {
+            armed: now,
+            heard: HashMap::new(),
+            acknowledged: HashMap::new(),
+            term_began: now,
+            progress: HashMap::new(),
+            withheld: None,
+        };
         Heartbeats {
             inner: Mutex::new(inner),
             noticed: Notify::new(),
@@ -101,7 +112,9 @@ impl Heartbeats {
     pub fn arm(&self) {
         let mut inner = self.inner.lock();
         inner.armed = Instant::now();
+        inner.term_began = inner.armed;
         inner.heard.clear();
+        inner.acknowledged.clear();
         inner.progress.clear();
         inner.withheld = None;
     }
@@ -110,6 +123,11 @@ impl Heartbeats {
     /// and what was heard stays heard.
     pub fn rearm(&self) {
         self.inner.lock().armed = Instant::now();
+    }
+
+    /// A heartbeat has come in that may yet be acknowledged: it counts as acknowledged from now on.
+    pub fn may_be_acknowledged(&self, node: &Name) {
+        self.inner.lock().acknowledged.insert(node.clone(), Instant::now());
     }
 
     /// Whether it may be acknowledged, as far as the node itself goes.
@@ -175,6 +193,15 @@ impl Heartbeats {
         self.inner.lock().silence_of(node)
     }
 
+    /// How long ago the last heartbeat of the node was heard that was acknowledged. One that was acknowledged by a leader
+    /// before this term was heard by `overlap` after its beginning at the latest.
+    pub fn unacknowledged_for(&self, node: &Name, overlap: Duration) -> Duration {
+        let inner = self.inner.lock();
+        let of_before = inner.term_began + overlap;
+        let last = inner.acknowledged.get(node).map_or(of_before, |heard| (*heard).max(of_before));
+        Instant::now().saturating_duration_since(last)
+    }
+
     /// Whether the node was heard in this term, and how long ago.
     pub fn heard(&self, node: &Name) -> Option<Duration> {
         Some(self.inner.lock().heard.get(node)?.at.elapsed())
@@ -213,6 +240,7 @@ impl Heartbeats {
     pub fn retain(&self, exists: impl Fn(&Name) -> bool) {
         let mut inner = self.inner.lock();
         inner.heard.retain(|node, _| exists(node));
+        inner.acknowledged.retain(|node, _| exists(node));
         inner.progress.retain(|_, (node, _)| exists(node));
     }
 }
@@ -300,6 +328,29 @@ mod tests {
         assert!(hearts.withhold(&node, lease));
         hearts.arm();
         assert!(hearts.hear(&node, beat(1, 5, None)), "a new term begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_leader_before_has_acknowledged_is_reckoned_with() {
+        let hearts = Heartbeats::default();
+        let node: Name = "hv1".parse().expect("a name");
+        let (s, overlap) = (Duration::from_secs, Duration::from_secs(1));
+        assert_eq!(hearts.unacknowledged_for(&node, overlap), s(0));
+        tokio::time::advance(s(5)).await;
+        assert_eq!(
+            hearts.unacknowledged_for(&node, overlap),
+            s(4),
+            "from the end of the last leader's lease"
+        );
+        hearts.may_be_acknowledged(&node);
+        tokio::time::advance(s(3)).await;
+        hearts.hear(&node, beat(1, 2, None));
+        assert_eq!(hearts.unacknowledged_for(&node, overlap), s(3), "what is refused counts for nothing");
+        hearts.rearm();
+        assert_eq!(hearts.unacknowledged_for(&node, overlap), s(3), "nor does a stall");
+        hearts.arm();
+        tokio::time::advance(s(3)).await;
+        assert_eq!(hearts.unacknowledged_for(&node, overlap), s(2), "in a new term");
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,14 @@ pub trait Seat: Clone + Send + Sync + 'static {
 
     fn heartbeats(&self) -> &Heartbeats;
 
+    /// For so long at most a leader that has handed over may go on acknowledging.
+    fn lease(&self) -> Duration;
+
+    /// How long ago the last heartbeat of the node was heard that this leader or one before it may have acknowledged.
+    fn unacknowledged_for(&self, node: &Name) -> Duration {
+        self.heartbeats().unacknowledged_for(node, self.lease())
+    }
+
     /// G: a node that was silent for longer is unreachable.
     fn grace(&self) -> Duration;
 
@@ -62,12 +70,16 @@ pub trait Seat: Clone + Send + Sync + 'static {
     /// A node's sign of life, heard in `term`, in which this coordinator leads. The node's permission to act rests on what
     /// is answered.
     fn hear(&self, term: u64, node: &Name, beat: Heartbeat) -> Result<HeartbeatAck, SubmitError> {
-        self.world().node(node)?;
+        // Noted before it is looked at for the last time: whoever sees the refusal committed sees this too.
+        let may_be = !self.world().node(node)?.is_denied_lease();
+        if may_be {
+            self.heartbeats().may_be_acknowledged(node);
+        }
         let sequence = beat.sequence;
         let acknowledged = self.heartbeats().hear(node, beat);
         // Looked at after it was heard: what was decided while the node got no acknowledgement is in it.
         let world = self.world();
-        if world.node(node)?.is_denied_lease() {
+        if !may_be || world.node(node)?.is_denied_lease() {
             let detail = "it is fenced: it has no lease before it is back and empty";
             return Err(Rejection::precondition("node-not-fenced", format!("node/{node}"), detail).into());
         }
@@ -97,6 +109,10 @@ impl Seat for Coordinator {
 
     fn heartbeats(&self) -> &Heartbeats {
         Coordinator::heartbeats(self)
+    }
+
+    fn lease(&self) -> Duration {
+        self.shared.options.lease
     }
 
     fn grace(&self) -> Duration {

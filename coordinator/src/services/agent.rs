@@ -5,12 +5,14 @@ use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
 use pvc_proto::convert::{
-    At, counted_guest, node_facts, primary_report, store_health, vm_report, volume_report, wire_primary_role,
+    At, counted_guest, guard, node_facts, primary_report, store_health, vm_report, volume_report,
+    wire_primary_role,
 };
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
-    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportPrimaryRequest,
-    ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest, WorkProgress,
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportGuardRequest, ReportGuardResponse,
+    ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest,
+    WorkProgress,
 };
 use tonic::{Request, Response, Status};
 
@@ -96,6 +98,20 @@ impl AgentService for Agents {
         let committed = self.0.core.report_primary(&node, session, epoch, report).await;
         let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
         Ok(Response::new(ReportPrimaryResponse { revision: committed.revision }))
+    }
+
+    async fn report_guard(
+        &self,
+        request: Request<ReportGuardRequest>,
+    ) -> Result<Response<ReportGuardResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let ReportGuardRequest { node, session, after, guard: armed } = request.into_inner();
+        let node = name("node", "node", &node)?;
+        caller.must_be_node(&node)?;
+        let armed = armed.map(|armed| guard(&At::new("request").field("guard"), &armed)).transpose();
+        let committed = self.0.core.report_guard(&node, session, after, armed.map_err(refuse)?).await;
+        let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        Ok(Response::new(ReportGuardResponse { revision: committed.revision }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {

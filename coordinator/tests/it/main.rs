@@ -9,6 +9,7 @@ mod cluster;
 mod cluster_info;
 mod desk;
 mod door;
+mod guard;
 mod health;
 mod history;
 mod hosts;

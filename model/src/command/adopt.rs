@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 
 use super::cluster::{name, put_cluster, raise, the_cluster};
 use super::draft::Draft;
+use super::guard;
 use crate::Uid;
 use crate::change::{Changes, Collection, Object};
 use crate::cluster::Restored;
@@ -54,16 +55,20 @@ pub(super) fn begin_recovery(
     cluster.status.incarnation += 1;
     cluster.status.awaited = world.nodes.keys().cloned().collect();
     put_cluster(&mut draft, cluster);
-    // Their copies of the state are of another past; their numbers are never used again.
-    let lost =
-        |node: &&Node| node.spec.role == NodeRole::Coordinator && !members.contains(&node.status.member_id);
-    for node in world.nodes.values().map(|node| &**node).filter(lost) {
-        let mut node = node.clone();
-        node.spec.role = NodeRole::Hypervisor;
-        node.spec.standby = false;
-        node.status.member_id = 0;
-        node.meta.updated = draft.context.now;
-        draft.put(Object::Node(node));
+    for old in world.nodes.values() {
+        let mut node = Node::clone(old);
+        // Their copies of the state are of another past; their numbers are never used again.
+        if node.spec.role == NodeRole::Coordinator && !members.contains(&node.status.member_id) {
+            node.spec.role = NodeRole::Hypervisor;
+            node.spec.standby = false;
+            node.status.member_id = 0;
+        }
+        // Whom it has heard since, nobody here knows.
+        guard::forget(&mut node);
+        if node != **old {
+            node.meta.updated = draft.context.now;
+            draft.put(Object::Node(node));
+        }
     }
     let running: Vec<Name> = world.running_tasks().map(|task| task.meta.name.clone()).collect();
     for task in running {

@@ -121,6 +121,10 @@ pub(super) fn accept(
     let mut draft = Draft::new(world, format!("node/{name} is fenced ({} proof)", kind.as_str()), context);
     match &node.status.fence {
         Some(fence) if fence.epoch == epoch && fence.phase == FencePhase::Fencing => {
+            if kind == ProofKind::Lease && node.relied_guard().is_none() {
+                let detail = "no armed guard of it is known: that its lease has lapsed proves nothing";
+                return Err(Rejection::precondition("guard-armed", subject(name), detail));
+            }
             let by = draft.context.actor.clone();
             prove(&mut draft, Node::clone(node), kind, by);
             Ok(draft.finish())

@@ -12,6 +12,7 @@ mod draft;
 mod drain;
 mod fault;
 mod fence;
+mod guard;
 mod migration;
 mod node;
 mod pacing;
@@ -43,6 +44,7 @@ use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::Levels;
 use crate::fence::{OnReturn, ProofKind};
+use crate::guard::{Guard, Isolation};
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
@@ -167,6 +169,7 @@ pub enum Command {
         name: Name,
         schedulable: Option<bool>,
         on_return: Option<OnReturn>,
+        isolation: Option<Isolation>,
         expected_revision: Revision,
     },
     DeleteNode {
@@ -293,6 +296,14 @@ pub enum Command {
         vms: Vec<VmReport>,
         volumes: Vec<VolumeReport>,
         facts: Option<NodeFacts>,
+    },
+
+    /// A node's own word about its guard: armed, or (None) to be relied upon no more. `after`: the number of its words before.
+    ReportGuard {
+        node: Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
     },
 
     // Fencing, asked by people
@@ -474,8 +485,8 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             rule::update(world, name, spec, *expected_revision, context)
         }
         Command::DeleteRule { name, expected_revision } => rule::delete(world, name, *expected_revision),
-        Command::UpdateNode { name, schedulable, on_return, expected_revision } => {
-            node::update(world, name, *schedulable, *on_return, *expected_revision, context)
+        Command::UpdateNode { name, schedulable, on_return, isolation, expected_revision } => {
+            node::update(world, name, *schedulable, *on_return, *isolation, *expected_revision, context)
         }
         Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
         Command::SetNodeBmc { name, bmc, expected_revision } => {
@@ -502,6 +513,9 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
         }
         Command::Report { node, session, vms, volumes, facts } => {
             report::report(world, node, *session, vms, volumes, facts.as_ref(), context)
+        }
+        Command::ReportGuard { node, session, after, guard } => {
+            guard::reported(world, node, *session, *after, guard.as_ref(), context)
         }
         Command::SetReachability { node, reachability } => {
             node::set_reachability(world, node, *reachability, context)

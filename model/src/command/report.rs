@@ -1,7 +1,7 @@
 //! What nodes report of themselves, their guests and their volumes.
 
 use super::draft::Draft;
-use super::{advance, migration, volume};
+use super::{advance, guard, migration, volume};
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::FIRST;
@@ -98,6 +98,10 @@ pub(super) fn report(
     let mut draft = Draft::new(world, "", context);
     if let Some(facts) = facts {
         let mut new = Node::clone(stored);
+        if session > known {
+            // Whatever it said of its guard, it said in another life: its host may have been off since.
+            guard::forget(&mut new);
+        }
         new.status.session = session;
         new.status.facts = facts.clone();
         if new != **stored {

@@ -29,7 +29,10 @@ const SOURCE_FIRST: Duration = Duration::from_secs(1);
 pub struct Look<'a> {
     pub me: &'a Name,
     pub now: Instant,
+    /// There is a lease, and it covers the view that this is decided on.
     pub lease_valid: bool,
+    /// The node's guard ends guests while there is no lease.
+    pub guarded: bool,
     pub guest: Option<&'a Guest>,
     /// Why the VM's volumes can't be used yet; empty when they can.
     pub volumes_wait: String,
@@ -137,6 +140,10 @@ fn absent(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory
         memory.running_since = None;
         verdict.observed = say(ObservedPhase::Stopped, "", memory);
         return verdict;
+    }
+    if look.guarded && !look.lease_valid {
+        // Whoever has ended it now is likely the guard: that is no crash.
+        memory.running_since = None;
     }
     if memory.running_since.is_some() {
         let why = look.ending.clone().unwrap_or_else(|| "the guest ended by itself".to_string());

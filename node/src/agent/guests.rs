@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, VmReport};
+use pvc_model::guard::Isolation;
 use pvc_model::vm::Observed;
 use pvc_model::{Name, Uid, Vm};
 use tokio::time::Instant;
@@ -103,7 +104,9 @@ impl Agent {
         let look = Look {
             me: &self.parts.me,
             now,
-            lease_valid: self.parts.lease.is_valid(),
+            // A node that was cut off, and has its lease again, may have lost the VM meanwhile: an old view says nothing.
+            lease_valid: self.parts.lease.covers(self.view.revision),
+            guarded: self.view.node.as_ref().is_some_and(|node| node.spec.isolation == Isolation::Stop),
             guest,
             volumes_wait,
             ending,
@@ -187,6 +190,7 @@ impl Agent {
 
     fn spawn_start(&mut self, vm: &Vm) {
         let (uid, parts, vm) = (vm.uid(), self.parts.clone(), vm.clone());
+        let life = parts.lease.life();
         let volumes: Vec<_> = vm.spec.disks.iter().map(|d| self.view.volume(&d.volume).cloned()).collect();
         self.works.spawn(async move {
             let mut disks = Vec::new();
@@ -216,8 +220,8 @@ impl Agent {
                 console_log: parts.settings.console_log(uid),
                 virt_type: parts.settings.virt_type,
             };
-            // The last look at the lease before a qemu may come to be.
-            if !parts.lease.is_valid() {
+            // The last look at the lease before a qemu may come to be: it must be the one of then.
+            if !parts.lease.is_valid() || parts.lease.life() != life {
                 return Done::Guest(uid, GuestDone::Other);
             }
             Done::Guest(uid, GuestDone::Started(parts.hypervisor.start(&spec).await))

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,12 +20,17 @@ const KEPT: usize = 8;
 pub struct Lease {
     /// When acknowledged heartbeats were sent, and the leader's revision when it answered; by the former.
     acknowledged: Arc<Mutex<VecDeque<(Instant, Revision)>>>,
+    /// How often it has come alive again after it had lapsed.
+    lives: Arc<AtomicU64>,
 }
 
 impl Lease {
     /// A heartbeat that was sent at `sent_at` has been acknowledged by a leader at this revision.
     pub fn renew(&self, sent_at: Instant, revision: Revision) {
         let mut known = self.acknowledged.lock();
+        if known.back().is_none_or(|(sent, _)| *sent + LEASE <= Instant::now()) {
+            self.lives.fetch_add(1, Ordering::Relaxed);
+        }
         let place = known.partition_point(|(sent, _)| *sent <= sent_at);
         known.insert(place, (sent_at, revision));
         if known.len() > KEPT {
@@ -42,6 +48,12 @@ impl Lease {
     /// decide because of a silence of this node.
     pub fn covers(&self, view: Revision) -> bool {
         self.covered_until(view).is_some()
+    }
+
+    /// Which of its lives this is: as long as it is the same, it has not lapsed, and nobody can have taken this node for
+    /// stopped meanwhile.
+    pub fn life(&self) -> u64 {
+        self.lives.load(Ordering::Relaxed)
     }
 
     /// Until when it covers that view, if nothing renews it; None: it does not now.
@@ -94,6 +106,19 @@ mod tests {
         assert!(lease.covers(7), "the older heartbeat still counts");
         tokio::time::advance(Duration::from_millis(600)).await;
         assert!(!lease.covers(7) && lease.covers(9));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_has_another_life_after_it_has_lapsed() {
+        let lease = Lease::default();
+        lease.renew(Instant::now(), 1);
+        let first = lease.life();
+        tokio::time::advance(Duration::from_millis(2400)).await;
+        lease.renew(Instant::now(), 1);
+        assert_eq!(lease.life(), first);
+        tokio::time::advance(Duration::from_millis(2500)).await;
+        lease.renew(Instant::now(), 1);
+        assert_ne!(lease.life(), first);
     }
 
     #[tokio::test(start_paused = true)]

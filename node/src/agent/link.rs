@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
+use pvc_model::guard::Guard;
 use pvc_model::health::StoreHealth;
 use pvc_model::node::{Node, NodeFacts};
 use pvc_model::primary::{Floating, Primary};
@@ -130,6 +131,15 @@ pub trait CoordinatorLink: Send + Sync + 'static {
         session: u64,
         epoch: u64,
         report: PrimaryReport,
+    ) -> Result<Revision, LinkError>;
+
+    /// The node's own word about its guard: armed, or to be relied upon no more. `after`: the number of its words before.
+    async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
     ) -> Result<Revision, LinkError>;
 
     /// Returns the revision that carries the report.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_client::Coordinators;
 use pvc_model::command::PrimaryReport;
+use pvc_model::guard::Guard;
 use pvc_model::{Name, Node, Rejection, RejectionKind, Revision, Uid, Vm, Volume};
 use pvc_proto::convert::primary_role;
 use pvc_proto::internal::v1 as wire;
@@ -22,6 +23,8 @@ use crate::agent::link::{
 const REPORT_DEADLINE: Duration = Duration::from_secs(10);
 /// A word about the primary's role is said again soon.
 const PRIMARY_DEADLINE: Duration = Duration::from_secs(2);
+/// A word about the guard that is not taken by then is said again.
+const GUARD_DEADLINE: Duration = Duration::from_secs(2);
 /// Assignments of a host with thousands of VMs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -92,6 +95,20 @@ impl CoordinatorLink for ClusterLink {
         let mut request = Request::new(wire::ReportPrimaryRequest { node, session, epoch, report });
         request.set_timeout(PRIMARY_DEADLINE);
         let answer = self.client().report_primary(request).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().revision)
+    }
+
+    async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
+    ) -> Result<Revision, LinkError> {
+        let (node, guard) = (node.to_string(), guard.as_ref().map(Into::into));
+        let mut request = Request::new(wire::ReportGuardRequest { node, session, after, guard });
+        request.set_timeout(GUARD_DEADLINE);
+        let answer = self.client().report_guard(request).await.map_err(|status| failure(&status))?;
         Ok(answer.into_inner().revision)
     }
 

@@ -31,6 +31,8 @@ use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::Lease;
 use crate::agent::view::NodeView;
 use crate::agent::{Agent, AgentError, Parts, Settings};
+use crate::guard;
+use crate::guard::socket::SocketPort;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::{Libvirt, LibvirtConfig};
 use crate::primary::iproute::IpRoute;
@@ -104,6 +106,15 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         record: Record::at(&config.data_dir.join("floating-address")),
     };
     let (keeper, floating) = Keeper::new(keeping, wish);
+    let guarding = guard::keeper::Parts {
+        me: settings.node.clone(),
+        link: link.clone(),
+        lease: lease.clone(),
+        view: role_view.clone(),
+        port: Arc::new(SocketPort::of(&config.guard_dir)),
+    };
+    let (guard_stops, guard_stop) = watch::channel(false);
+    let guard_keeper = tokio::spawn(guard::Keeper::new(guarding, guard_stop).run());
     let router = match &part {
         Some(part) => part.router(host, gauges),
         None => serve::host_router(host, gauges, known, tls.cluster_id()),
@@ -158,6 +169,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     if tokio::time::timeout(LAST_WORDS, keeper).await.is_err() {
         tracing::error!("the floating address could not be let go");
     }
+    guard::keeper::stop(&guard_stops, guard_keeper).await;
     agent.abort();
     renewing.abort();
     if let Some(part) = &part {

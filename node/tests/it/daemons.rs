@@ -176,6 +176,7 @@ impl Cluster {
             hypervisor: Hypervisor { uri: "test:///default".to_owned(), virt_type: VirtType::Qemu },
             console_dir: folder.join("guests"),
             pki_dir: folder.join("pki"),
+            guard_dir: folder.join("guard"),
             system_uuid: None,
             store: StoreConfig::default(),
             storage: vec![Storage { pool: "shared".to_owned(), directory: shared }],

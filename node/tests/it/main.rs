@@ -5,6 +5,7 @@ use std::path::PathBuf;
 mod daemon;
 #[allow(dead_code, reason = "chaos-tests and benches use the rest of it")]
 mod daemons;
+mod guard;
 mod ipmi_sim;
 mod libvirt;
 mod power;

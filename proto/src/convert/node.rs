@@ -5,6 +5,7 @@ use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
 use super::fence::{fence, on_return};
+use super::guard::{guard, isolation};
 use super::meta::{meta, subject};
 use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
@@ -40,6 +41,7 @@ impl From<&Node> for v1::Node {
                 standby: node.spec.standby,
                 maintenance: node.spec.maintenance,
                 on_return: v1::OnReturn::from(node.spec.on_return).into(),
+                isolation: v1::Isolation::from(node.spec.isolation).into(),
                 bmc: node.spec.bmc.as_ref().map(v1::Bmc::from),
             }),
             status: Some((&node.status).into()),
@@ -83,6 +85,8 @@ impl From<&NodeStatus> for v1::NodeStatus {
             session: status.session,
             fence: status.fence.as_ref().map(Into::into),
             fences: status.fences,
+            guard: status.guard.as_ref().map(Into::into),
+            guard_words: status.guard_words,
             ..v1::NodeStatus::from(&status.facts)
         }
     }
@@ -133,6 +137,7 @@ impl TryFrom<&v1::Node> for Node {
             standby: spec.standby,
             maintenance: spec.maintenance,
             on_return: on_return(&at.field("on_return"), spec.on_return)?,
+            isolation: isolation(&at.field("isolation"), spec.isolation)?,
             bmc: spec.bmc.as_ref().map(|wire| bmc(&at.field("bmc"), wire)).transpose()?,
         };
         let at = root.field("status");
@@ -146,6 +151,8 @@ impl TryFrom<&v1::Node> for Node {
             facts: node_facts(status),
             fence: status.fence.as_ref().map(|wire| fence(&at.field("fence"), wire)).transpose()?,
             fences: status.fences,
+            guard: status.guard.as_ref().map(|wire| guard(&at.field("guard"), wire)).transpose()?,
+            guard_words: status.guard_words,
         };
         Ok(Node { meta: meta(&root, wire.meta.as_ref())?, spec, status })
     }

@@ -1,6 +1,7 @@
 //! Any object that the model can hold, within the ranges that its own comments give.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
@@ -8,6 +9,7 @@ use proptest::prelude::*;
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
+use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -114,6 +116,16 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn guard()(
+        kind in one_of(&[GuardKind::Device, GuardKind::Softdog, GuardKind::Process]),
+        device in text(),
+        millis in any::<u32>(),
+    ) -> Guard {
+        Guard { kind, device, strike_after: Duration::from_millis(millis.into()) }
+    }
+}
+
+prop_compose! {
     fn node()(
         meta in meta(),
         role in one_of(&[NodeRole::Coordinator, NodeRole::Hypervisor]),
@@ -125,12 +137,28 @@ prop_compose! {
         session in any::<u64>(),
         address in text(),
         facts in facts(),
-        fence in option::of(fence()),
-        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual])),
+        (fence, guard, guard_words) in (option::of(fence()), option::of(guard()), any::<u64>()),
+        (maintenance, on_return, isolation) in (
+            any::<bool>(),
+            one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual]),
+            one_of(&[Isolation::Keep, Isolation::Stop]),
+        ),
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
-        let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
-        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return, bmc }, status }
+        let status = NodeStatus {
+            reachability,
+            since,
+            member_id,
+            session,
+            address,
+            facts,
+            fence,
+            fences,
+            guard,
+            guard_words,
+        };
+        let spec = NodeSpec { role, schedulable, standby, maintenance, on_return, isolation, bmc };
+        Node { meta, spec, status }
     }
 }
 

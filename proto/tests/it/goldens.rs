@@ -4,12 +4,14 @@
 //! To add a file for a new kind of object: `PVC_ADD_GOLDENS=1 cargo test -p pvc-proto goldens`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::event::Event;
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
+use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -90,6 +92,8 @@ fn node() {
         },
         fence: None,
         fences: 0,
+        guard: None,
+        guard_words: 0,
     };
     let spec = NodeSpec {
         role: NodeRole::Coordinator,
@@ -97,6 +101,7 @@ fn node() {
         standby: false,
         maintenance: false,
         on_return: OnReturn::Automatic,
+        isolation: Isolation::Keep,
         bmc: None,
     };
     let mut node = Node { meta: meta("hv1"), spec, status };
@@ -125,7 +130,15 @@ fn node() {
         by_person: false,
         proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
     });
-    check("node-fence.bin", Object::Node(node));
+    check("node-fence.bin", Object::Node(node.clone()));
+    node.spec.isolation = Isolation::Stop;
+    node.status.guard_words = 5;
+    node.status.guard = Some(Guard {
+        kind: GuardKind::Device,
+        device: "iTCO_wdt".into(),
+        strike_after: Duration::from_secs(10),
+    });
+    check("node-guard.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {

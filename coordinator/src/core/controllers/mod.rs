@@ -12,6 +12,7 @@ mod capacity;
 mod driver;
 mod fault_name;
 mod fencing;
+mod guards;
 mod levels;
 mod liveness;
 mod primary;
@@ -78,6 +79,7 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             for future in watch_over_nodes(&coordinator) {
                 drive(future);
             }
+            drive(Box::pin(driver::drive(coordinator.clone(), guards::Guards::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));

@@ -2,6 +2,7 @@ mod adopting;
 mod bmc;
 mod draining;
 mod fencing;
+mod guarding;
 mod joining;
 mod moving;
 mod power;

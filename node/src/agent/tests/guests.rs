@@ -1,4 +1,5 @@
 use pvc_model::command::Command::*;
+use pvc_model::guard::Isolation;
 use pvc_model::phase::VmPhase;
 use pvc_model::task::TaskState;
 use pvc_model::vm::Placement;
@@ -59,6 +60,30 @@ async fn a_crashing_guest_backs_off_and_ends_failed_with_the_reason() {
     lab.ok(StartVm { name: name("a"), node: None });
     lab.pass(3.0).await;
     assert_eq!((lab.boots("a"), lab.phase("a")), (4, VmPhase::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_nodes_guard_has_ended_is_no_crash() {
+    let lab = Lab::of(&["hv1"]).await;
+    lab.running("a", "hv1").await;
+    lab.ok(UpdateNode {
+        name: name("hv1"),
+        schedulable: None,
+        on_return: None,
+        isolation: Some(Isolation::Stop),
+        expected_revision: 0,
+    });
+    lab.pass(1.0).await;
+    for cut in 1..5 {
+        lab.leader.cut("hv1");
+        lab.pass(12.6).await;
+        lab.hosts.kill_guests(&name("hv1"));
+        lab.pass(1.0).await;
+        assert_eq!(lab.writer("a"), "", "nothing is started without a lease");
+        lab.leader.heal("hv1");
+        lab.pass(4.0).await;
+        assert_eq!((lab.writer("a").as_str(), lab.phase("a")), ("hv1", VmPhase::Running), "cut {cut}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_model::command::{Command, PrimaryReport, decide};
+use pvc_model::guard::Guard;
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Context, Name, Rejection, Revision, Timestamp, Uid, Vm, World};
 use tokio::sync::watch;
@@ -140,6 +141,15 @@ pub struct Link {
 }
 
 impl Link {
+    fn lose_answer(&self) -> Result<(), LinkError> {
+        let mut state = self.leader.state.lock();
+        if state.lose_answers > 0 {
+            state.lose_answers -= 1;
+            return Err(LinkError::Unavailable("the answer is lost".into()));
+        }
+        Ok(())
+    }
+
     async fn travel(&self) -> Result<(), LinkError> {
         tokio::time::sleep(Duration::from_millis(2)).await;
         match self.leader.state.lock().cut.contains(&self.node) {
@@ -181,6 +191,20 @@ impl CoordinatorLink for Link {
         Ok(self.leader.submit(command)?)
     }
 
+    async fn report_guard(
+        &self,
+        node: &Name,
+        session: u64,
+        after: u64,
+        guard: Option<Guard>,
+    ) -> Result<Revision, LinkError> {
+        self.travel().await?;
+        let word = Command::ReportGuard { node: node.clone(), session, after, guard };
+        let answer = self.leader.submit(word);
+        self.lose_answer()?;
+        Ok(answer?)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         self.travel().await?;
         let Report { node, session, vms, volumes, facts, count, .. } = report;
@@ -188,11 +212,7 @@ impl CoordinatorLink for Link {
             self.leader.submit(Command::CountGuests { node: node.clone(), session, incarnation, guests })?;
         }
         let answer = self.leader.submit(Command::Report { node, session, vms, volumes, facts });
-        let mut state = self.leader.state.lock();
-        if state.lose_answers > 0 {
-            state.lose_answers -= 1;
-            return Err(LinkError::Unavailable("the answer is lost".into()));
-        }
+        self.lose_answer()?;
         Ok(answer?)
     }
 }

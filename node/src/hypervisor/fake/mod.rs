@@ -183,6 +183,15 @@ impl FakeWorld {
         });
     }
 
+    /// Ends the emulators of all guests on a host, those being received too.
+    pub fn kill_guests(&self, host: &Name) {
+        self.look(|s| {
+            for guest in s.guests(host) {
+                s.end_guest(host, guest.uid, EndReason::EmulatorDied);
+            }
+        });
+    }
+
     /// Applies what is due, looks or changes, and sees to it that someone wakes up for what comes next.
     fn look<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let (answer, fresh) = {
