@@ -37,6 +37,8 @@ struct Inner {
     term: u64,
     pause: Pause,
     hearts: Arc<Heartbeats>,
+    /// Commands are decided in the order in which they are asked for.
+    lane: tokio::sync::Mutex<()>,
     /// The world as it has it: no newer than what its own term has committed.
     world: watch::Sender<World>,
     /// When a quorum was last seen to answer it.
@@ -74,6 +76,7 @@ impl Reign {
             place,
             term,
             hearts,
+            lane: tokio::sync::Mutex::default(),
             world: watch::Sender::new(ground.ledger.world()),
             acked: Mutex::new(Instant::now()),
             probe: Look { here: place, net: ground.net.clone(), boards: ground.boards.clone() },
@@ -211,9 +214,11 @@ impl Seat for Reign {
         _: Option<String>,
     ) -> Result<Committed, SubmitError> {
         let ground = &self.0.ground;
+        let turn = self.0.lane.lock().await;
         // A round of the lane: an fsync here and at a quorum.
-        tokio::time::sleep(ground.dice.millis(1, 8)).await;
+        tokio::time::sleep(ground.dice.millis(1, 4)).await;
         if self.is_over() || !self.is_newest() || !ground.has_quorum(self.0.place) {
+            drop(turn);
             tokio::time::sleep(PROPOSAL_PATIENCE).await;
             return Err(SubmitError::Unknown("no quorum has confirmed it in time".to_owned()));
         }

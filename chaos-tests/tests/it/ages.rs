@@ -1,4 +1,4 @@
-//! Long lives of the deciding parts alone: some hours here, a million in `make chaos`; and each rule that is broken in them on
+//! Long lives of the deciding parts alone: some hours here, very many in `make chaos`; and each rule that is broken in them on
 //! purpose is noticed.
 
 use std::env;
@@ -13,7 +13,7 @@ use super::sim::must_pass;
 
 #[tokio::test]
 async fn ages() {
-    let hours = env::var("PVC_AGE_HOURS").unwrap_or_else(|_| "100".to_owned());
+    let hours = env::var("PVC_AGE_HOURS").unwrap_or_else(|_| "40".to_owned());
     must_pass(["ages", "--node-hours", &hours]).await;
 }
 

@@ -79,12 +79,16 @@ impl Eyes {
         let until = Instant::now() + NODES_WITHIN;
         loop {
             let sight = self.look().await?;
-            let heard = |host: &String| sight.status(host, "reachability").ends_with("_REACHABLE");
-            if self.hosts.iter().all(heard) {
+            let able = |host: &String| {
+                sight.status(host, "reachability").ends_with("_REACHABLE")
+                    && !sight.status(host, "hypervisor").is_empty()
+                    && sight.status(host, "problem").is_empty()
+            };
+            if self.hosts.iter().all(able) {
                 return Ok(());
             }
             if Instant::now() >= until {
-                bail!("not all nodes are heard after {NODES_WITHIN:?}: {:?}", sight.nodes);
+                bail!("not all nodes can run guests after {NODES_WITHIN:?}: {:?}", sight.nodes);
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
