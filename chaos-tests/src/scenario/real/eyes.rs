@@ -328,6 +328,9 @@ impl Sight {
             NodeState::Fenced => fence.ends_with("_FENCED"),
             NodeState::Returned => fence.ends_with("_RETURNED"),
             NodeState::Removed => !self.nodes.is_empty() && !known,
+            NodeState::Guarded => {
+                self.nodes.get(host).is_some_and(|node| node.pointer("/status/guard").is_some())
+            }
             NodeState::Maintained => maintained.unwrap_or_default(),
         };
         is(so, || format!("{host} is {reachability}, its fence {fence:?}"))
