@@ -320,7 +320,6 @@ impl Sight {
         let (reachability, fence) = (self.status(host, "reachability"), self.fence(host));
         let known = self.nodes.contains_key(host);
         let maintained = self.nodes.get(host).and_then(|node| node.pointer("/spec/maintenance")?.as_bool());
-        let guard = self.nodes.get(host).and_then(|node| node.pointer("/status/guard"));
         let so = match state {
             NodeState::Silent => reachability.ends_with("_UNREACHABLE"),
             NodeState::Heard => reachability.ends_with("_REACHABLE"),
@@ -329,7 +328,9 @@ impl Sight {
             NodeState::Fenced => fence.ends_with("_FENCED"),
             NodeState::Returned => fence.ends_with("_RETURNED"),
             NodeState::Removed => !self.nodes.is_empty() && !known,
-            NodeState::Guarded => guard.is_some_and(|guard| !guard.is_null()),
+            NodeState::Guarded => {
+                self.nodes.get(host).is_some_and(|node| node.pointer("/status/guard").is_some())
+            }
             NodeState::Maintained => maintained.unwrap_or_default(),
         };
         is(so, || format!("{host} is {reachability}, its fence {fence:?}"))

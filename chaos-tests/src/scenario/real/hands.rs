@@ -115,6 +115,17 @@ pub async fn set_bmcs(place: &Place, sight: &Sight) -> Result<()> {
     Ok(())
 }
 
+/// All hosts stop their guests when they are cut off.
+pub async fn isolate(place: &Place, sight: &Sight) -> Result<()> {
+    for (node, _) in sight.addresses() {
+        let output = place.pvc(&words_of(["node", "update", &node, "--isolation", "stop"])).await?;
+        if output.code != 0 {
+            bail!("{node} can't be isolated: {}", output.stderr_text());
+        }
+    }
+    Ok(())
+}
+
 /// The commands that make a guest, and start it.
 pub fn guest_words(place: &Place, guest: &Guest) -> Result<Vec<Words>, String> {
     let Command::CreateVm { name, spec } = &guest.create else { return Err("no guest".to_owned()) };

@@ -144,6 +144,12 @@ impl Player<'_> {
         if shape.bmcs {
             hands::set_bmcs(self.place, &self.eyes.look().await?).await?;
         }
+        if shape.guards {
+            hands::isolate(self.place, &self.eyes.look().await?).await?;
+            let check = super::Check::parse("all are guarded").map_err(anyhow::Error::msg)?;
+            let armed = Expected { text: "all are guarded".into(), not: false, check };
+            self.within(0, HEALS_WITHIN, &[armed]).await?;
+        }
         self.steps(&self.scenario.steps).await?;
         self.always.clear();
         hands::relent(self.place, &self.eyes.hosts).await?;
