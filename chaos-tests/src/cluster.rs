@@ -10,8 +10,10 @@ use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::command::{ClusterPatch, FloatingPatch};
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Command, Name, World};
+use pvc_node::leave::Left;
 use pvc_node::primary::Record;
 use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::boards::enrol_bmc;
@@ -72,6 +74,8 @@ pub(crate) struct Machine {
     /// Its daemon is not to be started again by itself.
     held: bool,
     restart_at: Option<Instant>,
+    /// It is being shut down: what its daemon does first.
+    leaving: Option<JoinHandle<Left>>,
 }
 
 pub struct Cluster {
@@ -109,6 +113,7 @@ impl Cluster {
                 broken: false,
                 held: false,
                 restart_at: None,
+                leaving: None,
             });
         }
         let watch = GuestWatch::new(setting.guests.clone(), setting.pool.clone(), setting.witness.clone());
@@ -237,6 +242,9 @@ impl Cluster {
         let setting = self.setting.clone();
         let machine = self.machine(place);
         machine.held = true;
+        if let Some(leaving) = machine.leaving.take() {
+            leaving.abort();
+        }
         if let Some(daemon) = machine.daemon.take() {
             daemon.kill(&setting, &machine.host);
         }
@@ -252,6 +260,18 @@ impl Cluster {
         self.boot(place);
     }
 
+    /// In order: its daemon sees its guests off, and then it has no power. Where no daemon runs, at once.
+    pub fn shut_down(&mut self, place: Place) {
+        self.setting.trace.say(format!("{place} shuts down"));
+        let machine = self.machine(place);
+        match &machine.daemon {
+            None => self.power_off(place),
+            // Asked once more, it goes on with what it does.
+            Some(_) if machine.leaving.is_some() => {}
+            Some(daemon) => machine.leaving = daemon.leave(),
+        }
+    }
+
     /// The whole host, with its guests.
     pub fn power_off(&mut self, place: Place) {
         self.kill(place);
@@ -263,7 +283,11 @@ impl Cluster {
         self.machine(place).host.floating = Record::default();
     }
 
+    /// One that is being shut down is reset: nothing calls a shutdown back.
     pub fn power_on(&mut self, place: Place) {
+        if self.machine(place).leaving.is_some() {
+            self.power_off(place);
+        }
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
             self.setting.boards.plug(place, PowerState::On);
@@ -315,6 +339,9 @@ impl Cluster {
             }
         }
         for place in self.places() {
+            if self.machine(place).leaving.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.power_off(place);
+            }
             let setting = self.setting.clone();
             let machine = self.machine(place);
             if machine.daemon.as_ref().is_some_and(Daemon::has_ended)

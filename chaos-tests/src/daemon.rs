@@ -9,12 +9,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment};
 use pvc_model::Timestamp;
-use pvc_node::agent::heartbeat::LoadSource;
+use pvc_node::agent::heartbeat::{InTask, LoadSource};
 use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
 use pvc_node::hypervisor::VirtType;
+use pvc_node::leave::{self, Left};
 use pvc_node::primary::{self, Keeper, Record, Wish};
 use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Store};
 use tokio::sync::watch;
@@ -109,6 +110,8 @@ pub struct Daemon {
     core: Core,
     /// It has ended by itself and waits for its supervisor.
     ended: Arc<AtomicBool>,
+    /// With which it leaves when its host is shut down.
+    way: Arc<Mutex<Option<leave::Parts>>>,
 }
 
 impl Daemon {
@@ -122,6 +125,7 @@ impl Daemon {
             tasks: Vec::new(),
             core: Core::default(),
             ended: Arc::default(),
+            way: Arc::default(),
         };
         setting.leases.lock().insert(host.place, daemon.lease.clone());
         let mut tasks = vec![tokio::spawn(daemon.act(setting, host, dice.clone()))];
@@ -149,11 +153,14 @@ impl Daemon {
             }),
             pools,
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: migration_address(place),
                 version: "simulated".into(),
                 kernel: "simulated".into(),
@@ -171,7 +178,15 @@ impl Daemon {
             record: host.floating.clone(),
             view: watch::channel(Arc::default()).1,
         };
+        let way = leave::Parts {
+            me: place.node(),
+            link: parts.link.clone(),
+            lease: parts.lease.clone(),
+            view: watch::channel(Arc::default()).1,
+            within: leave::HOLD_UP,
+        };
         let (agent, view) = Agent::new(parts);
+        *self.way.lock() = Some(leave::Parts { view: view.clone(), ..way });
         let (wishes, wish) = watch::channel(Wish::default());
         let (keeper, _) = Keeper::new(primary::Parts { view, ..keeping }, wish);
         let (witness, ended) = (setting.witness.clone(), self.ended.clone());
@@ -232,6 +247,11 @@ impl Daemon {
                 ended.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Its host is being shut down: what the daemon does first. None: it was asked to before.
+    pub fn leave(&self) -> Option<JoinHandle<Left>> {
+        self.way.lock().take().map(|parts| tokio::spawn(leave::leave(parts)))
     }
 
     /// Whether it has ended by itself.

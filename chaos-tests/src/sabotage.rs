@@ -178,6 +178,7 @@ async fn chatter(net: Net) {
             name,
             schedulable: Some(schedulable),
             on_return: None,
+            on_shutdown: None,
             expected_revision: 0,
         };
         for (_, there) in net.endpoints() {

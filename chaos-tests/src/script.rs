@@ -280,6 +280,7 @@ impl Stage {
             name: crate::net::Place(1).node(),
             schedulable: Some(false),
             on_return: None,
+            on_shutdown: None,
             expected_revision: 0,
         });
         match told.await {

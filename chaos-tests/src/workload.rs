@@ -153,5 +153,5 @@ fn attach(dice: &Dice, world: &World) -> Option<Command> {
 
 fn node_work(dice: &Dice, world: &World) -> Option<Command> {
     let (name, schedulable) = (any_node(dice, world)?, Some(dice.per_mille(700)));
-    Some(Command::UpdateNode { name, schedulable, on_return: None, expected_revision: 0 })
+    Some(Command::UpdateNode { name, schedulable, on_return: None, on_shutdown: None, expected_revision: 0 })
 }

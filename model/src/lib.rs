@@ -13,6 +13,7 @@ pub mod fault;
 pub mod feature;
 pub mod fence;
 pub mod health;
+pub mod leaving;
 pub mod name;
 pub mod node;
 pub mod phase;

@@ -1,8 +1,14 @@
 //! Nodes: hosts that run pvcd.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
 use crate::Meta;
 use crate::bmc::Bmc;
 use crate::fence::{Fence, FencePhase, OnReturn};
+use crate::leaving::{Leaving, OnShutdown};
+use crate::name::Name;
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +39,8 @@ pub struct NodeSpec {
     /// A person works on it: it takes no VM, and is not fenced when it falls silent.
     pub maintenance: bool,
     pub on_return: OnReturn,
+    /// What becomes of its VMs when its host is shut down in order.
+    pub on_shutdown: OnShutdown,
     /// What can switch it off when nothing else answers; None: nothing can.
     pub bmc: Option<Bmc>,
 }
@@ -55,6 +63,8 @@ pub struct NodeStatus {
     pub fence: Option<Fence>,
     /// Number of its fences so far.
     pub fences: u64,
+    /// Its host is being shut down, or was; until its daemon starts again.
+    pub leaving: Option<Leaving>,
 }
 
 /// What a node says of itself; changes seldom (its load goes by heartbeat, and is never stored).
@@ -75,7 +85,12 @@ pub struct NodeFacts {
     pub level: u32,
     /// The UUID that its board tells (SMBIOS); empty: it tells none.
     pub system_uuid: String,
+    /// Its addresses on other networks than the cluster's.
+    pub networks: BTreeMap<Name, IpAddr>,
 }
+
+/// What the network is called on which the daemons listen.
+pub const CLUSTER_NETWORK: &str = "cluster";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -85,6 +100,17 @@ pub struct Node {
 }
 
 impl Node {
+    /// Where its host can be asked for a sign of life, by network. The daemon listens on the cluster's network alone; elsewhere
+    /// a kernel that lives says that nobody does.
+    pub fn doors(&self) -> Vec<(String, String)> {
+        let own = (CLUSTER_NETWORK.to_owned(), self.status.address.clone());
+        let port = self.status.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let elsewhere = self.status.facts.networks.iter().filter_map(|(network, address)| {
+            Some((network.to_string(), SocketAddr::new(*address, port?).to_string()))
+        });
+        std::iter::once(own).chain(elsewhere).collect()
+    }
+
     pub fn is_reachable(&self) -> bool {
         self.status.reachability == Reachability::Reachable
     }
@@ -92,6 +118,11 @@ impl Node {
     /// A proof was accepted that nothing of it writes any more, and it is not back yet.
     pub fn is_fenced(&self) -> bool {
         self.status.fence.as_ref().is_some_and(|fence| fence.phase == FencePhase::Fenced)
+    }
+
+    /// Whether its silence is what it announced when its host was shut down. `silent_for`: as far as this leader knows.
+    pub fn is_excused(&self, silent_for: Duration) -> bool {
+        self.status.leaving.as_ref().is_some_and(|leaving| leaving.excuses(silent_for))
     }
 
     /// It may not act: its heartbeats are not acknowledged.

@@ -2,6 +2,7 @@
 
 use pvc_model::command::SpecPatch;
 use pvc_model::fence::OnReturn;
+use pvc_model::leaving::OnShutdown;
 use pvc_model::{Command, Name, World};
 
 use super::hosts::name;
@@ -28,6 +29,7 @@ impl Wish {
                 name: name(node)?,
                 schedulable,
                 on_return: None,
+                on_shutdown: None,
                 expected_revision: 0,
             })
         };
@@ -37,6 +39,16 @@ impl Wish {
                 name: name(node)?,
                 schedulable: None,
                 on_return,
+                on_shutdown: None,
+                expected_revision: 0,
+            })
+        };
+        let on_shutdown = |node, policy| {
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return: None,
+                on_shutdown: Some(policy),
                 expected_revision: 0,
             })
         };
@@ -49,6 +61,9 @@ impl Wish {
             ["schedulable", node] => schedulable(node, true)?,
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
+            ["on", "shutdown", node, "moves"] => on_shutdown(node, OnShutdown::Move)?,
+            ["on", "shutdown", node, "stops"] => on_shutdown(node, OnShutdown::Stop)?,
+            ["on", "shutdown", node, "keeps"] => on_shutdown(node, OnShutdown::Keep)?,
             ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
             ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },
             ["disarm", why @ ..] => Command::Disarm { reason: why.join(" ") },

@@ -25,12 +25,16 @@ pub enum NodeCommand {
     Update {
         node: String,
         /// Whether new VMs may be placed on it
-        #[arg(long, value_enum, required_unless_present = "on_return")]
+        #[arg(long, value_enum, required_unless_present_any = ["on_return", "on_shutdown"])]
         schedulable: Option<OnOff>,
         /// What it does when it is back from a fence: take VMs again when it has been well for a minute, or wait for
         /// `pvc node ready`
         #[arg(long, value_enum)]
         on_return: Option<OnReturnWord>,
+        /// What becomes of its VMs when its host is shut down: they move away and return; are shut down and started when it
+        /// is back; or end with it
+        #[arg(long, value_enum)]
+        on_shutdown: Option<OnShutdownWord>,
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
@@ -112,6 +116,13 @@ pub enum OnOff {
 pub enum OnReturnWord {
     Automatic,
     Manual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnShutdownWord {
+    Move,
+    Stop,
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

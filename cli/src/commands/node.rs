@@ -3,13 +3,15 @@
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
     ConfirmNodeOffRequest, DeleteNodeRequest, FenceNodeRequest, FlushNodeRequest, GetNodeRequest,
-    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
+    HandOverPrimaryRequest, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn, OnShutdown,
     PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
     WatchNodesRequest,
 };
 
 use super::{bmc, logs};
-use crate::args::node::{NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord};
+use crate::args::node::{
+    NodeCommand, NodeList, OnOff, OnReturnWord, OnShutdownWord, ReachabilityWord, RoleWord,
+};
 use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -35,12 +37,13 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let stream = session.nodes().tail_node_log(request).await?.into_inner();
             logs::print(cx, stream).await
         }
-        NodeCommand::Update { node, schedulable, on_return, expected_revision } => {
+        NodeCommand::Update { node, schedulable, on_return, on_shutdown, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
                 name: node.clone(),
                 schedulable: schedulable.map(|word| word == OnOff::On),
                 on_return: on_return.map_or(OnReturn::Unspecified, OnReturn::from).into(),
+                on_shutdown: on_shutdown.map_or(OnShutdown::Unspecified, OnShutdown::from).into(),
                 expected_revision,
                 request_id: request_id(),
             });
@@ -132,6 +135,16 @@ impl From<OnReturnWord> for OnReturn {
         match word {
             OnReturnWord::Automatic => OnReturn::Automatic,
             OnReturnWord::Manual => OnReturn::Manual,
+        }
+    }
+}
+
+impl From<OnShutdownWord> for OnShutdown {
+    fn from(word: OnShutdownWord) -> Self {
+        match word {
+            OnShutdownWord::Move => OnShutdown::Move,
+            OnShutdownWord::Stop => OnShutdown::Stop,
+            OnShutdownWord::Keep => OnShutdown::Keep,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Nodes.
 
-use pvc_proto::v1::{FlushPlan, Node, NodeRole, NodeStatus, Reachability};
+use pvc_proto::v1::{FlushPlan, Leaving, Node, NodeRole, NodeStatus, OnShutdown, Reachability};
 
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
@@ -36,6 +36,7 @@ fn tone(node: &Node) -> Tone {
     match reachability(node) {
         Reachability::Reachable => Tone::Good,
         Reachability::NeverSeen => Tone::Busy,
+        Reachability::Unreachable if leaving(node).is_some_and(|leaving| leaving.empty) => Tone::Busy,
         Reachability::Unreachable | Reachability::Unspecified => Tone::Bad,
     }
 }
@@ -77,6 +78,24 @@ fn fence(node: &Node) -> String {
     format!("{} since {}: {}; {proof}", fence_phase(node), time(fence.since.as_ref()), fence.reason)
 }
 
+fn leaving(node: &Node) -> Option<&Leaving> {
+    node.status.as_ref()?.leaving.as_ref()
+}
+
+/// Its host's shutdown in a few words; empty: it is up.
+fn shutdown(node: &Node) -> String {
+    let Some(leaving) = leaving(node) else { return String::new() };
+    match (leaving.empty, reachability(node)) {
+        (_, Reachability::Unreachable) => "shut down".to_owned(),
+        (true, _) => "shutting down, empty".to_owned(),
+        (false, _) => format!("shutting down, its VMs: {}", policy(leaving.policy())),
+    }
+}
+
+fn policy(policy: OnShutdown) -> String {
+    choice(policy.as_str_name(), "ON_SHUTDOWN_")
+}
+
 fn maintenance(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.maintenance)
 }
@@ -91,6 +110,7 @@ fn row(node: &Node) -> Vec<Cell> {
     let fenced = fence_phase(node);
     let note = match (status.problem.is_empty(), maintenance(node), schedulable(node)) {
         _ if !fenced.is_empty() => fenced.clone(),
+        _ if leaving(node).is_some() => shutdown(node),
         (false, _, _) => status.problem.clone(),
         (true, true, _) => "in maintenance".to_owned(),
         (true, false, false) => "no new VMs".to_owned(),
@@ -131,11 +151,16 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Since", time(status.since.as_ref()))
         .toned("Problem", &status.problem, Tone::Bad)
         .toned("Fence", fence(node), Tone::Bad)
+        .toned("Host", shutdown(node), Tone::Busy)
         .row("Role", role(node))
         .row("Leads Raft now", yes_no(node.leader))
         .row("Raft member", some(status.member_id))
         .row("Takes new VMs", yes_no(schedulable(node) && !maintenance(node)))
         .row("In maintenance", yes_no(maintenance(node)))
+        .row(
+            "On shutdown its VMs",
+            policy(node.spec.as_ref().map_or(OnShutdown::Move, |spec| spec.on_shutdown())),
+        )
         .row("Address", &status.address)
         .row("Version", &status.version)
         .row("Hypervisor", &status.hypervisor)

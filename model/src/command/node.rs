@@ -6,6 +6,7 @@ use crate::Revision;
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
 use crate::fence::OnReturn;
+use crate::leaving::OnShutdown;
 use crate::name::Name;
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rejection::Rejection;
@@ -16,6 +17,7 @@ pub(super) fn update(
     name: &Name,
     schedulable: Option<bool>,
     on_return: Option<OnReturn>,
+    on_shutdown: Option<OnShutdown>,
     expected: Revision,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
@@ -24,6 +26,7 @@ pub(super) fn update(
     let mut node = Node::clone(old);
     node.spec.schedulable = schedulable.unwrap_or(node.spec.schedulable);
     node.spec.on_return = on_return.unwrap_or(node.spec.on_return);
+    node.spec.on_shutdown = on_shutdown.unwrap_or(node.spec.on_shutdown);
     let draft = Draft::new(world, format!("modify node/{name}"), context);
     Ok(put_changed(draft, old, node).finish_replying(Collection::Nodes, name))
 }
@@ -102,6 +105,7 @@ pub(super) fn new_node(
             standby: false,
             maintenance: false,
             on_return: OnReturn::default(),
+            on_shutdown: OnShutdown::default(),
             bmc: None,
         },
         status: NodeStatus {
@@ -113,6 +117,7 @@ pub(super) fn new_node(
             facts: NodeFacts::default(),
             fence: None,
             fences: 0,
+            leaving: None,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! What nodes report of themselves, their guests and their volumes.
 
 use super::draft::Draft;
-use super::{advance, migration, volume};
+use super::{advance, leave, migration, volume};
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::FIRST;
@@ -100,9 +100,13 @@ pub(super) fn report(
         let mut new = Node::clone(stored);
         new.status.session = session;
         new.status.facts = facts.clone();
+        let was_away = session > known && new.status.leaving.take().is_some();
         if new != **stored {
             new.meta.updated = draft.context.now;
-            draft.put(Object::Node(new));
+            draft.put(Object::Node(new.clone()));
+        }
+        if was_away {
+            leave::came_back(&mut draft, &new);
         }
     }
     for report in volumes {

@@ -13,6 +13,7 @@
 use super::{HOST_RESERVE_MIB, Plan};
 use crate::change::Object;
 use crate::fence::{Fence, FencePhase, OnReturn};
+use crate::leaving::OnShutdown;
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -141,6 +142,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             standby: false,
             maintenance: words.contains(&"maintenance"),
             on_return: OnReturn::Automatic,
+            on_shutdown: OnShutdown::Move,
             bmc: None,
         },
         status: NodeStatus {
@@ -152,6 +154,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             facts,
             fence: None,
             fences: 0,
+            leaving: None,
         },
     }
 }

@@ -44,6 +44,7 @@ fn a_refusal_names_every_node_and_why() {
         name: name("hv2"),
         schedulable: Some(false),
         on_return: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     cluster.unreachable("hv3");

@@ -8,6 +8,7 @@ mod daemons;
 mod ipmi_sim;
 mod libvirt;
 mod power;
+mod shutdown;
 
 /// A program of this package.
 fn program(name: &str) -> PathBuf {

@@ -5,6 +5,7 @@ use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
 use super::fence::{fence, on_return};
+use super::leaving::{leaving, on_shutdown};
 use super::meta::{meta, subject};
 use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
@@ -40,6 +41,7 @@ impl From<&Node> for v1::Node {
                 standby: node.spec.standby,
                 maintenance: node.spec.maintenance,
                 on_return: v1::OnReturn::from(node.spec.on_return).into(),
+                on_shutdown: v1::OnShutdown::from(node.spec.on_shutdown).into(),
                 bmc: node.spec.bmc.as_ref().map(v1::Bmc::from),
             }),
             status: Some((&node.status).into()),
@@ -83,6 +85,7 @@ impl From<&NodeStatus> for v1::NodeStatus {
             session: status.session,
             fence: status.fence.as_ref().map(Into::into),
             fences: status.fences,
+            leaving: status.leaving.as_ref().map(Into::into),
             ..v1::NodeStatus::from(&status.facts)
         }
     }
@@ -100,6 +103,7 @@ impl From<&NodeFacts> for v1::NodeStatus {
             problem: facts.problem.clone(),
             level: facts.level,
             system_uuid: facts.system_uuid.clone(),
+            networks: facts.networks.iter().map(|(name, at)| (name.to_string(), at.to_string())).collect(),
             ..v1::NodeStatus::default()
         }
     }
@@ -116,6 +120,12 @@ pub fn node_facts(wire: &v1::NodeStatus) -> NodeFacts {
         problem: wire.problem.clone(),
         level: wire.level,
         system_uuid: wire.system_uuid.clone(),
+        // What can't be read is no address at which anything could be asked.
+        networks: wire
+            .networks
+            .iter()
+            .filter_map(|(name, at)| Some((name.parse().ok()?, at.parse().ok()?)))
+            .collect(),
     }
 }
 
@@ -133,6 +143,7 @@ impl TryFrom<&v1::Node> for Node {
             standby: spec.standby,
             maintenance: spec.maintenance,
             on_return: on_return(&at.field("on_return"), spec.on_return)?,
+            on_shutdown: on_shutdown(&at.field("on_shutdown"), spec.on_shutdown)?,
             bmc: spec.bmc.as_ref().map(|wire| bmc(&at.field("bmc"), wire)).transpose()?,
         };
         let at = root.field("status");
@@ -146,6 +157,7 @@ impl TryFrom<&v1::Node> for Node {
             facts: node_facts(status),
             fence: status.fence.as_ref().map(|wire| fence(&at.field("fence"), wire)).transpose()?,
             fences: status.fences,
+            leaving: status.leaving.as_ref().map(|wire| leaving(&at.field("leaving"), wire)).transpose()?,
         };
         Ok(Node { meta: meta(&root, wire.meta.as_ref())?, spec, status })
     }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
+use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -73,9 +74,10 @@ prop_compose! {
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
         level in any::<u32>(),
+        networks in proptest::collection::btree_map(name(), any::<std::net::IpAddr>(), 0..3),
     ) -> NodeFacts {
         let [version, hypervisor, kernel, problem, system_uuid] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid }
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid, networks }
     }
 }
 
@@ -113,6 +115,21 @@ prop_compose! {
     }
 }
 
+fn on_shutdown() -> impl Strategy<Value = OnShutdown> {
+    one_of(&[OnShutdown::Move, OnShutdown::Stop, OnShutdown::Keep])
+}
+
+prop_compose! {
+    fn leaving()(
+        since in time(),
+        policy in on_shutdown(),
+        within_seconds in any::<u32>(),
+        empty in any::<bool>(),
+    ) -> Leaving {
+        Leaving { since, policy, within_seconds, empty }
+    }
+}
+
 prop_compose! {
     fn node()(
         meta in meta(),
@@ -127,10 +144,12 @@ prop_compose! {
         facts in facts(),
         fence in option::of(fence()),
         (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Manual])),
+        (on_shutdown, leaving) in (on_shutdown(), option::of(leaving())),
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
-        let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences };
-        Node { meta, spec: NodeSpec { role, schedulable, standby, maintenance, on_return, bmc }, status }
+        let status = NodeStatus { reachability, since, member_id, session, address, facts, fence, fences, leaving };
+        let spec = NodeSpec { role, schedulable, standby, maintenance, on_return, on_shutdown, bmc };
+        Node { meta, spec, status }
     }
 }
 
@@ -325,6 +344,7 @@ fn task_kind() -> impl Strategy<Value = TaskKind> {
         (any::<u32>(), any::<bool>())
             .prop_map(|(vms, stop_unmovable)| TaskKind::NodeFlush { vms, stop_unmovable }),
         any::<u32>().prop_map(|vms| TaskKind::NodeReady { vms }),
+        any::<u32>().prop_map(|vms| TaskKind::NodeShutdown { vms }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
     ]

@@ -9,6 +9,7 @@ use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
+use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -69,9 +70,11 @@ fn node() {
             problem: "libvirtd does not answer".into(),
             level: 0,
             system_uuid: String::new(),
+            networks: std::collections::BTreeMap::new(),
         },
         fence: None,
         fences: 0,
+        leaving: None,
     };
     let spec = NodeSpec {
         role: NodeRole::Coordinator,
@@ -79,6 +82,7 @@ fn node() {
         standby: false,
         maintenance: false,
         on_return: OnReturn::Automatic,
+        on_shutdown: OnShutdown::Move,
         bmc: None,
     };
     let mut node = Node { meta: meta("hv1"), spec, status };
@@ -107,7 +111,12 @@ fn node() {
         by_person: false,
         proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
     });
-    check("node-fence.bin", Object::Node(node));
+    check("node-fence.bin", Object::Node(node.clone()));
+    node.spec.on_shutdown = OnShutdown::Stop;
+    node.status.leaving =
+        Some(Leaving { since: at, policy: OnShutdown::Keep, within_seconds: 900, empty: true });
+    node.status.facts.networks = [(name("storage"), "10.1.0.1".parse().unwrap())].into();
+    check("node-leaving.bin", Object::Node(node));
 }
 
 fn vm_spec() -> VmSpec {
@@ -234,7 +243,8 @@ fn task() {
     let of = |kind, subject| Object::Task(Task { kind, subject, ..task.clone() });
     let node = Subject::Node { uid: uid(78), name: name("hv1") };
     check("task-flush.bin", of(TaskKind::NodeFlush { vms: 12, stop_unmovable: true }, node.clone()));
-    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node));
+    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node.clone()));
+    check("task-shutdown.bin", of(TaskKind::NodeShutdown { vms: 12 }, node));
     check("task-balance.bin", of(TaskKind::ClusterBalance, Subject::Cluster { uid: uid(79) }));
     let kind = TaskKind::VmRebalance { to: name("hv2"), method: MigrationMethod::Live };
     check("task-rebalance.bin", of(kind, task.subject.clone()));

@@ -147,9 +147,18 @@ impl Fencing {
             return None;
         }
         let silent_for = self.coordinator.heartbeats().silence_of(name);
+        if node.is_excused(silent_for) {
+            return None;
+        }
         let sign = self.silences.sign(name);
         match verdict(node.spec.maintenance, !world.is_armed(), sign, silent_for) {
-            Verdict::Fence(reason) => Some(Command::BeginFence { node: name.clone(), reason }),
+            Verdict::Fence(mut reason) => {
+                let on = self.silences.answers_on(name);
+                if !on.is_empty() {
+                    reason.push_str(&format!(" (on: {on})"));
+                }
+                Some(Command::BeginFence { node: name.clone(), reason })
+            }
             Verdict::Leave(_) | Verdict::Ask | Verdict::Patience => None,
         }
     }

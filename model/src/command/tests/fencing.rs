@@ -106,6 +106,7 @@ fn what_fits_nowhere_waits_with_the_reason_and_is_placed_when_it_can_be() {
         name: name("hv1"),
         schedulable: Some(false),
         on_return: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     cluster.unreachable("hv2");
@@ -121,6 +122,7 @@ fn what_fits_nowhere_waits_with_the_reason_and_is_placed_when_it_can_be() {
         name: name("hv1"),
         schedulable: Some(true),
         on_return: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     assert_ne!(cluster.ok(Command::Recover), 0);

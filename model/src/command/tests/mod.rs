@@ -3,6 +3,7 @@ mod bmc;
 mod draining;
 mod fencing;
 mod joining;
+mod leaving;
 mod moving;
 mod power;
 mod primary;
