@@ -144,3 +144,14 @@ wait 120s
 power off hv3
 within 20s: a, b, c, d run
 finally: well
+
+# Its guests come home with it
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5
+always: b stays
+admin: return hv4 and its guests
+power off hv4
+within 10s: a runs elsewhere than hv4
+within 120s: hv4 is trusted
+within 60s: a runs on hv4
+finally: well

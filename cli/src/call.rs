@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pvc_client::{Client, Connections, Coordinators};
 use pvc_proto::v1::cluster_service_client::ClusterServiceClient;
+use pvc_proto::v1::event_service_client::EventServiceClient;
 use pvc_proto::v1::node_service_client::NodeServiceClient;
 use pvc_proto::v1::rule_service_client::RuleServiceClient;
 use pvc_proto::v1::task_service_client::TaskServiceClient;
@@ -61,6 +62,10 @@ impl Session {
 
     pub fn nodes(&self) -> NodeServiceClient<Coordinators> {
         self.client.nodes()
+    }
+
+    pub fn events(&self) -> EventServiceClient<Coordinators> {
+        self.client.events()
     }
 
     pub fn rules(&self) -> RuleServiceClient<Coordinators> {

@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use http::HeaderValue;
 use http::request::Parts;
 use http_body_util::{BodyExt, Full};
@@ -25,7 +27,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::{Service, ServiceExt};
 
-use crate::dial::{KeepAlive, Trust, channel_with};
+use crate::dial::{KeepAlive, Trust, connect};
 use crate::error::with_sources;
 use crate::streaming_body::Unread;
 use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
@@ -34,6 +36,8 @@ use crate::tour::{Tour, Trouble, attempt_time, parse_grpc_timeout};
 pub const LEADER_HINT: &str = "pvc-leader";
 /// The rule by which a hypervisor refuses callers that take it for a coordinator.
 pub const NO_COORDINATOR: &str = "no-coordinator-here";
+/// A connection that takes longer than this to open has another one opened beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
 /// Coordinators that are remembered, those learned from hints with them.
 const KNOWN_MAX: usize = 16;
 
@@ -165,8 +169,8 @@ impl Shared {
         let deadline = Instant::now() + budget;
         let mut tour = Tour::default();
         loop {
-            let order = self.order(method);
-            let Some(address) = tour.next(&order) else {
+            let order = tour.untried(self.order(method));
+            let Some((address, channel)) = self.reach(&order, &mut tour, deadline).await else {
                 let pause = if tour.is_hopeless() { None } else { Some(tour.next_round(rand::random())) };
                 match pause {
                     Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
@@ -174,22 +178,62 @@ impl Shared {
                 }
                 continue;
             };
-            match self.attempt(address, parts, payload, method, deadline).await {
+            match self.attempt(channel, parts, payload, method, deadline).await {
                 Ok(response) => {
                     self.known.lock().good = Some(address.clone());
                     return Ok(response);
                 }
-                Err(trouble) => {
-                    tracing::debug!(%address, ?trouble, path = parts.uri.path(), "a coordinator did not answer");
-                    self.forget(address);
-                    tour.note(address, trouble);
-                }
+                Err(trouble) => self.note(&mut tour, address, trouble),
             }
             let spent = matches!(payload, Payload::Stream(unread) if !unread.is_unread());
             if spent || Instant::now() >= deadline {
                 return Err(tour.failure(budget));
             }
         }
+    }
+
+    /// The first of `order` to which there is a connection. Each has a head start before the next is tried beside it, so
+    /// that a host that is gone costs little; RFC 8305 does so with the addresses of one host. None: no connection to any.
+    async fn reach<'a>(
+        &self,
+        order: &'a [String],
+        tour: &mut Tour,
+        deadline: Instant,
+    ) -> Option<(&'a String, Channel)> {
+        let mut opening = FuturesUnordered::new();
+        let mut rest = order.iter();
+        loop {
+            opening.extend(rest.next().map(|address| async move { (address, self.channel(address).await) }));
+            let until = if rest.len() == 0 { deadline } else { deadline.min(Instant::now() + HEAD_START) };
+            match timeout_at(until, opening.next()).await {
+                Ok(None) => return None,
+                Ok(Some((address, Ok(channel)))) => return Some((address, channel)),
+                Ok(Some((address, Err(trouble)))) => self.note(tour, address, trouble),
+                Err(_) if Instant::now() < deadline => {}
+                Err(_) => {
+                    for address in tour.untried(order.to_vec()) {
+                        tour.note(&address, Trouble::Silent);
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// It did not answer: it is not asked first any more.
+    fn note(&self, tour: &mut Tour, address: &str, trouble: Trouble) {
+        tracing::debug!(%address, ?trouble, "a coordinator did not answer");
+        let mut known = self.known.lock();
+        known.good.take_if(|good| good == address);
+        known.leader.take_if(|leader| leader == address);
+        // A connection that is dead would be waited for.
+        let answered = matches!(trouble, Trouble::Unavailable(_));
+        let slot = known.coordinators.iter_mut().find(|(other, _)| other == address && !answered);
+        if let Some((_, channel)) = slot {
+            *channel = None;
+        }
+        drop(known);
+        tour.note(address, trouble);
     }
 
     /// All addresses, the likeliest first.
@@ -206,13 +250,6 @@ impl Shared {
         order
     }
 
-    /// It is not asked first any more.
-    fn forget(&self, address: &str) {
-        let mut known = self.known.lock();
-        known.good.take_if(|good| good == address);
-        known.leader.take_if(|leader| leader == address);
-    }
-
     fn learn_leader(&self, headers: &http::HeaderMap) {
         let Some(hint) = headers.get(LEADER_HINT).and_then(|value| value.to_str().ok()) else { return };
         let valid = hint.parse::<http::uri::Authority>().is_ok_and(|a| a.port().is_some());
@@ -221,13 +258,17 @@ impl Shared {
         }
     }
 
-    fn channel(&self, address: &str) -> Result<Channel, Trouble> {
-        let mut known = self.known.lock();
-        if let Some((_, Some(channel))) = known.coordinators.iter().find(|(other, _)| other == address) {
-            return Ok(channel.clone());
+    /// The connection that there is, or a new one.
+    async fn channel(&self, address: &str) -> Result<Channel, Trouble> {
+        let kept =
+            |(other, channel): &(String, Option<Channel>)| channel.clone().filter(|_| other == address);
+        if let Some(channel) = self.known.lock().coordinators.iter().find_map(kept) {
+            return Ok(channel);
         }
-        let new = channel_with(address, &self.trust, self.keep_alive)
+        let connecting = connect(address, &self.trust, self.keep_alive)
             .map_err(|_| Trouble::Broken("is not an address (host:port)".to_owned()))?;
+        let new = connecting.await.map_err(|error| broken(&error))?;
+        let mut known = self.known.lock();
         let slot = known.coordinators.iter_mut().find(|(other, _)| other == address);
         if let Some((_, slot)) = slot {
             *slot = Some(new.clone());
@@ -240,13 +281,12 @@ impl Shared {
     /// One coordinator is asked once.
     async fn attempt(
         &self,
-        address: &str,
+        mut channel: Channel,
         parts: &Parts,
         payload: &Payload,
         method: Option<&Method>,
         deadline: Instant,
     ) -> Result<http::Response<Body>, Trouble> {
-        let mut channel = self.channel(address)?;
         let now = Instant::now();
         let (body, until) = match payload {
             Payload::Message(bytes) => {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use hyper_util::rt::TokioIo;
 use pvc_identity::{Alpn, ConnectError, ExpectedPeer, PinnedCa, TlsConnection, TlsStore};
 use tonic::transport::{Channel, Endpoint};
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 /// For TCP and the TLS handshake together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -61,14 +62,38 @@ pub fn channel_with(
     trust: &Trust,
     keep_alive: KeepAlive,
 ) -> Result<Channel, tonic::transport::Error> {
-    // "http": the connector below has done the TLS already.
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+    Ok(endpoint(address, keep_alive)?.connect_with_connector_lazy(connector(address, trust)))
+}
+
+/// Connects at once. Later, after a failure, it connects again when it is used.
+pub(crate) fn connect(
+    address: &str,
+    trust: &Trust,
+    keep_alive: KeepAlive,
+) -> Result<
+    impl Future<Output = Result<Channel, tonic::transport::Error>> + Send + use<>,
+    tonic::transport::Error,
+> {
+    let (endpoint, connector) = (endpoint(address, keep_alive)?, connector(address, trust));
+    Ok(async move { endpoint.connect_with_connector(connector).await })
+}
+
+fn endpoint(address: &str, keep_alive: KeepAlive) -> Result<Endpoint, tonic::transport::Error> {
+    // "http": the connector has done the TLS already.
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
         .http2_keep_alive_interval(keep_alive.interval)
         .keep_alive_timeout(keep_alive.timeout)
-        .keep_alive_while_idle(true);
+        .keep_alive_while_idle(true))
+}
+
+fn connector(
+    address: &str,
+    trust: &Trust,
+) -> impl Service<Uri, Response = TokioIo<TlsConnection>, Error = ConnectError, Future: Send> + Clone + Send + use<>
+{
     let (address, trust) = (address.to_owned(), trust.clone());
-    Ok(endpoint.connect_with_connector_lazy(service_fn(move |_: http::Uri| {
+    service_fn(move |_: Uri| {
         let (address, trust) = (address.clone(), trust.clone());
         async move { trust.connect(&address).await.map(TokioIo::new) }
-    })))
+    })
 }

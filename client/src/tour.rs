@@ -34,9 +34,10 @@ pub(crate) struct Tour {
 }
 
 impl Tour {
-    /// The first of `order` that was not asked in this round.
-    pub fn next<'a>(&self, order: &'a [String]) -> Option<&'a String> {
-        order.iter().find(|address| !self.tried.contains(address))
+    /// Those of `order` that were not asked in this round.
+    pub fn untried(&self, mut order: Vec<String>) -> Vec<String> {
+        order.retain(|address| !self.tried.contains(address));
+        order
     }
 
     pub fn note(&mut self, address: &str, trouble: Trouble) {
@@ -114,13 +115,13 @@ mod tests {
     fn each_is_asked_once_in_a_round() {
         let order = ["a:1".to_owned(), "b:1".to_owned()];
         let mut tour = Tour::default();
-        assert_eq!(tour.next(&order), Some(&order[0]));
+        assert_eq!(tour.untried(order.to_vec()), order);
         tour.note("a:1", Trouble::Silent);
-        assert_eq!(tour.next(&order), Some(&order[1]));
+        assert_eq!(tour.untried(order.to_vec()), order[1..]);
         tour.note("b:1", Trouble::Broken("refused".into()));
-        assert_eq!(tour.next(&order), None);
+        assert_eq!(tour.untried(order.to_vec()), [""; 0]);
         assert_eq!(tour.next_round(1.0), Duration::from_millis(100));
-        assert_eq!(tour.next(&order), Some(&order[0]));
+        assert_eq!(tour.untried(order.to_vec()), order);
         assert_eq!(tour.next_round(0.0), Duration::from_millis(100));
         for _ in 0..20 {
             assert!(tour.next_round(1.0) <= BACK_OFF_MAX);

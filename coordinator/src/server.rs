@@ -9,6 +9,7 @@ use pvc_proto::internal::v1::agent_service_server::AgentServiceServer;
 use pvc_proto::internal::v1::join_service_server::JoinServiceServer;
 use pvc_proto::internal::v1::raft_service_server::RaftServiceServer;
 use pvc_proto::v1::cluster_service_server::ClusterServiceServer;
+use pvc_proto::v1::event_service_server::EventServiceServer;
 use pvc_proto::v1::node_service_server::NodeServiceServer;
 use pvc_proto::v1::rule_service_server::RuleServiceServer;
 use pvc_proto::v1::task_service_server::TaskServiceServer;
@@ -19,7 +20,9 @@ use raft_store::MAX_CALL_BYTES;
 use tonic::service::Routes;
 
 use crate::raft_transport::ENVELOPE_BYTES_MAX;
-use crate::services::{Agents, ClusterInfo, Joins, Nodes, Raft, Rules, Shared, Tasks, Tokens, Vms, Volumes};
+use crate::services::{
+    Agents, ClusterInfo, Events, Joins, Nodes, Raft, Rules, Shared, Tasks, Tokens, Vms, Volumes,
+};
 
 /// Largest answer: a page of a thousand VMs, each with an XML of its own.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -41,5 +44,6 @@ pub fn routes(routes: Routes, shared: &Shared, ca_dir: PathBuf) -> Routes {
         .add_service(RuleServiceServer::new(Rules(shared.clone())))
         .add_service(TaskServiceServer::new(Tasks(shared.clone())))
         .add_service(TokenServiceServer::new(Tokens(shared.clone())))
+        .add_service(EventServiceServer::new(Events(shared.clone())))
         .add_service(ClusterServiceServer::new(ClusterInfo::new(shared.clone())))
 }

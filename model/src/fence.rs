@@ -91,6 +91,8 @@ pub enum OnReturn {
     /// It takes VMs again when it has been well for [`HEALTHY_FOR`].
     #[default]
     Automatic,
+    /// The same, and the VMs that left it return to it.
+    Home,
     /// A person makes it ready.
     Manual,
 }

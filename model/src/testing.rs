@@ -3,7 +3,8 @@
 use crate::change::Object;
 use crate::command::{Command, MigrationEvent, MigrationReport, VmReport, VolumeReport, decide};
 use crate::context::Context;
-use crate::name::Name;
+use crate::event::happened;
+use crate::name::{Name, Uid};
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
 use crate::task::{Task, TaskState};
@@ -29,12 +30,14 @@ pub struct Cluster {
     pub world: World,
     pub now: u64,
     commands: u64,
+    events: Vec<(Uid, String)>,
 }
 
 impl Cluster {
     /// Reachable nodes of 4 CPUs and 4096 MiB.
     pub fn of(nodes: &[&str]) -> Self {
-        let mut cluster = Cluster { world: World::default(), now: 1_000_000, commands: 0 };
+        let mut cluster =
+            Cluster { world: World::default(), now: 1_000_000, commands: 0, events: Vec::new() };
         for (index, node) in nodes.iter().enumerate() {
             let address = format!("192.0.2.{index}:7371");
             if index == 0 {
@@ -96,10 +99,25 @@ impl Cluster {
         let mut context = Context::new(Timestamp(self.now), "admin/test", [self.commands, 7]);
         let changes = decide(&self.world, &command, &mut context)?;
         if !changes.is_empty() {
-            let revision = self.world.revision + 1;
-            self.world.apply(&changes, revision);
+            let before = self.world.clone();
+            self.world.apply(&changes, before.revision + 1);
+            for told in happened(&before, &self.world, &changes) {
+                let said =
+                    told.said.into_iter().map(|said| (told.uid, format!("{}: {}", said.topic, said.text)));
+                self.events.extend(said);
+                if told.gone {
+                    self.events.retain(|(uid, _)| *uid != told.uid);
+                }
+            }
         }
         Ok(changes.puts().len() + changes.deletes().len())
+    }
+
+    /// What has happened to it since it was asked last: "power: it is to run".
+    pub fn events_of(&mut self, uid: Uid) -> Vec<String> {
+        let (of, rest) = std::mem::take(&mut self.events).into_iter().partition(|(of, _)| *of == uid);
+        self.events = rest;
+        Vec::into_iter(of).map(|(_, text)| text).collect()
     }
 
     pub fn ok(&mut self, command: Command) -> usize {

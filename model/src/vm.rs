@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use crate::mac::{Mac, MacError};
 use crate::name::Name;
 use crate::time::Timestamp;
 use crate::{Meta, Uid};
@@ -51,10 +52,6 @@ pub enum NicModel {
     E1000e,
     Rtl8139,
 }
-
-/// An Ethernet address; unicast.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
 
 /// Boots a kernel directly. Paths are on the host, below the shared volume directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,6 +256,29 @@ pub struct Waiting {
 }
 
 impl Vm {
+    /// As it is defined: off, and nowhere. `incarnation`: the cluster's, in which that happens.
+    pub fn new(meta: Meta, spec: VmSpec, incarnation: u64) -> Self {
+        Vm {
+            meta,
+            spec,
+            desired: Power::Off,
+            placement: None,
+            observed: None,
+            migration: None,
+            migrated_from: None,
+            boot_generation: 0,
+            spec_generation: 1,
+            intent: 1,
+            release: false,
+            off_grace_seconds: 0,
+            task: None,
+            deleting: false,
+            delete_volumes: false,
+            confirmed: incarnation,
+            waits: None,
+        }
+    }
+
     pub fn subject(&self) -> String {
         format!("vm/{}", self.meta.name)
     }
@@ -312,49 +332,5 @@ impl Vm {
     /// Whether its placed node is to have it running.
     pub fn should_run(&self) -> bool {
         self.desired == Power::On && !self.release && !self.deleting && self.placement.is_some()
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MacError {
-    #[error("{0:?} is not an Ethernet address (six hexadecimal pairs joined by ':')")]
-    Syntax(String),
-    #[error("{0} is a group address; a NIC needs a unicast one (an even first byte)")]
-    Multicast(Mac),
-}
-
-impl std::str::FromStr for Mac {
-    type Err = MacError;
-
-    fn from_str(text: &str) -> Result<Self, MacError> {
-        let bad = || MacError::Syntax(text.chars().take(32).collect());
-        let mut bytes = [0u8; 6];
-        let pairs: Vec<&str> = text.split(':').collect();
-        if pairs.len() != 6 {
-            return Err(bad());
-        }
-        for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            if pair.len() != 2 || !pair.bytes().all(|b| b.is_ascii_hexdigit()) {
-                return Err(bad());
-            }
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| bad())?;
-        }
-        if bytes[0] & 1 == 1 {
-            return Err(MacError::Multicast(Mac(bytes)));
-        }
-        Ok(Mac(bytes))
-    }
-}
-
-impl std::fmt::Display for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl std::fmt::Debug for Mac {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self}")
     }
 }

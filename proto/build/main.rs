@@ -13,7 +13,8 @@ mod openapi;
 #[cfg(feature = "rest")]
 mod rest;
 
-const PUBLIC: &[&str] = &["authz", "cluster", "common", "node", "rule", "task", "token", "vm", "volume"];
+const PUBLIC: &[&str] =
+    &["authz", "cluster", "common", "event", "node", "rule", "task", "token", "vm", "volume"];
 const INTERNAL: &[&str] = &["agent", "join", "raft"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

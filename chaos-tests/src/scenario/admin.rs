@@ -60,6 +60,7 @@ impl Wish {
             ["unschedulable", node] => schedulable(node, false)?,
             ["schedulable", node] => schedulable(node, true)?,
             ["return", node, "by", "hand"] => on_return(node, OnReturn::Manual)?,
+            ["return", node, "and", "its", "guests"] => on_return(node, OnReturn::Home)?,
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
             ["on", "shutdown", node, "moves"] => on_shutdown(node, OnShutdown::Move)?,
             ["on", "shutdown", node, "stops"] => on_shutdown(node, OnShutdown::Stop)?,

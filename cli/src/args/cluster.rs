@@ -4,12 +4,17 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 
-use super::{Wait, parse_duration};
+use super::{Last, Wait, parse_duration};
 
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
     /// What the cluster is and how it is
     Status,
+    /// Show what has happened to the cluster: its primary, its storm brake, restores
+    History {
+        #[command(flatten)]
+        newest: Last,
+    },
     /// Change the cluster's settings
     #[command(group = clap::ArgGroup::new("setting").required(true).multiple(true)
         .args([

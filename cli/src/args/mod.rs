@@ -156,6 +156,14 @@ pub struct Watch {
     pub watch: bool,
 }
 
+/// For what has happened to something.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Last {
+    /// Show only the newest, 1 to 50 (default: all that are kept)
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub last: Option<u32>,
+}
+
 /// Reads "90", "90s", "15m", "2h", "7d".
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

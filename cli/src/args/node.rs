@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::bmc::{BmcCommand, PowerWord};
-use super::{Wait, Watch};
+use super::{Last, Wait, Watch};
 
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
@@ -21,14 +21,19 @@ pub enum NodeCommand {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Show what has happened to a node: silences, fences, maintenance
+    History {
+        node: String,
+        #[command(flatten)]
+        newest: Last,
+    },
     /// Change a node's settings
     Update {
         node: String,
         /// Whether new VMs may be placed on it
         #[arg(long, value_enum, required_unless_present_any = ["on_return", "on_shutdown"])]
         schedulable: Option<OnOff>,
-        /// What it does when it is back from a fence: take VMs again when it has been well for a minute, or wait for
-        /// `pvc node ready`
+        /// What it does when it is back from a fence
         #[arg(long, value_enum)]
         on_return: Option<OnReturnWord>,
         /// What becomes of its VMs when its host is shut down: they move away and return; are shut down and started when it
@@ -114,7 +119,11 @@ pub enum OnOff {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnReturnWord {
+    /// It takes VMs again when it has been well for a minute
     Automatic,
+    /// The same, and the VMs that left it return to it
+    Home,
+    /// It waits for `pvc node ready`
     Manual,
 }
 

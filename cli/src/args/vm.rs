@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Wait, Watch, parse_duration};
+use super::{Last, Wait, Watch, parse_duration};
 use crate::spec::size::parse_mib;
 
 #[derive(Debug, Subcommand)]
@@ -138,6 +138,12 @@ pub enum VmCommand {
         /// When stdin is not a terminal: stay this long after its end
         #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "2s")]
         linger: Duration,
+    },
+    /// Show what has happened to a VM: starts, moves, ends
+    History {
+        vm: String,
+        #[command(flatten)]
+        newest: Last,
     },
     /// Show the log of a VM's serial console
     Log {

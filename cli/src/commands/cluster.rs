@@ -6,7 +6,7 @@ use pvc_proto::v1::{
     ReleaseBrakeRequest, SetVoterRequest, TransferLeadershipRequest, UpdateClusterRequest, WhoAmIRequest,
 };
 
-use super::backup;
+use super::{backup, history};
 use crate::args::cluster::{AdmissionWord, BalanceWord, ClusterCommand, FaultCommand, VoterCommand};
 use crate::call::request_id;
 use crate::context::Context;
@@ -22,6 +22,7 @@ pub async fn run(cx: &mut Context<'_>, command: ClusterCommand) -> Result<(), Fa
             let shown = status.name.clone();
             cx.reply(&status, |colour| show::cluster::page(&status, colour), || vec![shown])
         }
+        ClusterCommand::History { newest } => history::run(cx, "cluster".to_owned(), newest).await,
         ClusterCommand::Set {
             replace_voter_after,
             admission,

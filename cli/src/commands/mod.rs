@@ -5,6 +5,7 @@ mod backup;
 mod bmc;
 mod cluster;
 mod connection;
+mod history;
 mod logs;
 mod node;
 mod task;

@@ -8,7 +8,7 @@ use pvc_proto::v1::{
     WatchNodesRequest,
 };
 
-use super::{bmc, logs};
+use super::{bmc, history, logs};
 use crate::args::node::{
     NodeCommand, NodeList, OnOff, OnReturnWord, OnShutdownWord, ReachabilityWord, RoleWord,
 };
@@ -37,6 +37,7 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             let stream = session.nodes().tail_node_log(request).await?.into_inner();
             logs::print(cx, stream).await
         }
+        NodeCommand::History { node, newest } => history::run(cx, format!("node/{node}"), newest).await,
         NodeCommand::Update { node, schedulable, on_return, on_shutdown, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
@@ -134,6 +135,7 @@ impl From<OnReturnWord> for OnReturn {
     fn from(word: OnReturnWord) -> Self {
         match word {
             OnReturnWord::Automatic => OnReturn::Automatic,
+            OnReturnWord::Home => OnReturn::Home,
             OnReturnWord::Manual => OnReturn::Manual,
         }
     }

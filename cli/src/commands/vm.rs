@@ -7,7 +7,7 @@ use pvc_proto::v1::{
     StopVmRequest, TailVmLogRequest, Task, UnmigrateVmRequest, Vm, VmPhase, WatchVmsRequest,
 };
 
-use super::{logs, vm_edit};
+use super::{history, logs, vm_edit};
 use crate::args::Wait;
 use crate::args::vm::{Grace, PhaseWord, VmCommand, VmList};
 use crate::call::{Session, request_id};
@@ -47,6 +47,7 @@ pub async fn run(cx: &mut Context<'_>, command: VmCommand) -> Result<(), Failure
             let reply = session.vms().dump_vm(request).await?.into_inner();
             cx.reply(&reply, |_| format!("{}\n", reply.xml.trim_end()), || vec![vm])
         }
+        VmCommand::History { vm, newest } => history::run(cx, format!("vm/{vm}"), newest).await,
         VmCommand::Rename { vm, new_name, expected } => {
             let session = cx.session()?;
             let request = session.ask(RenameVmRequest {

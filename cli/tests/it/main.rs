@@ -6,6 +6,7 @@ mod bmc;
 mod connecting;
 mod coordinator;
 mod guide;
+mod history;
 mod home;
 mod maintenance;
 mod nodes;

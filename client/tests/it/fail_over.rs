@@ -103,6 +103,20 @@ async fn dead_and_silent_coordinators_are_passed_and_the_leader_is_followed() {
 }
 
 #[tokio::test]
+async fn a_coordinator_that_is_gone_costs_a_head_start_only() {
+    let ca = tls::ca();
+    let (sender, _seen) = mpsc::unbounded_channel();
+    // As of a host that lost its power: nothing answers, and nothing refuses.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let alive = serve(&ca, "hv1", None, &sender).await;
+    let addresses = [gone.local_addr().unwrap().to_string(), alive];
+    let over = coordinators(&ca, &addresses, Duration::from_secs(20));
+    let before = tokio::time::Instant::now();
+    revoke(&over).await.unwrap();
+    assert!(before.elapsed() < Duration::from_millis(1800), "{:?}: it was waited for", before.elapsed());
+}
+
+#[tokio::test]
 async fn the_deadline_is_kept() {
     let ca = tls::ca();
     let over = coordinators(&ca, &[dead().await], Duration::from_secs(1));

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use pvc_model::change::Collection;
+use pvc_model::event::happened;
 use pvc_model::{Changes, Context, ObjectKey, Rejection, RejectionKind, Timestamp, World, decide};
 use raft_store::{Outcome, Transaction, View};
 use tokio::sync::oneshot;
 
 use super::error::SubmitError;
+use super::events::{Numbers, Recorded};
 use super::lane::{Committed, Request};
 use super::world::store_key;
 
@@ -48,6 +50,7 @@ pub(super) struct Round {
     view: View,
     bytes: usize,
     by_request: HashMap<String, usize>,
+    events: Numbers,
 }
 
 impl Round {
@@ -61,6 +64,7 @@ impl Round {
             view,
             bytes: 0,
             by_request: HashMap::new(),
+            events: Numbers::default(),
         }
     }
 
@@ -73,7 +77,7 @@ impl Round {
         let mut context = Context::new(Timestamp(self.now_ms), request.actor.clone(), seed);
         let decided = decide(&self.world, &request.command, &mut context)
             .and_then(|changes| Ok((puts(&changes)?, changes)));
-        let (puts, changes) = match decided {
+        let (mut puts, changes) = match decided {
             Ok(decided) => decided,
             Err(rejection) => {
                 self.answers.push((Answer::Refused(rejection), request.answer));
@@ -88,9 +92,14 @@ impl Round {
         if !self.transactions.is_empty() && self.bytes + size > ROUND_BYTES_MAX {
             return Some(request);
         }
-        self.bytes += size;
+        let before = self.world.clone();
         // The entry's index is not known yet; any number but a stored one refuses a stale edit.
         self.world.apply(&changes, self.base_revision + 1);
+        let mut deletes: Vec<_> = changes.deletes().iter().map(store_key).collect();
+        let events = self.events(&before, &changes, &request.actor, size);
+        self.bytes += size + events.bytes();
+        puts.extend(events.puts);
+        deletes.extend(events.deletes);
         let index = self.transactions.len();
         if let Some(id) = &request.request_id {
             self.by_request.insert(id.clone(), index);
@@ -98,7 +107,7 @@ impl Round {
         self.transactions.push(Transaction {
             preconditions: Vec::new(),
             puts,
-            deletes: changes.deletes().iter().map(store_key).collect(),
+            deletes,
             request_id: request.request_id,
             reply: encode_reply(changes.reply.as_ref()),
             actor: request.actor,
@@ -106,6 +115,21 @@ impl Round {
         });
         self.answers.push((Answer::Proposed(index), request.answer));
         None
+    }
+
+    /// What the decision made happen; nothing where it would make the command too large.
+    fn events(&mut self, before: &World, changes: &Changes, actor: &str, size: usize) -> Recorded {
+        let told = happened(before, &self.world, changes);
+        let recorded = self.events.record(&self.view, &told, Timestamp(self.now_ms), actor);
+        let objects = changes.puts().len() + changes.deletes().len();
+        let fits = objects + recorded.operations() <= COMMAND_OBJECTS_MAX
+            && size + recorded.bytes() <= COMMAND_BYTES_MAX;
+        if !fits {
+            tracing::warn!(what = changes.summary, "so much happens at once that its events are not kept");
+            return Recorded::default();
+        }
+        self.events.accept(&recorded);
+        recorded
     }
 
     /// What a request id was answered with: before, or in this very round.

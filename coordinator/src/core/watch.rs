@@ -7,6 +7,7 @@ use raft_store::{Event, WatchEnd, WatchError, WatchEvent, Watcher};
 use tokio::sync::watch;
 
 use super::error::WatchStop;
+use super::events::is_event;
 use super::world::{decode, object_key};
 
 /// What became of one object in one transaction.
@@ -64,7 +65,7 @@ impl ObjectWatch {
 
 fn changes(events: &Arc<[Event]>) -> Vec<Change> {
     let mut changes = Vec::with_capacity(events.len());
-    for event in events.iter() {
+    for event in events.iter().filter(|event| !is_event(&event.key)) {
         let read = |entry: &Option<raft_store::Entry>| {
             entry.as_ref().map(|entry| decode(&event.key, entry)).transpose()
         };

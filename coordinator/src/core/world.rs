@@ -9,6 +9,8 @@ use pvc_model::{Name, Object, ObjectKey, World};
 use raft_store::{Entry, Key, View};
 use tokio::sync::watch;
 
+use super::events::is_event;
+
 /// An object of the store that this version can't read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -89,6 +91,9 @@ impl WorldFeed {
 }
 
 fn take(world: &mut World, key: &Key, entry: Option<&Entry>) {
+    if is_event(key) {
+        return;
+    }
     let change = match entry {
         Some(entry) => decode(key, entry).map(|object| world.put(object)),
         None => object_key(key).map(|key| world.delete(&key)),

@@ -23,7 +23,7 @@ use tonic::Status;
 use super::answers::{Answers, answers};
 use super::caller::Caller;
 use super::shared::{Shared, refuse};
-use crate::core::decode;
+use crate::core::{decode, is_event};
 use crate::status;
 
 /// Bytes in one piece of a backup.
@@ -197,7 +197,8 @@ async fn restore(shared: &Shared, caller: &Caller, name: &str, backup: &Backup) 
     let view = backup.view();
     let mut nodes = std::collections::BTreeSet::<Name>::new();
     let mut steps = vec![(Vec::new(), 0)];
-    for (key, entry) in view.iter() {
+    // What had happened there is that cluster's.
+    for (key, entry) in view.iter().filter(|(key, _)| !is_event(key)) {
         let object = decode(key, entry).map_err(|error| {
             let help = "restore it with the version that wrote it, or a newer one";
             refuse(Rejection::invalid("backup-readable", key.to_string(), error.to_string()).help(help))

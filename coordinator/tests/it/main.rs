@@ -10,6 +10,7 @@ mod cluster_info;
 mod desk;
 mod door;
 mod health;
+mod history;
 mod hosts;
 mod lane;
 mod liveness;

@@ -10,7 +10,7 @@ use super::draft::Draft;
 use super::{drain, recovery};
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
-use crate::fence::{Brake, Disarmed, Fence, FencePhase, Proof, ProofKind};
+use crate::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use crate::name::Name;
 use crate::node::Node;
 use crate::rejection::Rejection;
@@ -186,6 +186,9 @@ pub(super) fn end(world: &World, name: &Name, context: &mut Context) -> Result<C
     if node.status.fence.is_none() {
         let detail = "it has no fence";
         return Err(Rejection::precondition("fence-to-end", subject(name), detail));
+    }
+    if node.spec.on_return == OnReturn::Home {
+        return drain::ready(world, name, false, context);
     }
     let mut draft = Draft::new(world, format!("node/{name} takes VMs again"), context);
     let mut node = Node::clone(node);

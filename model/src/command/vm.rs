@@ -50,25 +50,7 @@ pub(super) fn create(
     }
     let mut draft = Draft::new(world, format!("define {subject}"), context);
     let meta = draft.new_meta(name.clone());
-    let mut vm = Vm {
-        meta,
-        spec: spec.clone(),
-        desired: Power::Off,
-        placement: None,
-        observed: None,
-        migration: None,
-        migrated_from: None,
-        boot_generation: 0,
-        spec_generation: 1,
-        intent: 1,
-        release: false,
-        off_grace_seconds: 0,
-        task: None,
-        deleting: false,
-        delete_volumes: false,
-        confirmed: world.incarnation(),
-        waits: None,
-    };
+    let mut vm = Vm::new(meta, spec.clone(), world.incarnation());
     check_spec(&draft.world, &vm)?;
     complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;

@@ -206,23 +206,11 @@ pub fn placed(
         since: Timestamp(1_000),
     };
     vm::Vm {
-        meta: meta(vm_name, number),
-        spec,
         desired,
         placement: Some(Placement { node: node.clone(), epoch: 1 }),
         observed: Some(observed),
-        migration: None,
-        migrated_from: None,
         boot_generation: 1,
-        spec_generation: 1,
-        intent: 1,
-        release: false,
-        off_grace_seconds: 0,
-        task: None,
-        deleting: false,
-        delete_volumes: false,
-        confirmed: 0,
-        waits: None,
+        ..Vm::new(meta(vm_name, number), spec, 0)
     }
 }
 

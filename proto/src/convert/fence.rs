@@ -8,7 +8,7 @@ use crate::v1;
 
 wire_enum!(v1::FencePhase, FencePhase, { Fencing, Fenced, Returned });
 wire_enum!(v1::ProofKind, ProofKind, { Power, Storage, Lease, Operator });
-wire_enum!(v1::OnReturn, OnReturn, { Automatic, Manual });
+wire_enum!(v1::OnReturn, OnReturn, { Automatic, Home, Manual });
 
 /// Unset, as objects of before have it: the default.
 pub(super) fn on_return(at: &At<'_>, number: i32) -> Result<OnReturn, Rejection> {

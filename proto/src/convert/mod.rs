@@ -7,6 +7,7 @@
 //! [`Rejection`]: pvc_model::Rejection
 
 mod cluster;
+mod event;
 mod fault;
 mod fence;
 mod health;
@@ -27,6 +28,7 @@ mod volume;
 mod why;
 
 pub use cluster::{awaited_nodes, cluster_patch};
+pub use event::{decode_event, encode_event};
 pub use fence::asked_on_return;
 pub use health::store_health;
 pub use leaving::asked_on_shutdown;

@@ -143,7 +143,7 @@ prop_compose! {
         address in text(),
         facts in facts(),
         fence in option::of(fence()),
-        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Manual])),
+        (maintenance, on_return) in (any::<bool>(), one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual])),
         (on_shutdown, leaving) in (on_shutdown(), option::of(leaving())),
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);

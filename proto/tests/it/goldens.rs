@@ -8,6 +8,7 @@ use std::path::Path;
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::change::Collection;
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
+use pvc_model::event::Event;
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
@@ -21,7 +22,8 @@ use pvc_model::vm::{
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
-use pvc_proto::convert::{decode_object, encode_object};
+use pvc_proto::convert::{decode_event, decode_object, encode_event, encode_object};
+use pvc_proto::v1;
 
 const REVISION: u64 = 4711;
 
@@ -33,6 +35,22 @@ fn check(file: &str, object: Object) {
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let read = decode_object(object.key().collection, &bytes, REVISION).unwrap();
     assert_eq!(read, object, "{file}");
+}
+
+#[test]
+fn event() {
+    let event = Event {
+        at: Timestamp(1_795_000_000_123),
+        topic: "state".into(),
+        text: "it runs on hv1".into(),
+        actor: "node/hv1".into(),
+    };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/stored-v1/event.bin");
+    if std::env::var_os("PVC_ADD_GOLDENS").is_some() && !path.exists() {
+        std::fs::write(&path, encode_event(&event)).unwrap();
+    }
+    let read = decode_event(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(read, v1::Event::from(&event));
 }
 
 fn name(text: &str) -> Name {

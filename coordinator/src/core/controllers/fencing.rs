@@ -278,7 +278,7 @@ impl Fencing {
             return None;
         }
         let since = self.stands_since(name, FencePhase::Returned, epoch);
-        let healthy = since.elapsed() >= HEALTHY_FOR && node.spec.on_return == OnReturn::Automatic;
+        let healthy = since.elapsed() >= HEALTHY_FOR && node.spec.on_return != OnReturn::Manual;
         (healthy && !node.spec.maintenance).then(|| Command::EndFence { name: name.clone() })
     }
 

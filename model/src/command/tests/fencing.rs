@@ -1,7 +1,7 @@
 //! Fences, and what becomes of the VMs of fenced nodes.
 
 use crate::command::{Command, MigrationEvent};
-use crate::fence::{FencePhase, ProofKind};
+use crate::fence::{FencePhase, OnReturn, ProofKind};
 use crate::node::Reachability;
 use crate::phase::{VmPhase, vm_phase};
 use crate::task::TaskState;
@@ -148,6 +148,26 @@ fn it_waits_for_its_own_node_too() {
     let vm = cluster.vm("a");
     assert!(vm.should_run() && vm.waits.is_none());
     assert_eq!((cluster.map().as_str(), vm.placement.unwrap().epoch), ("hv1: | hv2: a", given_up));
+}
+
+#[test]
+fn its_vms_come_home_with_it_where_that_is_wanted() {
+    for (on_return, home) in [(OnReturn::Automatic, false), (OnReturn::Home, true)] {
+        let mut cluster = fenced(&["a"]);
+        cluster.ok(Command::UpdateNode {
+            name: name("hv2"),
+            schedulable: None,
+            on_return: Some(on_return),
+            expected_revision: 0,
+        });
+        cluster.sees("a", ObservedPhase::Running);
+        hear(&mut cluster, "hv2");
+        cluster.ok(Command::FenceReturned { node: name("hv2") });
+        assert_eq!(cluster.vm("a").migration, None, "not before it is trusted");
+        cluster.ok(Command::EndFence { name: name("hv2") });
+        let to = cluster.vm("a").migration.map(|migration| migration.to);
+        assert_eq!(to, home.then(|| name("hv2")), "{on_return:?}");
+    }
 }
 
 #[test]
