@@ -158,6 +158,7 @@ fn its_vms_come_home_with_it_where_that_is_wanted() {
             name: name("hv2"),
             schedulable: None,
             on_return: Some(on_return),
+            on_shutdown: None,
             expected_revision: 0,
         });
         cluster.sees("a", ObservedPhase::Running);
