@@ -50,19 +50,6 @@ power on hv4
 within 60s: a runs on hv4
 finally: well
 
-# It keeps its guests, and does not come back: after a quarter of an hour it is dead like any other
-cluster 3 coordinators 2 hypervisors with bmcs
-guests a on hv4, b on hv5
-always: b stays
-admin: on shutdown hv4 keeps
-shut down hv4
-within 20s: a runs nowhere
-wait 800s
-now: a runs nowhere
-wait 120s
-now: a runs elsewhere than hv4
-finally: well
-
 # Its power is cut in the midst of it: what had not left yet is recovered like after any death
 cluster 3 coordinators 2 hypervisors with bmcs
 guests a on hv4, b on hv4, c on hv5

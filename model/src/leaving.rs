@@ -44,6 +44,8 @@ pub struct Leaving {
     pub since: Timestamp,
     /// As it was then.
     pub policy: OnShutdown,
+    /// Of the daemon that said so. A later one says that the host is up again.
+    pub session: u64,
     /// So many seconds its daemon can hold the shutdown up.
     pub within_seconds: u32,
     /// No guest runs there or may, and none will before it is back.
@@ -68,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_an_announced_silence_is_excused() {
-        let leaving = |policy, empty| Leaving { since: Timestamp(1_000), policy, within_seconds: 900, empty };
+        let leaving = |policy, empty| Leaving { since: Timestamp(1_000), policy, session: 1, within_seconds: 900, empty };
         let s = Duration::from_secs;
         for policy in [OnShutdown::Move, OnShutdown::Stop] {
             assert!(!leaving(policy, false).excuses(s(3)), "guests may run there");

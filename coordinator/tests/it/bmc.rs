@@ -9,6 +9,7 @@ use pvc_coordinator::services::Nodes;
 use pvc_model::node::NodeFacts;
 use pvc_model::{Name, World};
 use pvc_proto::v1;
+use pvc_proto::v1::cluster_service_server::ClusterService;
 use pvc_proto::v1::node_service_server::NodeService;
 use tokio::time::sleep;
 use tonic::Code;

@@ -11,7 +11,9 @@ use pvc_coordinator::core::power::FakeBmcs;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Probe};
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::fence::{FencePhase, HostSign};
+use pvc_model::leaving::OnShutdown;
 use pvc_model::node::{Node, NodeFacts, NodeRole};
+use pvc_model::vm::VmSpec;
 use pvc_model::{Command, Name};
 use tokio::time::{Instant, sleep};
 
@@ -194,4 +196,30 @@ async fn an_announced_silence_of_an_empty_node_moves_nobody() {
     house.silence(&["hv7"]);
     sleep(Duration::from_secs(10)).await;
     assert!(house.phase("hv7").await.is_some());
+}
+
+/// Its guests end with it and are waited for; not for ever.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_keeps_its_guests_has_a_quarter_of_an_hour_to_boot() {
+    let house = House::new().await;
+    let (_, leader) = house.cluster.leader().await;
+    let submit = async |command| leader.submit(command, "admin/test", None).await.expect("done");
+    let (schedulable, on_return, on_shutdown) = (None, None, Some(OnShutdown::Keep));
+    let name4 = name("hv4");
+    submit(Command::UpdateNode {
+        name: name4.clone(),
+        schedulable,
+        on_return,
+        on_shutdown,
+        expected_revision: 0,
+    })
+    .await;
+    submit(Command::CreateVm { name: name("web1"), spec: VmSpec::new(1, 128) }).await;
+    submit(Command::StartVm { name: name("web1"), node: Some(name4.clone()) }).await;
+    leader.leave_node(&name4, 1, 900).await.expect("heard");
+    house.silence(&["hv4"]);
+    sleep(Duration::from_secs(890)).await;
+    assert_eq!(house.phase("hv4").await, None);
+    sleep(Duration::from_secs(20)).await;
+    assert!(house.phase("hv4").await.is_some(), "it does not come back");
 }

@@ -47,7 +47,7 @@ pub(super) fn leave(
     let mut node = Node::clone(node);
     let of = Subject::Node { uid: node.meta.uid, name: name.clone() };
     let empty = left == 0 && !world.awaits(name);
-    node.status.leaving = Some(Leaving { since: draft.context.now, policy, within_seconds, empty });
+    node.status.leaving = Some(Leaving { since: draft.context.now, policy, session, within_seconds, empty });
     put(&mut draft, node);
     if policy != OnShutdown::Keep {
         let task = draft.start_task(TaskKind::NodeShutdown { vms: left }, of);
@@ -124,9 +124,17 @@ pub(super) fn go_on(draft: &mut Draft<'_>, task: &Task, node: &Node, total: u32)
     draft.end_task(name, TaskState::Succeeded, empty(&draft.world, of));
 }
 
-/// Its daemon has started again: the host is up, and takes VMs again unless something else speaks against it.
-pub(super) fn came_back(draft: &mut Draft<'_>, node: &Node) {
-    let running = running_task(&draft.world, node);
+/// Where its daemon has started again and is heard, the host is up, and takes VMs again unless something else speaks against
+/// it. Not before it is heard: until then its silence is the one that it announced.
+pub(super) fn settle(draft: &mut Draft<'_>, name: &Name) {
+    let Some(node) = draft.world.nodes.get(name).filter(|node| node.is_reachable()).cloned() else { return };
+    if node.status.leaving.as_ref().is_none_or(|leaving| leaving.session >= node.status.session) {
+        return;
+    }
+    let mut node = Node::clone(&node);
+    node.status.leaving = None;
+    put(draft, node.clone());
+    let running = running_task(&draft.world, &node);
     let shutdown = running.filter(|task| matches!(task.kind, TaskKind::NodeShutdown { .. }));
     if let Some(task) = shutdown.map(|task| task.meta.name.clone()) {
         draft.end_task(&task, TaskState::Cancelled, "its host is up again");
@@ -134,8 +142,8 @@ pub(super) fn came_back(draft: &mut Draft<'_>, node: &Node) {
     if node.spec.maintenance || node.status.fence.is_some() {
         return;
     }
-    let of = Subject::Node { uid: node.meta.uid, name: node.meta.name.clone() };
-    begin_return(draft, &node.meta.name, of);
+    let of = Subject::Node { uid: node.meta.uid, name: name.clone() };
+    begin_return(draft, name, of);
 }
 
 fn set(draft: &mut Draft<'_>, node: &Node, leaving: Leaving) {

@@ -1,7 +1,7 @@
 //! Enrolling, changing and removing nodes, and whether they are heard.
 
-use super::advance;
 use super::draft::{Draft, check_revision};
+use super::{advance, leave};
 use crate::Revision;
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
@@ -136,6 +136,7 @@ pub(super) fn set_reachability(
         node.status.since = draft.context.now;
     }
     draft = put_changed(draft, old, node);
+    leave::settle(&mut draft, name);
     advance::all(&mut draft);
     Ok(draft.finish_replying(Collection::Nodes, name))
 }

@@ -100,14 +100,11 @@ pub(super) fn report(
         let mut new = Node::clone(stored);
         new.status.session = session;
         new.status.facts = facts.clone();
-        let was_away = session > known && new.status.leaving.take().is_some();
         if new != **stored {
             new.meta.updated = draft.context.now;
-            draft.put(Object::Node(new.clone()));
+            draft.put(Object::Node(new));
         }
-        if was_away {
-            leave::came_back(&mut draft, &new);
-        }
+        leave::settle(&mut draft, node);
     }
     for report in volumes {
         volume::report(&mut draft, node, report);

@@ -25,6 +25,7 @@ impl From<&Leaving> for v1::Leaving {
             policy: v1::OnShutdown::from(leaving.policy).into(),
             within_seconds: leaving.within_seconds,
             empty: leaving.empty,
+            session: leaving.session,
         }
     }
 }
@@ -35,5 +36,6 @@ pub(super) fn leaving(at: &At<'_>, wire: &v1::Leaving) -> Result<Leaving, Reject
         policy: OnShutdown::from_wire(wire.policy, &at.field("policy"))?,
         within_seconds: wire.within_seconds,
         empty: wire.empty,
+        session: wire.session,
     })
 }

@@ -124,9 +124,10 @@ prop_compose! {
         since in time(),
         policy in on_shutdown(),
         within_seconds in any::<u32>(),
+        session in any::<u64>(),
         empty in any::<bool>(),
     ) -> Leaving {
-        Leaving { since, policy, within_seconds, empty }
+        Leaving { since, policy, session, within_seconds, empty }
     }
 }
 

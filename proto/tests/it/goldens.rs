@@ -132,7 +132,7 @@ fn node() {
     check("node-fence.bin", Object::Node(node.clone()));
     node.spec.on_shutdown = OnShutdown::Stop;
     node.status.leaving =
-        Some(Leaving { since: at, policy: OnShutdown::Keep, within_seconds: 900, empty: true });
+        Some(Leaving { since: at, policy: OnShutdown::Keep, session: 9, within_seconds: 900, empty: true });
     node.status.facts.networks = [(name("storage"), "10.1.0.1".parse().unwrap())].into();
     check("node-leaving.bin", Object::Node(node));
 }
