@@ -147,3 +147,55 @@ wait 20s
 power on hv1
 within 30s: a, b run
 finally: well
+
+# The power comes back to all hosts, and no BMC answers: the guests run again
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5, c on hv1
+power off all
+bmc of all is dead
+wait 60s
+power on all
+within 90s: a, b, c run
+finally: well
+
+# The power comes back to all hosts but one, whose BMC is dead: its guests wait for an administrator
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5, c on hv1
+power off all
+bmc of hv4 is dead
+wait 60s
+power on hv1, hv2, hv3, hv5
+within 90s: b, c run; hv4 is fencing
+for 30s: a runs nowhere
+admin: fence hv4 --confirm-off
+within 30s: a runs elsewhere than hv4
+finally: well
+
+# The power comes back to two coordinators alone, and no BMC answers: nobody is taken for dead without a proof
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5, c on hv1
+power off all
+bmc of all is dead
+wait 60s
+power on hv1, hv2
+within 60s: somebody leads
+within 60s: c runs
+for 40s: a runs nowhere; b runs nowhere
+power on hv4, hv5, hv3
+within 60s: a, b run
+finally: well
+
+# The power comes back while the network is still dead
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5, c on hv1
+power off all
+wait 30s
+cut all off
+cut hv1 from hv2, hv3, hv4, hv5
+cut hv2 from hv3, hv4, hv5
+cut hv3 from hv4, hv5
+power on all
+for 30s: a runs nowhere; b runs nowhere; c runs nowhere
+heal the network
+within 90s: a, b, c run
+finally: well

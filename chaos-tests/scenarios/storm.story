@@ -115,3 +115,28 @@ wait 30s
 heal the network
 within 20s: not the brake holds
 finally: well
+
+# The network comes back for one of two hosts first, and then for the other: nobody is switched off
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5
+always: a, b stay; nobody was switched off
+cut hv4, hv5 off
+within 10s: the brake holds; hv4 is fencing; hv5 is fencing
+wait 20s
+heal hv5
+within 5s: hv5 is heard
+wait 3s
+heal hv4
+within 30s: hv4 is trusted; hv5 is trusted; not the brake holds
+finally: well
+
+# The network comes back for one of two hosts, and the other is dead: its guest runs elsewhere
+cluster 3 coordinators 2 hypervisors with bmcs
+guests a on hv4, b on hv5
+always: b stays
+cut hv4, hv5 off
+within 10s: the brake holds; hv4 is fencing; hv5 is fencing
+wait 10s
+heal hv5
+within 60s: a runs elsewhere than hv4
+finally: well

@@ -1,19 +1,22 @@
 //! The hosts' boards: their power, and the BMCs that can take it away. What a BMC does to a host happens at once to its
 //! guests; its daemon follows with the next tick.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_coordinator::core::Probe;
-use pvc_coordinator::core::power::{FakeBmcs, PowerState};
+use pvc_coordinator::core::power::{BmcAccess, FakeBmcs, Power, PowerError, PowerState};
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::fence::HostSign;
 use pvc_model::{Command, Name};
 use pvc_node::hypervisor::fake::FakeWorld;
+use raft_store::Pause;
 
 use crate::checks::replicas::Leases;
-use crate::net::{Net, Place};
+use crate::net::{Endpoint, Net, Place};
 use crate::witness::{Rule, Witness};
 
 /// All boards of one simulation. Clones share them.
@@ -22,11 +25,13 @@ pub struct Boards {
     pub bmcs: FakeBmcs,
     /// Hosts that a BMC has switched, and that the cluster is to hear of.
     switched: Arc<Mutex<Vec<(Place, PowerState)>>>,
+    /// Hosts from which no BMC is reached.
+    cut: Arc<Mutex<BTreeSet<Place>>>,
 }
 
 impl Boards {
     pub fn new(guests: FakeWorld, leases: Leases, witness: Witness) -> Boards {
-        let boards = Boards { bmcs: FakeBmcs::default(), switched: Arc::default() };
+        let boards = Boards { bmcs: FakeBmcs::default(), switched: Arc::default(), cut: Arc::default() };
         let switched = boards.switched.clone();
         boards.bmcs.tell(move |host, power| {
             let Some(place) = host.parse::<Name>().ok().and_then(|host| Place::of_node(&host)) else {
@@ -52,6 +57,16 @@ impl Boards {
     pub fn repair(&self, place: Place) {
         self.bmcs.repair(&bmc_address(place));
         self.bmcs.identify(&bmc_address(place), &bmc_identity(place));
+    }
+
+    /// Cuts a host's own way to the network of the BMCs, or joins it again.
+    pub fn cut_from_bmcs(&self, place: Place, cut: bool) {
+        let mut all = self.cut.lock();
+        if cut {
+            all.insert(place)
+        } else {
+            all.remove(&place)
+        };
     }
 
     /// What BMCs have switched since the last call.
@@ -91,22 +106,73 @@ pub fn enrol_bmc(place: Place) -> Command {
     Command::SetNodeBmc { name: place.node(), bmc: Box::new(bmc), expected_revision: 0 }
 }
 
+/// A coordinator's way to the BMCs: their network is not the cluster's, and may be cut for itself. Nothing goes over it while
+/// the coordinator's process stands still.
+#[derive(Clone, Debug)]
+pub struct Wires {
+    pub here: Place,
+    pub boards: Boards,
+    pub pause: Pause,
+}
+
+/// How long a caller waits for a BMC to which no way leads.
+const NO_WAY: Duration = Duration::from_secs(5);
+
+impl Wires {
+    async fn ask<T>(
+        &self,
+        access: &BmcAccess,
+        asking: impl Future<Output = Result<T, PowerError>> + Send,
+    ) -> Result<T, PowerError> {
+        if self.boards.cut.lock().contains(&self.here) {
+            tokio::time::sleep(NO_WAY).await;
+            return Err(PowerError::Unreachable { address: access.bmc.address.clone() });
+        }
+        self.pause.hold(asking).await
+    }
+}
+
+#[async_trait]
+impl Power for Wires {
+    async fn status(&self, access: &BmcAccess) -> Result<PowerState, PowerError> {
+        self.ask(access, self.boards.bmcs.status(access)).await
+    }
+
+    async fn off(&self, access: &BmcAccess) -> Result<(), PowerError> {
+        self.ask(access, self.boards.bmcs.off(access)).await
+    }
+
+    async fn on(&self, access: &BmcAccess) -> Result<(), PowerError> {
+        self.ask(access, self.boards.bmcs.on(access)).await
+    }
+
+    async fn identity(&self, access: &BmcAccess) -> Result<String, PowerError> {
+        self.ask(access, self.boards.bmcs.identity(access)).await
+    }
+}
+
+impl std::fmt::Debug for Boards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Boards")
+    }
+}
+
 /// A coordinator's look at other hosts: one with power answers where the network lets it.
 #[derive(Clone)]
-pub struct Look {
+pub struct Look<E = Endpoint> {
     pub here: Place,
-    pub net: Net,
+    pub net: Net<E>,
     pub boards: Boards,
 }
 
-impl std::fmt::Debug for Look {
+impl<E> std::fmt::Debug for Look<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "the look from {}", self.here)
     }
 }
 
 #[async_trait]
-impl Probe for Look {
+impl<E: Clone + Send + Sync + 'static> Probe for Look<E> {
     async fn sign(&self, address: &str) -> HostSign {
         let there = address.split(':').next().and_then(|host| host.parse::<Name>().ok());
         let Some(there) = there.and_then(|host| Place::of_node(&host)) else { return HostSign::Silent };
@@ -114,7 +180,7 @@ impl Probe for Look {
             && self.boards.has_power(there)
             && self.net.carry(there, self.here).await;
         if !there_and_back {
-            tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
             return HostSign::Silent;
         }
         HostSign::Answers

@@ -7,22 +7,20 @@ use std::time::Duration;
 
 use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
-use pvc_model::command::{ClusterPatch, FloatingPatch};
-use pvc_model::node::{NodeRole, Reachability};
-use pvc_model::{Command, Name, World};
+use pvc_model::{Command, World};
 use pvc_node::leave::Left;
 use pvc_node::primary::Record;
-use raft_store::{Checkpoint, Member, MemberId, MemoryDisk, Store};
+use raft_store::{MemberId, MemoryDisk, Pause, Store};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::boards::enrol_bmc;
 use crate::checks::guests::GuestWatch;
 use crate::checks::roles::RoleWatch;
-use crate::daemon::{Daemon, Host, address, migration_address};
+use crate::daemon::{Daemon, Host, migration_address};
 use crate::dice::Dice;
 use crate::net::Place;
-use crate::setting::{FLOATING, Setting};
+use crate::setting::Setting;
+use crate::shape::Shape;
 use crate::witness::Rule;
 
 /// How often the checks look, in virtual time.
@@ -30,38 +28,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// A daemon that has ended by itself is started again after this long.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 const FOUNDED_WITHIN: Duration = Duration::from_secs(120);
-
-/// What kind of cluster.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    /// Hosts that vote: 1, 3 or 5.
-    pub coordinators: u8,
-    /// Hosts that stand by, to vote when they are called.
-    pub spares: u8,
-    /// Hosts that only run guests.
-    pub hypervisors: u8,
-    pub checkpoint: Checkpoint,
-    /// How long a disk's sync takes at most, in milliseconds.
-    pub sync_max_ms: u64,
-    /// How wrong wall clocks are at most, in milliseconds.
-    pub clock_skew_max_ms: u64,
-    /// The cluster knows its hosts' BMCs.
-    pub bmcs: bool,
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Shape {
-            coordinators: 3,
-            spares: 0,
-            hypervisors: 1,
-            checkpoint: Checkpoint::default(),
-            sync_max_ms: 4,
-            clock_skew_max_ms: 2000,
-            bmcs: false,
-        }
-    }
-}
 
 /// A host and the daemon that runs on it now.
 pub(crate) struct Machine {
@@ -103,7 +69,8 @@ impl Cluster {
             let (checkpoint, member) = (shape.checkpoint.clone(), None);
             let floating = Record::default();
             let clock_skew = Arc::new(AtomicI64::new(skew));
-            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, floating };
+            let pause = Pause::new();
+            let host = Host { place, member, disk, checkpoint, clock_skew, boots: 0, pause, floating };
             let spare = shape.coordinators < number && number <= shape.coordinators + shape.spares;
             machines.push(Machine {
                 host,
@@ -123,54 +90,6 @@ impl Cluster {
             cluster.setting.witness.accuse(Rule::Heals, "the cluster could not be founded");
         }
         cluster
-    }
-
-    async fn enrol_all(&mut self, shape: &Shape) {
-        let first = Place(1);
-        self.vote(first, 1);
-        self.boot(first);
-        let (store, core) = self.wait_for_core(first).await;
-        store.found().await.expect("an empty store can be founded");
-        core.leadership().wait_for(Option::is_some).await.expect("it leads");
-        let found = Command::FoundNode { name: first.node(), address: address(first), member_id: 1 };
-        core.submit(found, "pvc", None).await.expect("the first node enrols itself");
-        for place in self.places().into_iter().skip(1) {
-            let votes = place.0 <= shape.coordinators;
-            let member = self.enrol(&core, place, votes).await;
-            if votes {
-                self.vote(place, member);
-            }
-            self.boot(place);
-            if votes {
-                self.wait_for_core(place).await;
-                store.add_learner(Member::new(member, address(place))).await.expect("a learner");
-                store.promote(member).await.expect("a voter");
-            }
-        }
-        let reachable = |world: &World| {
-            world
-                .nodes
-                .values()
-                .all(|n| n.status.reachability == Reachability::Reachable && n.status.session > 0)
-        };
-        core.worlds().wait_for(reachable).await.expect("the core runs");
-        let floating = FloatingPatch {
-            address: Some(Some(FLOATING.parse().expect("an address"))),
-            device: Some("br0".parse().expect("a device")),
-        };
-        let patch = ClusterPatch { floating, ..ClusterPatch::default() };
-        let set = Command::UpdateCluster { patch, expected_revision: 0 };
-        core.submit(set, "admin/founder", None).await.expect("a setting");
-        for place in self.places().into_iter().filter(|_| shape.bmcs) {
-            core.submit(enrol_bmc(place), "admin/founder", None).await.expect("a BMC is enrolled");
-        }
-    }
-
-    async fn enrol(&self, core: &Coordinator, place: Place, votes: bool) -> MemberId {
-        let [make, spend] = joining(place, votes);
-        core.submit(make, "admin/founder", None).await.expect("a token");
-        let joined = core.submit(spend, "anonymous", None).await.expect("it joins");
-        joined.world.nodes[&place.node()].status.member_id
     }
 
     pub(crate) fn vote(&mut self, place: Place, member: MemberId) {
@@ -245,6 +164,8 @@ impl Cluster {
         if let Some(leaving) = machine.leaving.take() {
             leaving.abort();
         }
+        setting.frozen.lock().remove(&place);
+        machine.host.pause.resume();
         if let Some(daemon) = machine.daemon.take() {
             daemon.kill(&setting, &machine.host);
         }
@@ -269,6 +190,30 @@ impl Cluster {
             // Asked once more, it goes on with what it does.
             Some(_) if machine.leaving.is_some() => {}
             Some(daemon) => machine.leaving = daemon.leave(),
+        }
+    }
+
+    /// Its daemon stands still, or goes on: with the timers that it had.
+    pub fn freeze(&mut self, place: Place, frozen: bool) {
+        let what = if frozen { "stands still" } else { "goes on" };
+        self.setting.trace.say(format!("the daemon of {place} {what}"));
+        let pause = self.machine(place).host.pause.clone();
+        if frozen {
+            self.setting.frozen.lock().insert(place);
+            pause.stop();
+        } else {
+            self.setting.frozen.lock().remove(&place);
+            pause.resume();
+        }
+    }
+
+    /// The whole host stands still, its kernel too, or goes on.
+    pub fn freeze_host(&mut self, place: Place, frozen: bool) {
+        self.freeze(place, frozen);
+        if frozen {
+            self.setting.net.part(&[place], &[self.places(), vec![Place::PEOPLE]].concat());
+        } else {
+            self.setting.net.rejoin(place);
         }
     }
 
@@ -379,26 +324,4 @@ impl Cluster {
             self.pass(Duration::from_millis(100)).await;
         }
     }
-}
-
-/// How a node joins: a token is made, and spent.
-pub(crate) fn joining(place: Place, votes: bool) -> [Command; 2] {
-    let token: Name = format!("join-{place}").parse().expect("a name");
-    let secret_hash = "00".repeat(32);
-    let make = Command::CreateJoinToken {
-        name: token.clone(),
-        lifetime_seconds: 0,
-        node: None,
-        secret_hash: secret_hash.clone(),
-    };
-    let spend = Command::RedeemJoinToken {
-        token,
-        secret_hash,
-        node: place.node(),
-        role: if votes { NodeRole::Coordinator } else { NodeRole::Hypervisor },
-        address: address(place),
-        key_hash: "11".repeat(32),
-        standby: false,
-    };
-    [make, spend]
 }

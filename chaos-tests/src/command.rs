@@ -1,28 +1,23 @@
 //! What `pvc-sim` can be told.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use futures::StreamExt;
-use pvc_process::Cmd;
 
+use crate::ages::life;
+use crate::ages::sabotage::Sabotage;
+use crate::many::{live_for, many, many_ages, many_scenarios};
 use crate::members;
 use crate::members::calm::stay_calm;
 use crate::processes;
 
 use crate::processes::run::Order;
-use crate::run::{count_panics, run};
-use crate::scenario::{self, Scenario};
+use crate::run::{count_panics, run, run_within};
+use crate::scenario::{self, Scenario, real};
 use crate::script::{self, Outcome};
 use crate::stories;
-use crate::years::{self, LIFE_HOURS, Tally};
-
-/// One seed takes less than a second on an idle machine.
-const ONE_WITHIN: Duration = Duration::from_secs(300);
-/// Failures that are shown in full; of the others only the seeds.
-const SHOWN_MAX: usize = 5;
 
 /// Simulates whole clusters: real coordinators and agents on a simulated network and fake hosts.
 #[derive(Clone, Debug, Parser)]
@@ -109,6 +104,27 @@ enum What {
         #[arg(long)]
         aloud: bool,
     },
+    /// Plays scenarios on real hosts of this machine (`pvc-bootstrap local`). Needs root.
+    Local {
+        /// FILE or FILE:TEXT, as of `scenario`; several may be given.
+        #[arg(required = true)]
+        which: Vec<String>,
+        /// Only say which of them can be played, and what there are no hands for.
+        #[arg(long)]
+        dry_run: bool,
+        /// The folder with pvc, pvcd and pvc-bootstrap; the one of this program, if none is given.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+        /// The folder with the little guest.
+        #[arg(long, default_value = "target/guest")]
+        guest: PathBuf,
+        /// Name of the local cluster.
+        #[arg(long, default_value = "stories")]
+        name: String,
+        /// How many times its time `within` is given.
+        #[arg(long, default_value_t = 3)]
+        patience: u32,
+    },
     /// Lets clusters live for long, with rare troubles; prints what they lived through.
     Years {
         #[arg(long, default_value_t = 0)]
@@ -118,6 +134,28 @@ enum What {
         node_hours: f64,
         #[arg(long)]
         aloud: bool,
+    },
+    /// Lets one cluster of the deciding parts alone live.
+    Age {
+        seed: u64,
+        #[arg(long, default_value_t = 100.0)]
+        node_hours: f64,
+        /// Break this rule, to see that it is noticed.
+        #[arg(long)]
+        sabotage: Option<Sabotage>,
+        #[arg(long)]
+        aloud: bool,
+    },
+    /// Lets many clusters of the deciding parts alone live, several at once; prints what they lived through.
+    Ages {
+        /// Of the first life.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Hours of nodes, over all lives.
+        #[arg(long, default_value_t = 1000.0)]
+        node_hours: f64,
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
     },
     /// Plays all scenarios, each in a process of its own.
     Scenarios {
@@ -137,11 +175,14 @@ impl Sim {
             | What::StoreCalm { seed, .. }
             | What::Processes { seed, .. }
             | What::Years { seed, .. }
+            | What::Age { seed, .. }
             | What::Story { seed, .. } => Some(*seed),
             What::Scenario { .. }
+            | What::Local { .. }
             | What::Scenarios { .. }
             | What::Seeds { .. }
             | What::StoreSeeds { .. }
+            | What::Ages { .. }
             | What::Stories => None,
         }
     }
@@ -196,17 +237,45 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             count_panics();
             scenario::find(Some(which))?.iter().try_for_each(|scenario| play_scenario(scenario, *aloud))
         }
+        What::Local { which, dry_run, programs, guest, name, patience } => {
+            let beside = std::env::current_exe().context("where is this program?")?;
+            let beside = beside.parent().context("it is in no folder")?.to_owned();
+            let place = real::Place {
+                programs: programs.clone().unwrap_or(beside),
+                guest: std::path::absolute(guest)?,
+                name: name.clone(),
+                patience: (*patience).max(1),
+            };
+            play_local(which, *dry_run, &place)
+        }
         What::Scenarios { jobs, one_in } => many_scenarios(*jobs, *one_in),
         What::Years { seed, node_hours, aloud } => {
             count_panics();
             live_for(*seed, *node_hours, *aloud)
         }
+        What::Age { seed, node_hours, sabotage, aloud } => {
+            count_panics();
+            let mut tally = None;
+            // A cluster has five nodes at least, and a trouble goes on beyond the last hour.
+            let longest = Duration::from_secs_f64((node_hours / 5.0 + 24.0) * 3600.0);
+            let outcome = run_within(longest, async {
+                let (outcome, lived) = life::live(*seed, *node_hours, *sabotage, *aloud).await;
+                tally = Some(lived);
+                outcome
+            });
+            let again =
+                format!("cargo run -p pvc-chaos-tests -- age {seed} --node-hours {node_hours} --aloud");
+            report(&format!("the age of seed {seed}"), &outcome, &again)?;
+            tally.iter().for_each(|tally| print!("{tally}"));
+            Ok(())
+        }
+        What::Ages { seed, node_hours, jobs } => many_ages(*seed, *node_hours, *jobs),
         What::Seeds { from, count, jobs } => many("seed", *from, *count, *jobs),
         What::StoreSeeds { from, count, jobs } => many("store-seed", *from, *count, *jobs),
     }
 }
 
-fn report(what: &str, outcome: &Outcome, again: &str) -> Result<()> {
+pub(crate) fn report(what: &str, outcome: &Outcome, again: &str) -> Result<()> {
     let Outcome { hash, events, seconds, deeds, acknowledged, .. } = outcome;
     println!(
         "{what}: {hash:016x}, {events} events in {seconds} s, {acknowledged} of {deeds} deeds acknowledged"
@@ -221,6 +290,35 @@ fn report(what: &str, outcome: &Outcome, again: &str) -> Result<()> {
     bail!("{what} has broken a rule; once more: {again}")
 }
 
+fn play_local(which: &[String], dry_run: bool, place: &real::Place) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut played, mut refused, mut failed) = (0, 0, Vec::new());
+    for scenario in
+        which.iter().map(|which| scenario::find(Some(which))).collect::<Result<Vec<_>>>()?.concat()
+    {
+        let name = scenario.name();
+        if let Some(why) = real::refusal(&scenario) {
+            println!("not played: {name}: {why}");
+            refused += 1;
+            continue;
+        }
+        played += 1;
+        println!("{name}");
+        if dry_run {
+            continue;
+        }
+        if let Err(error) = runtime.block_on(real::play(&scenario, place)) {
+            println!("  !! {error:#}");
+            failed.push(name);
+        }
+    }
+    println!("{played} played, {refused} refused");
+    if !failed.is_empty() {
+        bail!("{} came out otherwise:\n  {}", failed.len(), failed.join("\n  "));
+    }
+    Ok(())
+}
+
 fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
     let name = scenario.name();
     let outcome = run(scenario::play(scenario, aloud));
@@ -229,97 +327,4 @@ fn play_scenario(scenario: &Scenario, aloud: bool) -> Result<()> {
     }
     let again = format!("cargo run -p pvc-chaos-tests -- scenario {name:?} --aloud");
     report(&name, &outcome, &again)
-}
-
-/// One life after the other, until they are so many hours of nodes together.
-fn live_for(seed: u64, node_hours: f64, aloud: bool) -> Result<()> {
-    let begun = tokio::time::Instant::now();
-    let mut all = Tally::default();
-    for life in seed.. {
-        let left = node_hours - all.node_hours;
-        if left <= 0.0 {
-            break;
-        }
-        let mut tally = Tally::default();
-        let outcome = run(async {
-            let (outcome, lived) = years::live(life, left.min(LIFE_HOURS), aloud).await;
-            tally = lived;
-            outcome
-        });
-        all.add(&tally);
-        if !outcome.accusations.is_empty() {
-            let again = format!(
-                "cargo run -p pvc-chaos-tests -- years --seed {life} --node-hours {LIFE_HOURS} --aloud"
-            );
-            return report(&format!("the life of seed {life}"), &outcome, &again);
-        }
-    }
-    println!("{all}");
-    let rate = all.node_hours / begun.elapsed().as_secs_f64();
-    println!("{:<44}{rate:>12.2}", "hours of nodes a second");
-    Ok(())
-}
-
-/// Each seed in a process of its own, which is told `what` and the seed.
-fn many(what: &str, from: u64, count: u64, jobs: usize) -> Result<()> {
-    let seeds = (from..from + count).map(|seed| vec![what.to_owned(), seed.to_string()]);
-    let failed = each_alone(seeds.collect(), jobs)?;
-    if !failed.is_empty() {
-        let seeds: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
-        bail!("{} of {count} seeds have broken a rule: {}", failed.len(), seeds.join(", "));
-    }
-    Ok(())
-}
-
-fn many_scenarios(jobs: usize, one_in: usize) -> Result<()> {
-    let scenarios: Vec<_> = scenario::find(None)?.into_iter().step_by(one_in.max(1)).collect();
-    let calls = scenarios.iter().map(|scenario| vec!["scenario".to_owned(), scenario.name()]);
-    let failed = each_alone(calls.collect(), jobs)?;
-    if !failed.is_empty() {
-        let names: Vec<&str> = failed.iter().filter_map(|args| Some(args.last()?.as_str())).collect();
-        bail!(
-            "{} of {} scenarios came out otherwise:\n  {}",
-            failed.len(),
-            scenarios.len(),
-            names.join("\n  ")
-        );
-    }
-    println!("all {} scenarios came out as told", scenarios.len());
-    Ok(())
-}
-
-/// Runs this program once for each of these arguments, several at once; those that failed. The first of them are shown.
-fn each_alone(calls: Vec<Vec<String>>, jobs: usize) -> Result<Vec<Vec<String>>> {
-    let me = std::env::current_exe().context("where is this program?")?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let begun = tokio::time::Instant::now();
-    let count = calls.len();
-    Ok(runtime.block_on(async {
-        let runs = futures::stream::iter(calls).map(|args| one(&me, args));
-        let mut outcomes = runs.buffer_unordered(jobs.max(1));
-        let (mut failed, mut done) = (Vec::new(), 0);
-        while let Some((args, outcome)) = outcomes.next().await {
-            done += 1;
-            if let Err(said) = outcome {
-                if failed.len() < SHOWN_MAX {
-                    println!("{said}");
-                }
-                failed.push(args);
-            }
-            if done % (count / 10).max(1) == 0 {
-                println!("{done} of {count}, {} failed, {:?}", failed.len(), begun.elapsed());
-            }
-        }
-        failed
-    }))
-}
-
-async fn one(me: &Path, args: Vec<String>) -> (Vec<String>, Result<(), String>) {
-    let cmd = Cmd::new(PathBuf::from(me)).args(&args).accept_codes([0, 1, 101]);
-    let outcome = match cmd.run(ONE_WITHIN).await {
-        Ok(output) if output.code == 0 => Ok(()),
-        Ok(output) => Err(format!("{}{}", output.stdout_text(), output.stderr_text())),
-        Err(error) => Err(format!("{}: {error}", args.join(" "))),
-    };
-    (args, outcome)
 }

@@ -17,18 +17,19 @@ use pvc_node::agent::{Agent, Parts, Settings};
 use pvc_node::hypervisor::VirtType;
 use pvc_node::leave::{self, Left};
 use pvc_node::primary::{self, Keeper, Record, Wish};
-use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Store};
+use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Pause, Store};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::asking::Asking;
-use crate::boards::Look;
+use crate::boards::{Look, Wires};
 use crate::dice::Dice;
 use crate::link::{LeaseBook, SimLink};
 use crate::net::{Endpoint, Place};
 use crate::setting::{CLUSTER, POOL, Setting};
+use crate::storage::ReachedPool;
 use crate::transport::Wire;
 use crate::watched::Watched;
 use crate::witness::Rule;
@@ -50,6 +51,8 @@ pub struct Host {
     pub clock_skew: Arc<AtomicI64>,
     /// Starts of its daemon so far.
     pub boots: u64,
+    /// By which its daemon is made to stand still, as by SIGSTOP.
+    pub pause: Pause,
     /// What its disk says of the floating address.
     pub floating: Record,
 }
@@ -140,16 +143,24 @@ impl Daemon {
         let place = host.place;
         let asking = Asking::new(setting.net.clone(), place, setting.coordinators.clone(), dice);
         let mut pools = Pools::new();
-        pools.insert(POOL.parse().expect("a name"), Arc::new(setting.pool.clone()));
+        let pool =
+            ReachedPool { inner: setting.pool.clone(), here: place, cuts: setting.storage_cuts.clone() };
+        pools.insert(POOL.parse().expect("a name"), Arc::new(pool));
         let (boots, drawn) = (host.boots, AtomicU64::new(0));
         let parts = Parts {
             me: place.node(),
-            link: Arc::new(SimLink { asking, here: place, lease: self.lease.clone() }),
+            link: Arc::new(SimLink {
+                asking,
+                here: place,
+                lease: self.lease.clone(),
+                pause: host.pause.clone(),
+            }),
             hypervisor: Arc::new(Watched {
                 inner: setting.guests.hypervisor(&place.node()),
                 here: place,
                 lease: self.lease.clone(),
                 witness: setting.witness.clone(),
+                pause: host.pause.clone(),
             }),
             pools,
             load: Arc::new(NoLoad),
@@ -189,12 +200,12 @@ impl Daemon {
         *self.way.lock() = Some(leave::Parts { view: view.clone(), ..way });
         let (wishes, wish) = watch::channel(Wish::default());
         let (keeper, _) = Keeper::new(primary::Parts { view, ..keeping }, wish);
-        let (witness, ended) = (setting.witness.clone(), self.ended.clone());
+        let (witness, ended, pause) = (setting.witness.clone(), self.ended.clone(), host.pause.clone());
         async move {
             let _open = wishes;
             let mut keeping = JoinSet::new();
-            keeping.spawn(keeper.run());
-            let error = agent.run().await;
+            keeping.spawn(pause.hold(keeper.run()));
+            let error = pause.hold(agent.run()).await;
             witness.accuse(Rule::NobodyGivesUp, format!("the agent of {place} gave up: {error}"));
             ended.store(true, Ordering::Relaxed);
         }
@@ -226,17 +237,24 @@ impl Daemon {
             };
             let clock = Clock { begun: setting.begun, skew: host.clock_skew.clone() };
             let environment = HostEnvironment { clock: clock.clone(), dice };
-            let look = Look { here: place, net: setting.net.clone(), boards: setting.boards.clone() };
+            let (net, boards, pause) = (setting.net.clone(), setting.boards.clone(), host.pause.clone());
+            let wires = Wires { here: place, boards: boards.clone(), pause: pause.clone() };
+            let look = Look { here: place, net, boards };
             let options = CoordinatorOptions {
-                power: Arc::new(setting.boards.bmcs.clone()),
+                power: Arc::new(wires),
                 probe: Arc::new(look),
+                pause: Some(pause.clone()),
                 ..CoordinatorOptions::default()
             };
             let coordinator = Coordinator::start(store.clone(), Arc::new(environment), options);
             let coordinator = coordinator.expect("there is one version only");
             *core.lock() = Some((store.clone(), coordinator.clone()));
-            let endpoint =
-                Endpoint { store: store.clone(), coordinator: coordinator.clone(), gone: gone.clone() };
+            let endpoint = Endpoint {
+                store: store.clone(),
+                coordinator: coordinator.clone(),
+                gone: gone.clone(),
+                pause,
+            };
             setting.net.attach(place, endpoint);
             let replicas = setting.replicas.clone();
             tokio::spawn(replicas.follow(place, store.clone(), coordinator, clock, gone));
@@ -309,6 +327,7 @@ fn options(host: &Host, member: MemberId, setting: &Setting, dice: &Dice) -> Opt
     options.seed = Some(dice.bits());
     options.checkpoint = host.checkpoint.clone();
     options.peers = setting.directory.members();
+    options.pause = Some(host.pause.clone());
     options
 }
 

@@ -215,6 +215,12 @@ impl Temper {
         self.down.clear();
         let places = cluster.places();
         for place in &places {
+            let frozen = cluster.setting.frozen.lock().contains(place);
+            if frozen {
+                cluster.freeze(*place, false);
+            }
+            cluster.setting.boards.cut_from_bmcs(*place, false);
+            cluster.setting.storage_cuts.set(*place, false);
             cluster.setting.boards.repair(*place);
             cluster.setting.guests.faults(&place.node(), |faults| *faults = Default::default());
             for other in places.iter().filter(|other| *other != place) {

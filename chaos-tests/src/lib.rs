@@ -6,6 +6,7 @@
 //! seed must do the same again, or a failure could not be looked at. `processes` alone is another world: real
 //! processes, real time, and the same checks.
 
+pub mod ages;
 pub mod asking;
 pub mod boards;
 pub mod checks;
@@ -14,8 +15,10 @@ pub mod command;
 pub mod daemon;
 pub mod dice;
 pub mod faults;
+mod founding;
 pub mod history;
 pub mod link;
+mod many;
 pub mod members;
 pub mod net;
 pub mod people;
@@ -25,6 +28,8 @@ pub mod sabotage;
 pub mod scenario;
 pub mod script;
 pub mod setting;
+pub mod shape;
+pub mod storage;
 pub mod stories;
 pub mod trace;
 pub mod transport;

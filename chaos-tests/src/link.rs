@@ -17,6 +17,7 @@ use pvc_node::agent::link::{
     AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError,
     PrimaryRole, Report,
 };
+use raft_store::Pause;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -78,9 +79,16 @@ pub struct SimLink {
     pub asking: Asking,
     pub here: Place,
     pub lease: LeaseBook,
+    /// By which its daemon is made to stand still: nothing is sent meanwhile, and nothing taken.
+    pub pause: Pause,
 }
 
 impl SimLink {
+    /// Waits while the daemon stands still.
+    async fn awake(&self) {
+        self.pause.hold(std::future::ready(())).await;
+    }
+
     fn net(&self) -> &Net {
         self.asking.net()
     }
@@ -114,7 +122,10 @@ impl CoordinatorLink for SimLink {
             let (node, beat) = (node.clone(), beat.clone());
             async move { there.coordinator.heartbeat(&node, beat) }
         });
-        let ack = asked.await.map_err(link_error)?;
+        self.awake().await;
+        let ack = asked.await;
+        self.awake().await;
+        let ack = ack.map_err(link_error)?;
         self.lease.acknowledged(sent);
         Ok(HeartbeatAck {
             sequence: ack.sequence,
@@ -129,6 +140,7 @@ impl CoordinatorLink for SimLink {
         node: &Name,
         guests: Vec<Uid>,
     ) -> Result<Box<dyn AssignmentStream>, LinkError> {
+        self.awake().await;
         let at = self.asking.anyone();
         let name = node.clone();
         let guests = guests.into_iter().collect();
@@ -148,7 +160,8 @@ impl CoordinatorLink for SimLink {
         tokio::spawn(serving.run(gone.clone(), sender));
         let broken = CancellationToken::new();
         let pinging = tokio::spawn(ping(net, here, at, gone, broken.clone()));
-        Ok(Box::new(SimStream { messages, broken, _pinging: AbortOnDropHandle::new(pinging) }))
+        let pause = self.pause.clone();
+        Ok(Box::new(SimStream { messages, broken, pause, _pinging: AbortOnDropHandle::new(pinging) }))
     }
 
     async fn report_primary(
@@ -163,6 +176,7 @@ impl CoordinatorLink for SimLink {
             let node = node.clone();
             async move { there.coordinator.report_primary(&node, session, epoch, report).await }
         });
+        self.awake().await;
         Ok(asked.await.map_err(link_error)?.revision)
     }
 
@@ -190,6 +204,7 @@ impl CoordinatorLink for SimLink {
                 there.coordinator.report(&node, session, vms, volumes, facts, Some(request_id)).await
             }
         });
+        self.awake().await;
         Ok(asked.await.map_err(link_error)?.revision)
     }
 }
@@ -228,7 +243,7 @@ impl Serving {
     }
 }
 
-fn translate(told: core::Assignments) -> Assignments {
+pub(crate) fn translate(told: core::Assignments) -> Assignments {
     Assignments {
         revision: told.revision,
         full: told.full,
@@ -255,6 +270,7 @@ async fn ping(net: Net, here: Place, at: Place, gone: CancellationToken, broken:
 
 struct SimStream {
     messages: mpsc::Receiver<Assignments>,
+    pause: Pause,
     broken: CancellationToken,
     _pinging: AbortOnDropHandle<()>,
 }
@@ -265,7 +281,7 @@ impl AssignmentStream for SimStream {
         let ended = || LinkError::Unavailable("the stream of assignments has ended".to_owned());
         tokio::select! {
             biased;
-            told = self.messages.recv() => told.ok_or_else(ended),
+            told = self.pause.hold(self.messages.recv()) => told.ok_or_else(ended),
             () = self.broken.cancelled() => Err(ended()),
         }
     }

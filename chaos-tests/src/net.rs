@@ -65,12 +65,13 @@ pub trait Reached: Clone + Send + Sync + 'static {
     fn pause(&self) -> Option<&Pause>;
 }
 
-/// A daemon with a coordinator. None of them is ever stopped without being killed.
+/// A daemon with a coordinator.
 #[derive(Clone)]
 pub struct Endpoint {
     pub store: Store,
     pub coordinator: Coordinator,
     pub gone: CancellationToken,
+    pub pause: Pause,
 }
 
 impl Reached for Endpoint {
@@ -83,7 +84,7 @@ impl Reached for Endpoint {
     }
 
     fn pause(&self) -> Option<&Pause> {
-        None
+        Some(&self.pause)
     }
 }
 
@@ -137,7 +138,7 @@ struct State<E> {
     endpoints: BTreeMap<Place, E>,
 }
 
-impl<E: Reached> Net<E> {
+impl<E: Clone> Net<E> {
     pub fn new(seed: u64, trace: Trace) -> Net<E> {
         let state = State {
             weather: Weather::FAIR,
@@ -166,6 +167,11 @@ impl<E: Reached> Net<E> {
                 state.cuts.insert((*b, *a));
             }
         }
+    }
+
+    /// Joins one host with all others.
+    pub fn rejoin(&self, place: Place) {
+        self.state.lock().cuts.retain(|(from, to)| *from != place && *to != place);
     }
 
     pub fn lag(&self, place: Place, by: Duration) {
@@ -229,6 +235,21 @@ impl<E: Reached> Net<E> {
         arrives
     }
 
+    /// Nothing delays or loses a message between those two.
+    pub fn is_fair(&self, a: Place, b: Place) -> bool {
+        let state = self.state.lock();
+        let lags = |place| state.laggards.contains_key(&place);
+        let weather = state.weather;
+        weather.lost_per_mille == 0
+            && weather.slow_per_mille == 0
+            && !lags(a)
+            && !lags(b)
+            && !state.cuts.contains(&(a, b))
+            && !state.cuts.contains(&(b, a))
+    }
+}
+
+impl<E: Reached> Net<E> {
     /// A call from one host to another. `serve` begins when it arrives, with whatever process answers there
     /// then, also when the caller has given up meanwhile.
     pub async fn call<T, F>(

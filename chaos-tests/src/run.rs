@@ -24,11 +24,16 @@ pub fn count_panics() {
 
 /// Runs a story in virtual time.
 pub fn run(story: impl Future<Output = Outcome>) -> Outcome {
+    run_within(LONGEST, story)
+}
+
+/// The same, for a story that may take so long in virtual time.
+pub fn run_within(longest: Duration, story: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O can always be made");
     let panics = PANICS.load(Ordering::Relaxed);
     let mut outcome = runtime.block_on(async {
-        let ended = tokio::time::timeout(LONGEST, story).await;
+        let ended = tokio::time::timeout(longest, story).await;
         ended.unwrap_or_else(|_| Outcome::hanging())
     });
     let died = PANICS.load(Ordering::Relaxed) - panics;

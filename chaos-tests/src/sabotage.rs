@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use pvc_model::Command;
 use pvc_model::fence::ProofKind;
+use pvc_model::node::Reachability;
 use pvc_model::vm::DiskBus;
 use pvc_node::hypervisor::{EndReason, GuestSpec, Hypervisor, ResolvedDisk, Stamp, VirtType};
 use pvc_node::storage::StorageDriver;
 
 use crate::boards::bmc_address;
-use crate::cluster::Shape;
 use crate::dice::Dice;
 use crate::net::{Net, Place};
 use crate::script::{Outcome, Stage};
+use crate::shape::Shape;
 use crate::witness::Rule;
 use crate::workload::{self, name};
 
@@ -36,10 +37,16 @@ pub enum Sabotage {
     FalseWord,
     /// A heartbeat is acknowledged while its node is being fenced.
     LeaseWhileFenced,
+    /// A node that is heard, and has its lease, is given up.
+    GivenUp,
+    /// Somebody who watches all changes is not told of one.
+    DeafWatch,
+    /// A task panics.
+    Panic,
 }
 
 impl Sabotage {
-    pub const ALL: [Sabotage; 9] = [
+    pub const ALL: [Sabotage; 12] = [
         Sabotage::SecondStart,
         Sabotage::LostWrite,
         Sabotage::RestlessElection,
@@ -49,6 +56,9 @@ impl Sabotage {
         Sabotage::EarlyProof,
         Sabotage::FalseWord,
         Sabotage::LeaseWhileFenced,
+        Sabotage::GivenUp,
+        Sabotage::DeafWatch,
+        Sabotage::Panic,
     ];
 
     /// The rule that it breaks.
@@ -56,6 +66,9 @@ impl Sabotage {
         match self {
             Sabotage::SecondStart | Sabotage::EarlyProof | Sabotage::FalseWord => Rule::OneWriter,
             Sabotage::LeaseWhileFenced => Rule::NoFalseFence,
+            Sabotage::GivenUp => Rule::GraceOutlastsLease,
+            Sabotage::DeafWatch => Rule::SameHistory,
+            Sabotage::Panic => Rule::NobodyGivesUp,
             Sabotage::LostWrite => Rule::NothingLost,
             Sabotage::RestlessElection => Rule::ElectionsAreQuiet,
             Sabotage::Chatter => Rule::IdleIsQuiet,
@@ -93,9 +106,31 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
         Some(Sabotage::Chatter) => drop(tokio::spawn(chatter(stage.cluster.setting.net.clone()))),
         Some(Sabotage::DeadHost) => stage.cluster.break_down(Place(4)),
         Some(Sabotage::SecondHolder) => second_holder(&stage),
+        Some(Sabotage::GivenUp) => {
+            let (node, reachability) = (Place(4).node(), Reachability::Unreachable);
+            stage.cluster.decree(Command::SetReachability { node, reachability }).await;
+        }
+        Some(Sabotage::DeafWatch) => {
+            stage.onlook(true);
+            // Of two changes the first is missed: the second shows it.
+            for place in [Place(4), Place(3)] {
+                stage.cluster.pass(Duration::from_secs(1)).await;
+                let (name, schedulable) = (place.node(), Some(false));
+                let change = Command::UpdateNode { name, schedulable, on_return: None, expected_revision: 0 };
+                stage.cluster.decree(change).await;
+            }
+            stage.cluster.pass(Duration::from_secs(1)).await;
+        }
+        Some(Sabotage::Panic) => {
+            drop(tokio::spawn(async { fall() }).await);
+        }
         Some(how) => while_fenced(&mut stage, how).await,
     }
     stage.end().await
+}
+
+fn fall() {
+    panic!("on purpose");
 }
 
 fn second_holder(stage: &Stage) {

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use crate::checks::healed::ailments;
 use crate::checks::history::{self, End};
 use crate::checks::watching::Onlooker;
-use crate::cluster::{Cluster, Shape};
+use crate::cluster::Cluster;
 use crate::dice::Dice;
 use crate::faults::Temper;
 use crate::people::{People, Told};
+use crate::shape::Shape;
 use crate::witness::{Accusation, Rule};
 use crate::workload::{self, VMS, name, spec};
 
@@ -86,16 +87,23 @@ pub struct Stage {
 impl Stage {
     pub async fn set(shape: &Shape, seed: u64, aloud: bool) -> Stage {
         let cluster = Cluster::found(shape, seed, aloud).await;
-        let setting = &cluster.setting;
+        let people = People::new(&cluster.setting);
+        let stage = Stage { people, temper: Temper::of(seed), cluster };
+        stage.onlook(false);
+        stage
+    }
+
+    /// Somebody begins to watch all changes; `deaf`: one of them, on purpose, is not told.
+    pub(crate) fn onlook(&self, deaf: bool) {
+        let setting = &self.cluster.setting;
         let onlooker = Onlooker {
             net: setting.net.clone(),
-            dice: Dice::new(seed, "onlooker"),
+            dice: Dice::new(setting.seed, "onlooker"),
             replicas: setting.replicas.clone(),
             coordinators: setting.coordinators.clone(),
+            deaf,
         };
         tokio::spawn(onlooker.run());
-        let people = People::new(setting);
-        Stage { people, temper: Temper::of(seed), cluster }
     }
 
     pub fn accuse(&self, rule: Rule, detail: String) {

@@ -1,5 +1,9 @@
 //! What all parts of one simulation share.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use pvc_node::hypervisor::fake::{FakeWorld, Timing};
 use pvc_node::primary::fake::FakeSegment;
 use pvc_node::storage::fake::FakeStorage;
@@ -8,6 +12,7 @@ use tokio::time::Instant;
 use crate::boards::Boards;
 use crate::checks::replicas::{Leases, Replicas};
 use crate::net::{Net, Place};
+use crate::storage::StorageCuts;
 use crate::trace::Trace;
 use crate::transport::Directory;
 use crate::witness::Witness;
@@ -30,9 +35,12 @@ pub struct Setting {
     pub guests: FakeWorld,
     pub boards: Boards,
     pub pool: FakeStorage,
+    pub storage_cuts: StorageCuts,
     /// The network in which hosts have the floating address.
     pub segment: FakeSegment,
     pub leases: Leases,
+    /// Hosts whose daemon stands still.
+    pub frozen: Arc<Mutex<BTreeSet<Place>>>,
     pub replicas: Replicas,
     /// Places of the coordinators, those to be founded too.
     pub coordinators: Vec<Place>,
@@ -51,6 +59,8 @@ impl Setting {
             net: Net::new(seed, trace.clone()),
             directory: Directory::default(),
             guests,
+            storage_cuts: StorageCuts::default(),
+            frozen: Arc::default(),
             pool: FakeStorage::new(POOL.parse().expect("a name"), POOL_BYTES),
             segment: FakeSegment::default(),
             replicas: Replicas::new(witness.clone(), leases.clone()),

@@ -7,11 +7,11 @@ use pvc_model::Command;
 use pvc_model::node::Reachability;
 use tokio::time::Instant;
 
-use crate::cluster::Shape;
 use crate::dice::Dice;
 use crate::net::{Place, Weather};
 use crate::people::Told;
 use crate::script::{Outcome, Stage};
+use crate::shape::Shape;
 use crate::witness::Rule;
 use crate::workload::{self, name, spec};
 

@@ -7,8 +7,9 @@ use pvc_model::node::NodeRole;
 use raft_store::{Member, MembersError, Store};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, joining};
+use crate::cluster::Cluster;
 use crate::daemon::address;
+use crate::founding::joining;
 use crate::net::Place;
 use crate::witness::Rule;
 

@@ -9,6 +9,7 @@ use pvc_node::hypervisor::{
     MigrationProgress, MigrationReport, Stamp,
 };
 use pvc_node::storage::DiskSource;
+use raft_store::Pause;
 use tokio::sync::watch;
 
 use crate::link::LeaseBook;
@@ -20,12 +21,14 @@ pub struct Watched {
     pub here: Place,
     pub lease: LeaseBook,
     pub witness: Witness,
+    /// By which its daemon is stopped: then nothing it has begun to ask reaches the hypervisor.
+    pub pause: Pause,
 }
 
 #[async_trait]
 impl Hypervisor for Watched {
     async fn guests(&self) -> Result<Vec<Guest>, HypervisorError> {
-        self.inner.guests().await
+        self.pause.hold(self.inner.guests()).await
     }
 
     fn endings(&self) -> Vec<Ending> {
@@ -37,47 +40,47 @@ impl Hypervisor for Watched {
             let what = format!("{} starts guest {} without a lease", self.here, spec.name);
             self.witness.accuse(Rule::LeaseToStart, what);
         }
-        self.inner.start(spec).await
+        self.pause.hold(self.inner.start(spec)).await
     }
 
     async fn power_button(&self, uid: Uid) -> Result<(), HypervisorError> {
-        self.inner.power_button(uid).await
+        self.pause.hold(self.inner.power_button(uid)).await
     }
 
     async fn power_off(&self, uid: Uid) -> Result<(), HypervisorError> {
-        self.inner.power_off(uid).await
+        self.pause.hold(self.inner.power_off(uid)).await
     }
 
     async fn stamp(&self, uid: Uid, stamp: Stamp) -> Result<(), HypervisorError> {
-        self.inner.stamp(uid, stamp).await
+        self.pause.hold(self.inner.stamp(uid, stamp)).await
     }
 
     async fn disk_grown(&self, uid: Uid, disk: &DiskSource, size_bytes: u64) -> Result<(), HypervisorError> {
-        self.inner.disk_grown(uid, disk, size_bytes).await
+        self.pause.hold(self.inner.disk_grown(uid, disk, size_bytes)).await
     }
 
     async fn migrate(&self, uid: Uid, order: &MigrationOrder) -> Result<MigrationReport, MigrateError> {
-        self.inner.migrate(uid, order).await
+        self.pause.hold(self.inner.migrate(uid, order)).await
     }
 
     async fn migration_progress(&self, uid: Uid) -> Result<Option<MigrationProgress>, HypervisorError> {
-        self.inner.migration_progress(uid).await
+        self.pause.hold(self.inner.migration_progress(uid)).await
     }
 
     async fn cancel_migration(&self, uid: Uid) -> Result<(), HypervisorError> {
-        self.inner.cancel_migration(uid).await
+        self.pause.hold(self.inner.cancel_migration(uid)).await
     }
 
     async fn console(&self, uid: Uid, take_over: bool) -> Result<Box<dyn Console>, HypervisorError> {
-        self.inner.console(uid, take_over).await
+        self.pause.hold(self.inner.console(uid, take_over)).await
     }
 
     async fn xml(&self, uid: Uid) -> Result<String, HypervisorError> {
-        self.inner.xml(uid).await
+        self.pause.hold(self.inner.xml(uid)).await
     }
 
     async fn facts(&self) -> Result<HostFacts, HypervisorError> {
-        self.inner.facts().await
+        self.pause.hold(self.inner.facts()).await
     }
 
     fn wakeups(&self) -> watch::Receiver<u64> {

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::boards::bmc_address;
-use crate::cluster::Shape;
 use crate::dice::Dice;
 use crate::net::{Place, Weather};
 use crate::script::{Outcome, Stage};
+use crate::shape::Shape;
 use crate::witness::Rule;
 use crate::workload::VMS;
 

@@ -35,8 +35,9 @@ impl RoleWatch {
         for holder in &holders {
             match daemon(holder) {
                 Some((place, lease)) if lease.is_valid() => licensed.push(*place),
+                Some((place, _)) if setting.frozen.lock().contains(place) => {}
                 Some(_) => unlicensed.push(holder.clone()),
-                // A dead daemon drops nothing.
+                // A dead daemon drops nothing, nor does one that stands still.
                 None => {}
             }
         }

@@ -216,6 +216,13 @@ impl Members {
         leads.max_by_key(|(_, status)| status.term).map(|(place, _)| place)
     }
 
+    /// How many vote, as the leader has it; 0: nobody leads.
+    pub async fn voters(&self) -> usize {
+        let leader = self.leader().await;
+        let statuses = self.statuses().await;
+        leader.and_then(|place| statuses.get(&place)).map_or(0, |status| status.voters.len())
+    }
+
     /// Asks whoever leads, until it is done or too late.
     async fn change(&self, verb: Verb, member: u64, place: u8) -> bool {
         let until = Instant::now() + CHANGE_WITHIN;

@@ -140,8 +140,12 @@ impl Deck {
                     members.add(id, new).await;
                 }
             }
-            Remove if places.len() > 3 => drop(members.remove(place).await),
-            Remove => {}
+            // Of fewer than three nobody could tell for certain who is out, and machines would stay full of those that are.
+            Remove => {
+                if members.voters().await > 3 {
+                    members.remove(place).await;
+                }
+            }
             Replace => {
                 if let Some(new) = self.dice.pick(&members.empty_places()).copied() {
                     let id = members.settle(new)?;

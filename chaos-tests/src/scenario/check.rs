@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use pvc_coordinator::core::power::PowerState;
-use pvc_model::fence::FencePhase;
-use pvc_model::node::{Node, Reachability};
 use pvc_model::phase::vm_phase;
+use pvc_model::rule::broken_by;
 use pvc_model::vm::{MigrationPhase, Vm};
 use pvc_model::{Name, World};
 
 use super::hosts::{Hosts, name};
 use super::parse::{number, quoted};
+use super::states::{NodeState, Progress, Work};
 use crate::cluster::Cluster;
 use crate::net::Place;
 
@@ -47,18 +47,16 @@ pub enum Check {
     NobodySwitchedOff,
     SwitchedOff(Hosts),
     Gone(Name),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NodeState {
-    Silent,
-    Heard,
-    /// It has no fence.
-    Trusted,
-    Fencing,
-    Fenced,
-    Returned,
-    Removed,
+    /// No VM's guest runs there, in truth.
+    Empty(Hosts),
+    /// The two run on one host, in truth.
+    Beside(Name, Name),
+    /// The newest task of this kind and subject is so, with this in its message.
+    Task(Work, Progress),
+    /// The floating address is where the role says, and nowhere else.
+    Primary(Hosts),
+    /// Some affinity rule is broken by where VMs run.
+    RuleBroken,
 }
 
 /// Where guests were, and how often they had been started.
@@ -101,6 +99,19 @@ impl Check {
             [vm, "is", "prepared"] => Check::Migrates(name(vm)?, Some(MigrationPhase::Preparing)),
             [vm, "is", "transferred"] => Check::Migrates(name(vm)?, Some(MigrationPhase::Transferring)),
             [vm, "is", "gone"] => Check::Gone(name(vm)?),
+            [one, "runs", "beside", other] => Check::Beside(name(one)?, name(other)?),
+            ["the", "flush", "of", node, "is" | "was", progress @ ..] => {
+                Check::Task(Work::Flush(name(node)?), Progress::parse(progress)?)
+            }
+            ["the", "return", "to", node, "is" | "was", progress @ ..] => {
+                Check::Task(Work::Return(name(node)?), Progress::parse(progress)?)
+            }
+            ["the", "balancing", "is" | "was", progress @ ..] => {
+                Check::Task(Work::Balancing, Progress::parse(progress)?)
+            }
+            ["an", "affinity", "is", "broken"] => Check::RuleBroken,
+            [rest @ .., "is" | "are", "empty"] => Check::Empty(hosts(rest)?),
+            [rest @ .., "is", "the", "primary"] => Check::Primary(hosts(rest)?),
             [rest @ .., "has" | "have", "power"] => Check::HasPower(hosts(rest)?),
             [rest @ .., "leads"] => Check::Leads(hosts(rest)?),
             [rest @ .., "was" | "were", "switched", "off"] => Check::SwitchedOff(hosts(rest)?),
@@ -150,6 +161,35 @@ impl Check {
                 let so = migration.is_some_and(|now| phase.is_none_or(|phase| phase == now));
                 is(so, || format!("the migration of {vm} is at {migration:?}"))
             }
+            Check::Empty(hosts) => scene.each(hosts, |place| {
+                let guests = scene.cluster.setting.guests.guests_on(&place.node());
+                is(guests.is_empty(), || format!("{} guests are on {place}", guests.len()))
+            }),
+            Check::Beside(one, other) => {
+                let (one, other) = (scene.hosts(world, one)?, scene.hosts(world, other)?);
+                is(one.len() == 1 && one == other, || format!("they run on {one:?} and {other:?}"))
+            }
+            Check::Task(work, progress) => {
+                let task = world.tasks.values().filter(|task| work.is(task)).max_by_key(|task| {
+                    let over = task.ended.is_some();
+                    (!over, task.started, task.meta.revision)
+                });
+                let state = task.map(|task| (task.state, task.message.clone()));
+                is(state.as_ref().is_some_and(|(state, _)| progress.is(*state)), || {
+                    format!("it is {state:?}")
+                })
+            }
+            Check::Primary(hosts) => {
+                let holders = scene.cluster.setting.segment.holders(crate::checks::roles::address());
+                let wanted = scene.names(hosts);
+                is(holders.len() == 1 && wanted.contains(&holders[0]), || {
+                    format!("the floating address is on {holders:?}")
+                })
+            }
+            Check::RuleBroken => {
+                let broken = world.rules.values().flat_map(|rule| broken_by(world, rule)).count();
+                is(broken > 0, || "all are kept".to_owned())
+            }
             Check::Gone(vm) => is(!world.vms.contains_key(vm), || format!("{vm} is there")),
             Check::CountRun(count) => {
                 let run = scene.cluster.setting.guests.all_writers().len();
@@ -192,7 +232,7 @@ impl Check {
     }
 }
 
-fn is(so: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn is(so: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
     if so { Ok(()) } else { Err(otherwise()) }
 }
 
@@ -237,40 +277,4 @@ impl Scene<'_> {
         let orders = self.cluster.setting.boards.bmcs.orders();
         orders.into_iter().filter(|order| order.starts_with("off ")).collect()
     }
-}
-
-impl NodeState {
-    fn parse(text: &str) -> Result<NodeState, String> {
-        Ok(match text {
-            "silent" => NodeState::Silent,
-            "heard" => NodeState::Heard,
-            "trusted" => NodeState::Trusted,
-            "fencing" => NodeState::Fencing,
-            "fenced" => NodeState::Fenced,
-            "returned" => NodeState::Returned,
-            "removed" => NodeState::Removed,
-            _ => return Err(format!("{text:?} is nothing that a node can be")),
-        })
-    }
-
-    fn look(self, world: &World, place: Place) -> Result<(), String> {
-        let Some(node) = world.nodes.get(&place.node()) else {
-            return is(self == NodeState::Removed, || format!("there is no {place}"));
-        };
-        let phase = node.status.fence.as_ref().map(|fence| fence.phase);
-        let so = match self {
-            NodeState::Silent => node.status.reachability == Reachability::Unreachable,
-            NodeState::Heard => node.is_reachable(),
-            NodeState::Trusted => phase.is_none(),
-            NodeState::Fencing => phase == Some(FencePhase::Fencing),
-            NodeState::Fenced => phase == Some(FencePhase::Fenced),
-            NodeState::Returned => phase == Some(FencePhase::Returned),
-            NodeState::Removed => false,
-        };
-        is(so, || told(node))
-    }
-}
-
-fn told(node: &Node) -> String {
-    format!("{} is {:?}, its fence: {:?}", node.meta.name, node.status.reachability, node.status.fence)
 }

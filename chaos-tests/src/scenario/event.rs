@@ -24,6 +24,14 @@ pub enum Event {
     /// In order; back at once.
     Restart(Hosts),
     Bmc(Hosts, BmcState),
+    /// Daemons stand still, or go on.
+    Stall(Hosts, bool),
+    /// Hosts stand still whole, or go on.
+    FreezeHost(Hosts, bool),
+    /// The network of the BMCs: from those hosts none is reached, and theirs by nobody.
+    BmcNetwork(Hosts, bool),
+    /// Hosts reach the pool, or don't.
+    Storage(Hosts, bool),
     /// From whom to whom; one way: what the first send does not arrive.
     Cut {
         those: Hosts,
@@ -31,6 +39,8 @@ pub enum Event {
         one_way: bool,
     },
     Heal,
+    /// Those alone are joined with all others again.
+    Rejoin(Hosts),
     Weather(Weather),
     Lag(Hosts, Duration),
     /// The way of migrations between two hosts.
@@ -91,9 +101,20 @@ impl Event {
                 Event::Bmc(hosts(rest)?, BmcState::Slow(duration(time)?))
             }
             ["bmc", "of", rest @ .., "is", state] => Event::Bmc(hosts(rest)?, BmcState::parse(state)?),
+            ["daemon" | "daemons", "of", rest @ .., "freezes" | "freeze"] => Event::Stall(hosts(rest)?, true),
+            ["daemon" | "daemons", "of", rest @ .., "thaws" | "thaw"] => Event::Stall(hosts(rest)?, false),
+            ["host" | "hosts", rest @ .., "freezes" | "freeze"] => Event::FreezeHost(hosts(rest)?, true),
+            ["host" | "hosts", rest @ .., "thaws" | "thaw"] => Event::FreezeHost(hosts(rest)?, false),
+            ["bmc", "network", "of", rest @ .., "is", way @ ("cut" | "joined")] => {
+                Event::BmcNetwork(hosts(rest)?, *way == "cut")
+            }
+            ["storage", "of", rest @ .., "is", way @ ("cut" | "joined")] => {
+                Event::Storage(hosts(rest)?, *way == "cut")
+            }
             ["cut", rest @ .., "off"] => Event::Cut { those: hosts(rest)?, from: None, one_way: false },
             ["cut", rest @ ..] => cut(rest)?,
             ["heal", "the", "network"] => Event::Heal,
+            ["heal", rest @ ..] => Event::Rejoin(hosts(rest)?),
             ["weather", "lost", lost, "slow", slow, "up", "to", most] => Event::Weather(Weather {
                 lost_per_mille: percent(lost)? * 10,
                 slow_per_mille: percent(slow)? * 10,
@@ -135,6 +156,15 @@ impl Event {
             Event::Disk(hosts, state) => (hosts, &|cluster, place| state.befall(cluster, place)),
             Event::Clock(hosts, by) => (hosts, &|cluster, place| cluster.jump_clock(place, *by)),
             Event::Lag(hosts, by) => (hosts, &|cluster, place| cluster.setting.net.lag(place, *by)),
+            Event::Stall(hosts, frozen) => (hosts, &|cluster, place| cluster.freeze(place, *frozen)),
+            Event::FreezeHost(hosts, frozen) => {
+                (hosts, &|cluster, place| cluster.freeze_host(place, *frozen))
+            }
+            Event::BmcNetwork(hosts, cut) => (hosts, &|cluster, place| cut_bmc(cluster, place, *cut)),
+            Event::Rejoin(hosts) => (hosts, &|cluster, place| cluster.setting.net.rejoin(place)),
+            Event::Storage(hosts, cut) => {
+                (hosts, &|cluster, place| cluster.setting.storage_cuts.set(place, *cut))
+            }
             Event::Restart(hosts) => {
                 let places = hosts.resolve(cluster, them);
                 for place in &places {
@@ -198,6 +228,15 @@ fn cut_off(cluster: &Cluster, those: &[Place], others: &[Place], one_way: bool) 
     }
     for from in those {
         others.iter().filter(|to| *to != from).for_each(|to| net.cut(*from, *to));
+    }
+}
+
+fn cut_bmc(cluster: &Cluster, place: Place, cut: bool) {
+    cluster.setting.boards.cut_from_bmcs(place, cut);
+    if cut {
+        cluster.setting.boards.bmcs.fail(&bmc_address(place), Fault::Dead);
+    } else {
+        cluster.setting.boards.repair(place);
     }
 }
 

@@ -9,6 +9,9 @@ mod event;
 mod hosts;
 mod parse;
 mod play;
+pub mod real;
+mod states;
+mod vary;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,7 +25,7 @@ pub use hosts::Hosts;
 pub use parse::{ParseError, parse};
 pub use play::play;
 
-use crate::cluster::Shape;
+use crate::shape::Shape;
 
 /// Where the scenarios are.
 pub fn folder() -> PathBuf {

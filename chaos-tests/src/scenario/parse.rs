@@ -1,5 +1,5 @@
-//! From a file's text to its scenarios. A line that begins with "# " opens a scenario and is its title; "##" begins a remark.
-//! All else is a line of the scenario above; lines that are set in belong to the `repeat` above them.
+//! From a file's text to its scenarios. All lines below a title are the scenario's; those that are set in belong to the
+//! `repeat` above them.
 
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use super::admin::Wish;
 use super::check::Check;
 use super::event::Event;
 use super::hosts::{name, place};
+use super::vary::blocks;
 use super::{Expected, Guest, Scenario, Step, What};
-use crate::cluster::Shape;
+use crate::shape::Shape;
 use crate::workload;
 
 /// A line that is not understood.
@@ -26,33 +27,24 @@ pub struct ParseError {
 
 /// All scenarios of a file. `file`: its name, for messages.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Scenario>, ParseError> {
-    let mut scenarios: Vec<Draft> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let at = |what: String| ParseError { file: file.to_owned(), line: number + 1, what };
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with("##") {
-            continue;
-        }
-        if let Some(title) = line.strip_prefix("# ") {
-            if let Some(last) = scenarios.last() {
-                last.is_whole().map_err(&at)?;
+    let mut drafts: Vec<Draft> = Vec::new();
+    for block in blocks(file, text)? {
+        let at = |line: usize, what: String| ParseError { file: file.to_owned(), line, what };
+        let variations = block.variations().map_err(|(line, what)| at(line, what))?;
+        for variation in variations {
+            let title = variation.tell(&block.title);
+            if drafts.iter().any(|other| other.title == title) {
+                return Err(at(block.line, format!("there are two scenarios of the title {title:?}")));
             }
-            if scenarios.iter().any(|other| other.title == title.trim()) {
-                return Err(at(format!("there are two scenarios of the title {title:?}")));
+            let mut draft = Draft::new(&title, block.line);
+            for (number, line) in &block.lines {
+                draft.take(&variation.tell(line), *number).map_err(|what| at(*number, what))?;
             }
-            scenarios.push(Draft::new(title.trim(), number + 1));
-            continue;
+            draft.is_whole().map_err(|what| at(block.end, what))?;
+            drafts.push(draft);
         }
-        let draft =
-            scenarios.last_mut().ok_or_else(|| at("a scenario begins with \"# \" and its title".into()))?;
-        draft.take(line, number + 1).map_err(&at)?;
     }
-    let lines = text.lines().count();
-    let at = |what: String| ParseError { file: file.to_owned(), line: lines, what };
-    if let Some(last) = scenarios.last() {
-        last.is_whole().map_err(&at)?;
-    }
-    Ok(scenarios.into_iter().map(|draft| draft.finish(file)).collect())
+    Ok(drafts.into_iter().map(|draft| draft.finish(file)).collect())
 }
 
 /// A scenario as far as it is read.
@@ -291,8 +283,31 @@ mod tests {
     }
 
     #[test]
-    fn there_are_a_hundred_scenarios() {
+    fn a_scenario_is_played_in_each_of_its_variations() {
+        let text = "# {mishap} when {moment}\neach moment: a runs | hv1 is fenced\n\
+                    each mishap: kill hv1 => start hv1 | leadership moves => wait 1s\n\
+                    cluster 1 coordinators\nwhen {moment}: {mishap}\n{end of mishap}\nfinally: well\n";
+        let scenarios = parse("good.story", text).expect("it is understood");
+        let titles: Vec<&str> = scenarios.iter().map(|scenario| scenario.title.as_str()).collect();
+        let wanted = [
+            "kill hv1 when a runs",
+            "leadership moves when a runs",
+            "kill hv1 when hv1 is fenced",
+            "leadership moves when hv1 is fenced",
+        ];
+        assert_eq!(titles, wanted);
+        assert!(matches!(&scenarios[0].steps[1].what, What::Do(Event::Start(_))));
+        assert!(matches!(&scenarios[3].steps[1].what, What::Wait(_)));
+        let unnamed = text.replace("# {mishap} when", "# when");
+        assert!(wrong(&unnamed).starts_with("bad.story:1: there are two scenarios"), "{}", wrong(&unnamed));
+        assert!(
+            wrong("# t\neach mishap:\ncluster 1 coordinators\nfinally: well\n").contains("a way or more")
+        );
+    }
+
+    #[test]
+    fn there_are_hundreds_of_scenarios() {
         let scenarios = super::super::find(None).expect("all are understood");
-        assert!(scenarios.len() >= 100, "{}", scenarios.len());
+        assert!(scenarios.len() >= 300, "{}", scenarios.len());
     }
 }

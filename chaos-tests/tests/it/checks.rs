@@ -6,7 +6,7 @@ use pvc_chaos_tests::checks::replicas::{Leases, Replicas};
 use pvc_chaos_tests::link::LeaseBook;
 use pvc_chaos_tests::net::Place;
 use pvc_chaos_tests::people::{Deed, Told, actor, mark};
-use pvc_chaos_tests::run::run;
+use pvc_chaos_tests::run::{count_panics, run};
 use pvc_chaos_tests::sabotage::{Sabotage, sabotaged};
 use pvc_chaos_tests::setting::Setting;
 use pvc_chaos_tests::watched::Watched;
@@ -17,7 +17,7 @@ use pvc_model::vm::DiskBus;
 use pvc_model::{Command, Meta, Object, Rejection, Timestamp, Uid, World};
 use pvc_node::hypervisor::{GuestSpec, Hypervisor, ResolvedDisk, Stamp, VirtType};
 use pvc_node::storage::StorageDriver;
-use raft_store::{Engine, Member, MemoryDisk, Options, Store, Transport};
+use raft_store::{Engine, Member, MemoryDisk, Options, Pause, Store, Transport};
 
 fn rules(witness: &Witness) -> Vec<Rule> {
     witness.accusations().iter().map(|accusation| accusation.rule).collect()
@@ -26,6 +26,7 @@ fn rules(witness: &Witness) -> Vec<Rule> {
 /// What is broken on purpose, the whole cluster around it running, is noticed, and nothing else is.
 #[test]
 fn a_saboteur_is_noticed() {
+    count_panics();
     assert_eq!(run(sabotaged(1, None)).accusations, []);
     for how in Sabotage::ALL {
         let outcome = run(sabotaged(1, Some(how)));
@@ -86,7 +87,8 @@ async fn a_guest_on_a_deleted_disk_is_noticed() {
 async fn a_start_without_a_lease_is_noticed() {
     let (setting, _) = setting();
     let (inner, here) = (setting.guests.hypervisor(&Place(1).node()), Place(1));
-    let watched = Watched { inner, here, lease: LeaseBook::default(), witness: setting.witness.clone() };
+    let (lease, witness) = (LeaseBook::default(), setting.witness.clone());
+    let watched = Watched { inner, here, lease, witness, pause: Pause::new() };
     watched.start(&guest(&setting, 1, 7).await).await.expect("started");
     assert_eq!(rules(&setting.witness), [Rule::LeaseToStart]);
 }

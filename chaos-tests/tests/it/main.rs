@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+mod ages;
 mod checks;
 #[allow(dead_code, reason = "the daemon's own tests use the rest of it")]
 #[path = "../../../node/tests/it/daemons.rs"]

@@ -55,7 +55,7 @@ pub struct Assignments {
 }
 
 impl Assignments {
-    fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         !self.full
             && self.vms.is_empty()
             && self.vms_gone.is_empty()
@@ -80,10 +80,7 @@ pub struct AssignmentStream {
 impl AssignmentStream {
     /// `guests` are on the host now: their VMs are told wherever they are placed.
     pub(super) fn new(node: Name, guests: BTreeSet<Uid>, world: World, watch: ObjectWatch) -> Self {
-        let mut told = Told { guests, ..Told::default() };
-        let mut first = told.step(&node, &world);
-        first.full = true;
-        first.primary = Some(told.primary.clone());
+        let (told, first) = Told::begin(&node, guests, &world);
         AssignmentStream { node, watch, told, bookmark: None, first: Some(first) }
     }
 
@@ -127,9 +124,9 @@ impl AssignmentStream {
     }
 }
 
-/// What the node has been told so far.
+/// What the node has been told so far, and so what is news to it.
 #[derive(Default)]
-struct Told {
+pub struct Told {
     world: World,
     /// Guests that the node has named.
     guests: BTreeSet<Uid>,
@@ -147,6 +144,15 @@ struct Told {
 }
 
 impl Told {
+    /// Tells everything. `guests` are on the host now: their VMs are told wherever they are placed.
+    pub fn begin(node: &Name, guests: BTreeSet<Uid>, world: &World) -> (Told, Assignments) {
+        let mut told = Told { guests, ..Told::default() };
+        let mut first = told.step(node, world);
+        first.full = true;
+        first.primary = Some(told.primary.clone());
+        (told, first)
+    }
+
     fn nothing(&self, revision: u64) -> Assignments {
         Assignments {
             revision,
@@ -166,7 +172,7 @@ impl Told {
     }
 
     /// Goes on to `world`; the cost is that of what has changed, and of the node's own VMs when any of them has.
-    fn step(&mut self, node: &Name, world: &World) -> Assignments {
+    pub fn step(&mut self, node: &Name, world: &World) -> Assignments {
         let older = std::mem::replace(&mut self.world, world.clone());
         let restoring = world.cluster.as_ref().is_some_and(|cluster| cluster.restoring().is_some());
         let counts = world.awaits(node) && !restoring;

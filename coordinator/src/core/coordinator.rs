@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
-use raft_store::Store;
+use raft_store::{Pause, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use super::leader::leader_name;
 use super::power::{NoPower, Power};
 use super::probe::{Knock, Probe};
 use super::round::check_size;
+use super::seat::Seat;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
 
@@ -51,6 +53,8 @@ pub struct CoordinatorOptions {
     pub probe: Arc<dyn Probe>,
     /// The way to the nodes' BMCs.
     pub power: Arc<dyn Power>,
+    /// By which a simulation makes this coordinator stand still, as SIGSTOP does.
+    pub pause: Option<Pause>,
 }
 
 impl Default for CoordinatorOptions {
@@ -64,6 +68,7 @@ impl Default for CoordinatorOptions {
             levels: OURS,
             probe: Arc::new(Knock),
             power: Arc::new(NoPower),
+            pause: None,
         }
     }
 }
@@ -128,16 +133,29 @@ impl Coordinator {
             tasks: tasks.clone(),
         };
         let coordinator = Coordinator { shared: Arc::new(shared) };
-        tasks.spawn(lane.run(stop.clone()));
-        tasks.spawn(stop.clone().run_until_cancelled_owned(follow(
-            coordinator.shared.store.clone(),
-            Arc::clone(&coordinator.shared.feed),
-        )));
+        let following = follow(coordinator.shared.store.clone(), Arc::clone(&coordinator.shared.feed));
         let measuring = coordinator.shared.health.clone().measure();
-        tasks.spawn(stop.clone().run_until_cancelled_owned(measuring));
-        tasks.spawn(controllers::supervise(coordinator.clone(), stop));
+        coordinator.spawn(lane.run(stop.clone()));
+        coordinator.spawn(stop.clone().run_until_cancelled_owned(following).map(|_ended| ()));
+        coordinator.spawn(stop.clone().run_until_cancelled_owned(measuring).map(|_ended| ()));
+        coordinator.spawn(controllers::supervise(coordinator.clone(), stop));
         tasks.close();
         Ok(coordinator)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.shared.options.pause {
+            None => drop(self.shared.tasks.spawn(task)),
+            Some(pause) => drop(self.shared.tasks.spawn(pause.hold(task))),
+        }
+    }
+
+    /// The same, standing still with this coordinator.
+    pub(super) fn held(&self, drive: controllers::Drive) -> controllers::Drive {
+        match &self.shared.options.pause {
+            None => drive,
+            Some(pause) => Box::pin(pause.hold(drive)),
+        }
     }
 
     /// Stops the core's tasks and waits for them. The store is left open.
@@ -271,23 +289,10 @@ impl Coordinator {
         let Some(term) = self.leading() else {
             return Err(SubmitError::NotLeader { leader: self.leader() });
         };
-        let world = self.world();
-        if !self.knows_recovery(&world) {
+        if !self.knows_recovery(&self.world()) {
             return Err(SubmitError::NotLeader { leader: None });
         }
-        world.node(node)?;
-        let sequence = beat.sequence;
-        let acknowledged = self.shared.hearts.hear(node, beat);
-        // Looked at after it was heard: what was decided while the node got no acknowledgement is in it.
-        let world = self.world();
-        if world.node(node)?.is_denied_lease() {
-            let detail = "it is fenced: it has no lease before it is back and empty";
-            return Err(Rejection::precondition("node-not-fenced", format!("node/{node}"), detail).into());
-        }
-        if !acknowledged || !self.shared.store.quorum_acked_within(self.shared.options.lease) {
-            return Err(SubmitError::NotLeader { leader: None });
-        }
-        Ok(HeartbeatAck { sequence, term, revision: world.revision, incarnation: world.incarnation() })
+        self.hear(term, node, beat)
     }
 
     /// What a node has seen and done.

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::super::coordinator::Coordinator;
+use super::super::seat::Seat;
 use super::{Controller, Outcome};
 
 /// The first pause after a blocked pass; doubled with each one that follows.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-pub(super) type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Never returns; dropped when the term ends.
-pub(super) async fn drive<C: Controller>(coordinator: Coordinator, mut controller: C) {
+pub(super) async fn drive<S: Seat, C: Controller>(coordinator: S, mut controller: C) {
     let mut worlds = coordinator.worlds();
     let mut blocked = 0u32;
     let mut said = String::new();

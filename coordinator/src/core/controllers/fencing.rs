@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::coordinator::Coordinator;
 use super::super::power::{BmcAccess, PowerError, PowerState};
+use super::super::seat::Seat;
 use super::fault_name::{cluster_fault, fault_name};
 use super::silences::Silences;
 use super::{ACTOR, Controller, Outcome, outcome_of};
@@ -38,8 +38,8 @@ const ORDERS_END: Duration = Duration::from_secs(10);
 /// Heartbeats of a session after which the node has certainly looked at its guests.
 const SETTLED_BEATS: u64 = 6;
 
-pub(super) struct Fencing {
-    coordinator: Coordinator,
+pub(super) struct Fencing<S> {
+    coordinator: S,
     begun: Instant,
     /// Nodes that were being fenced when the term began.
     inherited: BTreeSet<Name>,
@@ -82,8 +82,8 @@ struct Answer {
     result: Result<PowerState, PowerError>,
 }
 
-impl Fencing {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Fencing<S> {
+    pub fn new(coordinator: S) -> Self {
         let world = coordinator.world();
         let silences = Silences::new(&world);
         let fencing = |node: &&Arc<Node>| {
@@ -179,6 +179,10 @@ impl Fencing {
         // A new leader has no news of it yet: it may be on its way back since the one before decided.
         let silent = self.coordinator.heartbeats().silence_of(&node.meta.name) > self.coordinator.grace();
         if self.is_own(node) || !silent && !wanted(node) {
+            return None;
+        }
+        // One that is alone, or that stood still, may be deposed: the fence may be over, and the node alive.
+        if !self.coordinator.quorum_acked() {
             return None;
         }
         let access = BmcAccess::of(node)?;
@@ -285,7 +289,9 @@ impl Fencing {
     /// A fence that finds no proof needs a person.
     fn faults(&self, world: &World) -> Vec<Command> {
         let mut commands = Vec::new();
-        for node in world.nodes.values() {
+        // Mostly there is nothing to raise, and nothing to clear.
+        let told_of = |node: &&Arc<Node>| node.status.fence.is_some() || !world.faults.is_empty();
+        for node in world.nodes.values().filter(told_of) {
             let name = &node.meta.name;
             let fault = fault_name("fence-stuck", name);
             let fencing = node.status.fence.as_ref().filter(|fence| fence.phase == FencePhase::Fencing);
@@ -342,7 +348,7 @@ fn wanted(node: &Node) -> bool {
 }
 
 #[async_trait]
-impl Controller for Fencing {
+impl<S: Seat> Controller for Fencing<S> {
     const NAME: &'static str = "fencing";
 
     async fn reconcile(&mut self) -> Outcome {

@@ -11,7 +11,7 @@ use pvc_model::node::Reachability;
 use pvc_model::{Command, Name, Node, World};
 use tokio::time::Instant;
 
-use super::super::coordinator::Coordinator;
+use super::super::seat::Seat;
 use super::fault_name::fault_name;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
@@ -20,20 +20,20 @@ const TICK: Duration = Duration::from_millis(250);
 /// A tick that is late by more than this: the process was frozen or starved, not the nodes.
 const STALL: Duration = Duration::from_secs(1);
 
-pub(super) struct Liveness {
-    coordinator: Coordinator,
+pub(super) struct Liveness<S> {
+    coordinator: S,
     last: Instant,
 }
 
-impl Liveness {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Liveness<S> {
+    pub fn new(coordinator: S) -> Self {
         Liveness { coordinator, last: Instant::now() }
     }
 
     /// What `node` should be said to be now; None: as it is.
     fn judge(&self, node: &Node) -> Option<Reachability> {
         let hearts = self.coordinator.heartbeats();
-        let grace = self.coordinator.shared.options.grace;
+        let grace = self.coordinator.grace();
         let name = &node.meta.name;
         match node.status.reachability {
             Reachability::Reachable if hearts.silence_of(name) > grace => Some(Reachability::Unreachable),
@@ -54,6 +54,10 @@ impl Liveness {
                 commands.push(Command::SetReachability { node: node.meta.name.clone(), reachability });
             }
             let said = change.unwrap_or(node.status.reachability);
+            // Mostly there is nothing to raise, and nothing to clear.
+            if said != Reachability::Unreachable && world.faults.is_empty() {
+                continue;
+            }
             let fault = fault_name("node-unreachable", &node.meta.name);
             commands.extend(self.fault(node, said, world.faults.contains_key(&fault)));
         }
@@ -83,7 +87,7 @@ impl Liveness {
     }
 
     fn raise(&self, fault: Name, node: &Name) -> Command {
-        let grace = self.coordinator.shared.options.grace;
+        let grace = self.coordinator.grace();
         Command::RaiseFault {
             name: fault,
             subject: format!("node/{node}"),
@@ -98,7 +102,7 @@ impl Liveness {
 }
 
 #[async_trait]
-impl Controller for Liveness {
+impl<S: Seat> Controller for Liveness<S> {
     const NAME: &'static str = "liveness";
 
     async fn reconcile(&mut self) -> Outcome {

@@ -30,6 +30,8 @@ use tokio_util::task::TaskTracker;
 
 use super::coordinator::Coordinator;
 use super::error::SubmitError;
+use super::seat::Seat;
+pub use driver::Drive;
 
 /// The actor in whose name controllers act.
 pub const ACTOR: &str = "pvc";
@@ -70,12 +72,13 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
         let over = stop.child_token();
         if term.is_some() {
             coordinator.heartbeats().arm();
-            let drive = |future: driver::Drive| running.spawn(over.clone().run_until_cancelled_owned(future));
-            drive(Box::pin(driver::drive(coordinator.clone(), liveness::Liveness::new(coordinator.clone()))));
-            drive(Box::pin(driver::drive(coordinator.clone(), fencing::Fencing::new(coordinator.clone()))));
-            drive(Box::pin(driver::drive(coordinator.clone(), recovery::Recovery::new(coordinator.clone()))));
+            let drive = |future: Drive| {
+                running.spawn(over.clone().run_until_cancelled_owned(coordinator.held(future)))
+            };
+            for future in watch_over_nodes(&coordinator) {
+                drive(future);
+            }
             drive(Box::pin(driver::drive(coordinator.clone(), primary::Primary::new(coordinator.clone()))));
-            drive(Box::pin(driver::drive(coordinator.clone(), tasks::Tasks::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), volumes::Volumes::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
@@ -100,6 +103,17 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             return;
         }
     }
+}
+
+/// The controllers on which guests' safety rests, each driven: who is heard, who is fenced, what is started elsewhere, and how
+/// tasks go on. Whoever begins to lead arms the heartbeats first.
+pub fn watch_over_nodes<S: Seat>(seat: &S) -> [Drive; 4] {
+    [
+        Box::pin(driver::drive(seat.clone(), liveness::Liveness::new(seat.clone()))),
+        Box::pin(driver::drive(seat.clone(), fencing::Fencing::new(seat.clone()))),
+        Box::pin(driver::drive(seat.clone(), recovery::Recovery::new(seat.clone()))),
+        Box::pin(driver::drive(seat.clone(), tasks::Tasks::new(seat.clone()))),
+    ]
 }
 
 /// What a controller makes of its submits' results: the first failure blocks.

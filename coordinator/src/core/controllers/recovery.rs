@@ -6,19 +6,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_model::{Command, World};
 
-use super::super::coordinator::Coordinator;
+use super::super::seat::Seat;
 use super::fault_name::cluster_fault;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
 /// VMs that the fault names one by one.
 const NAMED_MAX: usize = 10;
 
-pub(super) struct Recovery {
-    coordinator: Coordinator,
+pub(super) struct Recovery<S> {
+    coordinator: S,
 }
 
-impl Recovery {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Recovery<S> {
+    pub fn new(coordinator: S) -> Self {
         Recovery { coordinator }
     }
 
@@ -44,7 +44,7 @@ impl Recovery {
 }
 
 #[async_trait]
-impl Controller for Recovery {
+impl<S: Seat> Controller for Recovery<S> {
     const NAME: &'static str = "recovery";
 
     async fn reconcile(&mut self) -> Outcome {

@@ -13,13 +13,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::coordinator::Coordinator;
 use super::super::probe::{self, Signs};
+use super::super::seat::Seat;
 
 /// A host is knocked at from this part of the grace on, so that it is known in time.
 const ASK_FROM: f64 = 0.6;
 /// And again so long after the last answer.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// The last of those that fell silent together is heard so long after the others, if its network has come back too.
+const LAST_HEARD: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 pub(super) struct Silences {
@@ -28,6 +31,8 @@ pub(super) struct Silences {
     /// Unreachable and fenced already when the term began: no news.
     old: BTreeSet<Name>,
     asked: BTreeMap<Name, Instant>,
+    /// Since when the brake holds one node alone.
+    left_over: Option<Instant>,
     knocks: JoinSet<()>,
     signs: Arc<Known>,
 }
@@ -47,7 +52,7 @@ impl Silences {
     }
 
     /// Looks at all nodes; knocks at the hosts of those that fall silent.
-    pub fn follow(&mut self, coordinator: &Coordinator, world: &World, now: Instant) {
+    pub fn follow<S: Seat>(&mut self, coordinator: &S, world: &World, now: Instant) {
         let grace = coordinator.grace();
         while self.knocks.try_join_next().is_some() {}
         for node in world.nodes.values() {
@@ -83,7 +88,7 @@ impl Silences {
         }
     }
 
-    fn knock(&mut self, coordinator: &Coordinator, node: &Name, doors: Vec<(String, String)>) {
+    fn knock<S: Seat>(&mut self, coordinator: &S, node: &Name, doors: Vec<(String, String)>) {
         let (coordinator, signs, node) = (coordinator.clone(), self.signs.clone(), node.clone());
         self.knocks.spawn(async move {
             let told = probe::ask(coordinator.probe(), &doors).await;
@@ -111,7 +116,7 @@ impl Silences {
     }
 
     /// Sets the storm brake where too many fall silent together; lets it go when they are heard.
-    pub fn brake(&self, world: &World, now: Instant) -> Option<Command> {
+    pub fn brake(&mut self, world: &World, now: Instant) -> Option<Command> {
         let brake = world.cluster.as_ref().and_then(|cluster| cluster.status.brake.as_ref());
         let mut nodes: BTreeSet<Name> = self
             .since
@@ -128,11 +133,19 @@ impl Silences {
         }
         let held = brake.iter().flat_map(|brake| &brake.nodes);
         nodes.extend(held.filter(|name| self.since.contains_key(*name)).cloned());
-        // One that is left over is no storm: the network has come back for the others.
-        if nodes.len() < 2 {
+        let known = brake.map(|brake| brake.nodes.clone()).unwrap_or_default();
+        // One that is left over is no storm: the network has come back for the others. It has a while to be heard too.
+        if nodes.len() == 1 && !known.is_empty() {
+            let since = *self.left_over.get_or_insert(now);
+            if now.duration_since(since) >= LAST_HEARD {
+                nodes.clear();
+            }
+        } else {
+            self.left_over = None;
+        }
+        if nodes.len() == 1 && known.is_empty() {
             nodes.clear();
         }
-        let known = brake.map(|brake| brake.nodes.clone()).unwrap_or_default();
         (nodes != known).then_some(Command::SetBrake { nodes })
     }
 }

@@ -6,24 +6,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_model::Command;
 
-use super::super::coordinator::Coordinator;
+use super::super::seat::Seat;
 use super::{ACTOR, Controller, Outcome, outcome_of};
 
 /// While any task runs, some may wait for time to pass.
 const TICK: Duration = Duration::from_secs(1);
 
-pub(super) struct Tasks {
-    coordinator: Coordinator,
+pub(super) struct Tasks<S> {
+    coordinator: S,
 }
 
-impl Tasks {
-    pub fn new(coordinator: Coordinator) -> Self {
+impl<S: Seat> Tasks<S> {
+    pub fn new(coordinator: S) -> Self {
         Tasks { coordinator }
     }
 }
 
 #[async_trait]
-impl Controller for Tasks {
+impl<S: Seat> Controller for Tasks<S> {
     const NAME: &'static str = "tasks";
 
     async fn reconcile(&mut self) -> Outcome {

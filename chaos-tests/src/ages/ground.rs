@@ -1,0 +1,159 @@
+//! What all parts of one cluster share: its hosts' network, boards and guests, its objects, and who is up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pvc_node::hypervisor::fake::{FakeWorld, Timing};
+use raft_store::Pause;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::ledger::Ledger;
+use super::reign::Reign;
+use super::sabotage::Sabotage;
+use crate::boards::Boards;
+use crate::checks::replicas::Leases;
+use crate::dice::Dice;
+use crate::net::{Net, Place};
+use crate::trace::Trace;
+use crate::witness::Witness;
+
+/// So long after a leader's last sign of life nobody votes for another: the real store's own figure.
+pub fn vote_silence() -> Duration {
+    raft_store::Timing::default().election_max
+}
+
+/// Clones share it.
+#[derive(Clone)]
+pub struct Ground {
+    pub seed: u64,
+    pub begun: Instant,
+    pub dice: Dice,
+    pub trace: Trace,
+    pub witness: Witness,
+    pub net: Net<()>,
+    pub guests: FakeWorld,
+    pub boards: Boards,
+    pub leases: Leases,
+    pub ledger: Ledger,
+    pub voters: Vec<Place>,
+    pub places: Vec<Place>,
+    pub sabotage: Option<Sabotage>,
+    state: Arc<Mutex<State>>,
+    /// Changes with each change of who is up and whom the network joins.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Hosts whose daemon runs, or stands still.
+    up: BTreeSet<Place>,
+    pauses: BTreeMap<Place, Pause>,
+    /// The newest, and those that don't know yet that they are over.
+    reigns: Vec<Reign>,
+}
+
+impl Ground {
+    pub fn new(seed: u64, voters: u8, others: u8, sabotage: Option<Sabotage>, aloud: bool) -> Ground {
+        let trace = Trace::new(aloud);
+        let witness = Witness::new(trace.clone());
+        let (leases, guests) = (Leases::default(), FakeWorld::new(Timing::default()));
+        let places: Vec<Place> = (1..=voters + others).map(Place).collect();
+        let boards = Boards::new(guests.clone(), leases.clone(), witness.clone());
+        let pauses = places.iter().map(|place| (*place, Pause::new())).collect();
+        for place in &places {
+            guests.add_host(&place.node(), &crate::daemon::migration_address(*place));
+            boards.add(*place);
+        }
+        Ground {
+            seed,
+            begun: Instant::now(),
+            dice: Dice::new(seed, "ground"),
+            net: Net::new(seed, trace.clone()),
+            trace,
+            witness,
+            guests,
+            boards,
+            leases,
+            ledger: Ledger::new(),
+            voters: (1..=voters).map(Place).collect(),
+            places,
+            sabotage,
+            state: Arc::new(Mutex::new(State { pauses, ..State::default() })),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub fn say(&self, line: impl Into<String>) {
+        self.trace.say(line);
+    }
+
+    /// Something has changed about who is up, or joined.
+    pub fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    pub fn set_up(&self, place: Place, up: bool) {
+        let mut state = self.state.lock();
+        if up {
+            state.up.insert(place)
+        } else {
+            state.up.remove(&place)
+        };
+        drop(state);
+        self.changed();
+    }
+
+    pub fn pause(&self, place: Place) -> Pause {
+        self.state.lock().pauses.get(&place).cloned().unwrap_or_default()
+    }
+
+    /// Its daemon runs and does not stand still.
+    pub fn is_awake(&self, place: Place) -> bool {
+        let state = self.state.lock();
+        state.up.contains(&place) && state.pauses.get(&place).is_some_and(|pause| !pause.is_stopped())
+    }
+
+    pub fn is_up(&self, place: Place) -> bool {
+        self.state.lock().up.contains(&place)
+    }
+
+    /// A coordinator there reaches a quorum, itself counted.
+    pub fn has_quorum(&self, place: Place) -> bool {
+        let reached = |other: &&Place| {
+            **other == place && self.is_up(place) || self.is_awake(**other) && self.net.joined(place, **other)
+        };
+        2 * self.voters.iter().filter(reached).count() > self.voters.len()
+    }
+
+    pub fn crown(&self, reign: Reign) {
+        self.state.lock().reigns.push(reign);
+        self.changed();
+    }
+
+    pub fn reigns(&self) -> Vec<Reign> {
+        self.state.lock().reigns.clone()
+    }
+
+    pub fn forget_reign(&self, term: u64) {
+        self.state.lock().reigns.retain(|reign| reign.term() != term);
+        self.changed();
+    }
+
+    /// The leader of the newest term, if its process is there.
+    pub fn leader(&self) -> Option<Reign> {
+        let term = self.ledger.term();
+        self.state.lock().reigns.iter().find(|reign| reign.term() == term).cloned()
+    }
+
+    /// One message's way: at once where all is fair.
+    pub async fn carry(&self, from: Place, to: Place) -> bool {
+        self.net.is_fair(from, to) || self.net.carry(from, to).await
+    }
+}
