@@ -116,7 +116,7 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
             for place in [Place(4), Place(3)] {
                 stage.cluster.pass(Duration::from_secs(1)).await;
                 let (name, schedulable) = (place.node(), Some(false));
-                let change = Command::UpdateNode { name, schedulable, on_return: None, expected_revision: 0 };
+                let change = Command::UpdateNode { name, schedulable, on_return: None, on_shutdown: None, expected_revision: 0 };
                 stage.cluster.decree(change).await;
             }
             stage.cluster.pass(Duration::from_secs(1)).await;
