@@ -191,7 +191,9 @@ impl CoordinatorLink for SimLink {
             let node = node.clone();
             async move { there.coordinator.leave_node(&node, session, within_seconds).await }
         });
-        Ok(asked.await.map_err(link_error)?.revision)
+        let told = asked.await;
+        self.awake().await;
+        Ok(told.map_err(link_error)?.revision)
     }
 
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
