@@ -8,8 +8,10 @@ use std::time::Duration;
 use pvc_coordinator::core::power::PowerState;
 use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::{Command, World};
+use pvc_node::leave::Left;
 use pvc_node::primary::Record;
 use raft_store::{MemberId, MemoryDisk, Pause, Store};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::checks::guests::GuestWatch;
@@ -39,6 +41,8 @@ pub(crate) struct Machine {
     /// Its daemon is not to be started again by itself.
     held: bool,
     restart_at: Option<Instant>,
+    /// It is being shut down: what its daemon does first.
+    leaving: Option<JoinHandle<Left>>,
 }
 
 pub struct Cluster {
@@ -79,6 +83,7 @@ impl Cluster {
                 broken: false,
                 held: false,
                 restart_at: None,
+                leaving: None,
             });
         }
         let watch = GuestWatch::new(setting.guests.clone(), setting.pool.clone(), setting.witness.clone());
@@ -159,6 +164,9 @@ impl Cluster {
         let setting = self.setting.clone();
         let machine = self.machine(place);
         machine.held = true;
+        if let Some(leaving) = machine.leaving.take() {
+            leaving.abort();
+        }
         setting.frozen.lock().remove(&place);
         machine.host.pause.resume();
         if let Some(daemon) = machine.daemon.take() {
@@ -174,6 +182,18 @@ impl Cluster {
             daemon.stop(&setting, &machine.host).await;
         }
         self.boot(place);
+    }
+
+    /// In order: its daemon sees its guests off, and then it has no power. Where no daemon runs, at once.
+    pub fn shut_down(&mut self, place: Place) {
+        self.setting.trace.say(format!("{place} shuts down"));
+        let machine = self.machine(place);
+        match &machine.daemon {
+            None => self.power_off(place),
+            // Asked once more, it goes on with what it does.
+            Some(_) if machine.leaving.is_some() => {}
+            Some(daemon) => machine.leaving = daemon.leave(),
+        }
     }
 
     /// Its daemon stands still, or goes on: with the timers that it had.
@@ -213,7 +233,11 @@ impl Cluster {
         self.machine(place).host.floating = Record::default();
     }
 
+    /// One that is being shut down is reset: nothing calls a shutdown back.
     pub fn power_on(&mut self, place: Place) {
+        if self.machine(place).leaving.is_some() {
+            self.power_off(place);
+        }
         if !std::mem::replace(&mut self.machine(place).powered, true) {
             self.setting.trace.say(format!("{place} has power again"));
             self.setting.boards.plug(place, PowerState::On);
@@ -272,6 +296,9 @@ impl Cluster {
             }
         }
         for place in self.places() {
+            if self.machine(place).leaving.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.power_off(place);
+            }
             let setting = self.setting.clone();
             let machine = self.machine(place);
             if machine.daemon.as_ref().is_some_and(Daemon::has_ended)

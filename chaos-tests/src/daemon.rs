@@ -9,13 +9,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{Coordinator, CoordinatorOptions, Environment};
 use pvc_model::Timestamp;
-use pvc_node::agent::heartbeat::LoadSource;
+use pvc_node::agent::heartbeat::{InTask, LoadSource};
 use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
 use pvc_node::guard;
 use pvc_node::hypervisor::VirtType;
+use pvc_node::leave::{self, Left};
 use pvc_node::primary::{self, Keeper, Record, Wish};
 use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Pause, Store};
 use tokio::sync::watch;
@@ -118,6 +119,8 @@ pub struct Daemon {
     /// Has the guard disarmed, and what does it.
     guard_stop: watch::Sender<bool>,
     guard_keeper: JoinHandle<()>,
+    /// With which it leaves when its host is shut down.
+    way: Arc<Mutex<Option<leave::Parts>>>,
 }
 
 impl Daemon {
@@ -134,6 +137,7 @@ impl Daemon {
             ended: Arc::default(),
             guard_stop,
             guard_keeper: tokio::spawn(std::future::ready(())),
+            way: Arc::default(),
         };
         setting.leases.lock().insert(host.place, daemon.lease.clone());
         let (acting, keeper) = daemon.act(setting, host, dice.clone(), guard_stopped);
@@ -179,11 +183,14 @@ impl Daemon {
             }),
             pools,
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: migration_address(place),
                 version: "simulated".into(),
                 kernel: "simulated".into(),
@@ -202,7 +209,15 @@ impl Daemon {
             view: watch::channel(Arc::default()).1,
         };
         let (link, lease) = (parts.link.clone(), parts.lease.clone());
+        let way = leave::Parts {
+            me: place.node(),
+            link: link.clone(),
+            lease: lease.clone(),
+            view: watch::channel(Arc::default()).1,
+            within: leave::HOLD_UP,
+        };
         let (agent, view) = Agent::new(parts);
+        *self.way.lock() = Some(leave::Parts { view: view.clone(), ..way });
         let port = Arc::new(host.guard.clone());
         let guarding = guard::keeper::Parts { me: place.node(), link, lease, view: view.clone(), port };
         let guard_keeper = guard::Keeper::new(guarding, guard_stop);
@@ -274,6 +289,11 @@ impl Daemon {
                 ended.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Its host is being shut down: what the daemon does first. None: it was asked to before.
+    pub fn leave(&self) -> Option<JoinHandle<Left>> {
+        self.way.lock().take().map(|parts| tokio::spawn(leave::leave(parts)))
     }
 
     /// Whether it has ended by itself.

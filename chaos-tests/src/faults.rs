@@ -46,6 +46,8 @@ pub enum Trouble {
     Pool,
     /// A BMC is dead, slow or stuck.
     Bmc,
+    /// A host is shut down in order.
+    ShutDown,
 }
 
 use Trouble::*;
@@ -132,6 +134,10 @@ impl Temper {
             SlowDisk => cluster.disk(place).set_sync_delay(self.dice.millis(20, 400)),
             FullDisk => cluster.disk(place).set_full(self.dice.per_mille(600)),
             Bmc => self.spoil_bmc(cluster, place),
+            ShutDown => {
+                self.down.push(place);
+                cluster.shut_down(place);
+            }
             LostCheckpoint if !self.may_lose(cluster, place) => {}
             LostCheckpoint => {
                 self.lost = Some(place);

@@ -77,6 +77,7 @@ fn isolate(place: Place) -> Command {
         name: place.node(),
         schedulable: None,
         on_return: None,
+        on_shutdown: None,
         isolation: Some(Isolation::Stop),
         expected_revision: 0,
     }

@@ -196,6 +196,22 @@ impl CoordinatorLink for SimLink {
         Ok(asked.await.map_err(link_error)?.revision)
     }
 
+    async fn leave_node(
+        &self,
+        node: &Name,
+        session: u64,
+        within_seconds: u32,
+    ) -> Result<Revision, LinkError> {
+        let node = node.clone();
+        let asked = self.asking.leader(PATIENCE, PATIENCE, move |there| {
+            let node = node.clone();
+            async move { there.coordinator.leave_node(&node, session, within_seconds).await }
+        });
+        let told = asked.await;
+        self.awake().await;
+        Ok(told.map_err(link_error)?.revision)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         let asked = self.asking.leader(REPORT_WITHIN, PATIENCE, move |there| {
             let Report { node, session, vms, volumes, facts, count, request_id } = report.clone();

@@ -128,9 +128,15 @@ pub async fn sabotaged(seed: u64, how: Option<Sabotage>) -> Outcome {
             for place in [Place(4), Place(3)] {
                 stage.cluster.pass(Duration::from_secs(1)).await;
                 let (name, schedulable) = (place.node(), Some(false));
-                let (on_return, isolation) = (None, None);
-                let change =
-                    Command::UpdateNode { name, schedulable, on_return, isolation, expected_revision: 0 };
+                let (on_return, on_shutdown, isolation) = (None, None, None);
+                let change = Command::UpdateNode {
+                    name,
+                    schedulable,
+                    on_return,
+                    on_shutdown,
+                    isolation,
+                    expected_revision: 0,
+                };
                 stage.cluster.decree(change).await;
             }
             stage.cluster.pass(Duration::from_secs(1)).await;
@@ -238,6 +244,7 @@ async fn chatter(net: Net) {
             name,
             schedulable: Some(schedulable),
             on_return: None,
+            on_shutdown: None,
             isolation: None,
             expected_revision: 0,
         };

@@ -290,6 +290,7 @@ impl Stage {
             schedulable: Some(false),
             on_return: None,
             isolation: None,
+            on_shutdown: None,
             expected_revision: 0,
         });
         match told.await {

@@ -153,5 +153,6 @@ fn attach(dice: &Dice, world: &World) -> Option<Command> {
 
 fn node_work(dice: &Dice, world: &World) -> Option<Command> {
     let (name, schedulable) = (any_node(dice, world)?, Some(dice.per_mille(700)));
-    Some(Command::UpdateNode { name, schedulable, on_return: None, isolation: None, expected_revision: 0 })
+    let (on_return, isolation, on_shutdown) = (None, None, None);
+    Some(Command::UpdateNode { name, schedulable, on_return, isolation, on_shutdown, expected_revision: 0 })
 }

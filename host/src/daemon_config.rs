@@ -1,6 +1,7 @@
 //! The daemon's configuration file as bootstrap writes it. `pvcd` reads it with unknown keys refused.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,10 @@ pub struct DaemonConfig {
     pub ca_dir: Option<PathBuf>,
     /// Address and port on which it listens, which are also those that others are told.
     pub listen: SocketAddr,
+    /// This host's addresses on other networks than the cluster's, by the name of the network: where its daemon is silent, the
+    /// leader asks there too whether the host is dead.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub networks: BTreeMap<String, IpAddr>,
     /// Coordinators to begin with; the store knows better once it is reached.
     #[serde(default)]
     pub coordinators: Vec<Coordinator>,
@@ -73,6 +78,18 @@ fn is_zero(number: &u64) -> bool {
 /// loss of the quorum gives it a new one.
 pub fn store_id(cluster_id: &str, recoveries: u64) -> String {
     if recoveries == 0 { cluster_id.to_owned() } else { format!("{cluster_id}.{recoveries}") }
+}
+
+/// What a host bears of starts at once without its guests being slowed down for long.
+pub const STARTS_AT_ONCE: usize = 8;
+
+fn starts_at_once() -> usize {
+    STARTS_AT_ONCE
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_usual_starts(starts: &usize) -> bool {
+    *starts == STARTS_AT_ONCE
 }
 
 fn console_dir() -> PathBuf {
@@ -126,6 +143,9 @@ pub struct Hypervisor {
     pub uri: String,
     /// Emulation, or the processor's help; never guessed, for libvirt offers the latter where it does not work.
     pub virt_type: VirtType,
+    /// Guests that are started at once, at most: after the death of another host many may come.
+    #[serde(default = "starts_at_once", skip_serializing_if = "is_usual_starts")]
+    pub starts_at_once: usize,
 }
 
 /// Kind of libvirt domain.

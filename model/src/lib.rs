@@ -15,6 +15,7 @@ pub mod feature;
 pub mod fence;
 pub mod guard;
 pub mod health;
+pub mod leaving;
 mod mac;
 pub mod name;
 pub mod node;

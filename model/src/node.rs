@@ -1,9 +1,15 @@
 //! Nodes: hosts that run pvcd.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
 use crate::Meta;
 use crate::bmc::Bmc;
 use crate::fence::{Fence, FencePhase, OnReturn};
 use crate::guard::{Guard, Isolation};
+use crate::leaving::{Leaving, OnShutdown};
+use crate::name::Name;
 use crate::time::Timestamp;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +41,8 @@ pub struct NodeSpec {
     pub maintenance: bool,
     pub on_return: OnReturn,
     pub isolation: Isolation,
+    /// What becomes of its VMs when its host is shut down in order.
+    pub on_shutdown: OnShutdown,
     /// What can switch it off when nothing else answers; None: nothing can.
     pub bmc: Option<Bmc>,
 }
@@ -61,6 +69,8 @@ pub struct NodeStatus {
     pub guard: Option<Guard>,
     /// Number of the node's words about its guard so far.
     pub guard_words: u64,
+    /// Its host is being shut down, or was; until its daemon starts again.
+    pub leaving: Option<Leaving>,
 }
 
 /// What a node says of itself; changes seldom (its load goes by heartbeat, and is never stored).
@@ -81,7 +91,12 @@ pub struct NodeFacts {
     pub level: u32,
     /// The UUID that its board tells (SMBIOS); empty: it tells none.
     pub system_uuid: String,
+    /// Its addresses on other networks than the cluster's.
+    pub networks: BTreeMap<Name, IpAddr>,
 }
+
+/// What the network is called on which the daemons listen.
+pub const CLUSTER_NETWORK: &str = "cluster";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -91,6 +106,17 @@ pub struct Node {
 }
 
 impl Node {
+    /// Where its host can be asked for a sign of life, by network. The daemon listens on the cluster's network alone; elsewhere
+    /// a kernel that lives says that nobody does.
+    pub fn doors(&self) -> Vec<(String, String)> {
+        let own = (CLUSTER_NETWORK.to_owned(), self.status.address.clone());
+        let port = self.status.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        let elsewhere = self.status.facts.networks.iter().filter_map(|(network, address)| {
+            Some((network.to_string(), SocketAddr::new(*address, port?).to_string()))
+        });
+        std::iter::once(own).chain(elsewhere).collect()
+    }
+
     pub fn is_reachable(&self) -> bool {
         self.status.reachability == Reachability::Reachable
     }
@@ -103,6 +129,11 @@ impl Node {
     /// The guard that has certainly stopped its guests some time after its last lease; None: it can't be relied upon.
     pub fn relied_guard(&self) -> Option<&Guard> {
         self.status.guard.as_ref().filter(|_| self.spec.isolation == Isolation::Stop)
+    }
+
+    /// Whether its silence is what it announced when its host was shut down. `silent_for`: as far as this leader knows.
+    pub fn is_excused(&self, silent_for: Duration) -> bool {
+        self.status.leaving.as_ref().is_some_and(|leaving| leaving.excuses(silent_for))
     }
 
     /// It may not act: its heartbeats are not acknowledged.

@@ -1,6 +1,7 @@
 //! What people see of a VM: one phase and one reason, derived from what is stored.
 
 use crate::node::Reachability;
+use crate::plan;
 use crate::vm::{ObservedPhase, Power, Vm};
 use crate::world::World;
 
@@ -31,7 +32,7 @@ pub fn vm_phase(world: &World, vm: &Vm) -> (VmPhase, String) {
     if let Some(placement) = &vm.placement {
         let node = world.nodes.get(&placement.node);
         let silent = node.is_none_or(|n| n.status.reachability == Reachability::Unreachable);
-        let may_run = vm.desired == Power::On || !vm.is_proven_off();
+        let may_run = vm.should_run() || !vm.is_proven_off();
         if silent && may_run {
             return (VmPhase::Unknown, format!("node {} is unreachable", placement.node));
         }
@@ -53,6 +54,9 @@ pub fn vm_phase(world: &World, vm: &Vm) -> (VmPhase, String) {
     let asked_to_run = vm.should_run();
     match observed.phase {
         ObservedPhase::Stopped if asked_to_run => (VmPhase::Pending, reason),
+        ObservedPhase::Stopped if plan::is_released(vm) => {
+            (VmPhase::Stopped, format!("until node {} takes VMs again", observed.node))
+        }
         ObservedPhase::Stopped => (VmPhase::Stopped, reason),
         ObservedPhase::Pending => (VmPhase::Pending, reason),
         ObservedPhase::Starting => (VmPhase::Starting, reason),

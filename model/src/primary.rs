@@ -179,6 +179,9 @@ pub fn obstacle(world: &World, node: &Node) -> Option<Rejection> {
     if node.spec.maintenance {
         return refuse("primary-not-in-maintenance", "it is in maintenance", others());
     }
+    if node.status.leaving.is_some() {
+        return refuse("primary-stays", "its host is being shut down", others());
+    }
     None
 }
 

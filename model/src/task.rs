@@ -45,6 +45,10 @@ pub enum TaskKind {
         vms: u32,
         stop_unmovable: bool,
     },
+    /// Its host is being shut down. `vms`: guests that ran there.
+    NodeShutdown {
+        vms: u32,
+    },
     /// `vms`: VMs that were to return.
     NodeReady {
         vms: u32,
@@ -71,6 +75,7 @@ impl TaskKind {
             TaskKind::VolumeSnapshotCreate { .. } => "volume.snapshot",
             TaskKind::VolumeSnapshotDelete { .. } => "volume.snapshot-delete",
             TaskKind::NodeFlush { .. } => "node.flush",
+            TaskKind::NodeShutdown { .. } => "node.shutdown",
             TaskKind::NodeReady { .. } => "node.ready",
             TaskKind::ClusterBalance => "cluster.balance",
         }
@@ -98,7 +103,9 @@ impl TaskKind {
             TaskKind::VolumeDelete => &["delete"],
             TaskKind::VolumeSnapshotCreate { .. } => &["snapshot"],
             TaskKind::VolumeSnapshotDelete { .. } => &["delete"],
-            TaskKind::NodeFlush { .. } => &["move VMs away", "finish volumes"],
+            TaskKind::NodeFlush { .. } | TaskKind::NodeShutdown { .. } => {
+                &["move VMs away", "finish volumes"]
+            }
             TaskKind::NodeReady { .. } => &["bring VMs back"],
             TaskKind::ClusterBalance => &["move VMs"],
         }

@@ -183,12 +183,17 @@ impl Cluster {
         };
         let report = VmReport { uid: vm.uid(), observed: Some(observed), migration: None };
         self.ok(Command::Report {
+            session: self.session(&placement.node),
             node: placement.node,
-            session: 1,
             vms: vec![report],
             volumes: vec![],
             facts: None,
         });
+    }
+
+    /// Of the node's daemon as it runs now.
+    fn session(&self, node: &Name) -> u64 {
+        self.world.nodes[node].status.session
     }
 
     pub fn tells(&mut self, node: &str, vm: &str, event: MigrationEvent) {
@@ -204,7 +209,7 @@ impl Cluster {
         let report = VmReport { uid: vm.uid(), observed: None, migration: Some(word) };
         self.ok(Command::Report {
             node: name(node),
-            session: 1,
+            session: self.session(&name(node)),
             vms: vec![report],
             volumes: vec![],
             facts: None,

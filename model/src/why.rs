@@ -3,6 +3,7 @@
 
 use crate::fence::{Fence, FencePhase};
 use crate::guard::Isolation;
+use crate::leaving::{Leaving, OnShutdown};
 use crate::name::Name;
 use crate::node::{Node, Reachability};
 use crate::phase::{VmPhase, vm_phase};
@@ -136,6 +137,7 @@ pub fn of_node(world: &World, node: &Node) -> Vec<Finding> {
         let text = "it is in maintenance: nothing is placed on it; `pvc node ready` ends that";
         found.push(finding("maintenance", text, None));
     }
+    found.extend(node.status.leaving.as_ref().map(leaving));
     if !node.spec.schedulable {
         found.push(finding("placement", "it takes no new VMs: people have said so", None));
     }
@@ -178,6 +180,21 @@ fn isolation(node: &Node) -> Option<Finding> {
         (Isolation::Stop, Some(guard)) => format!("its guests stop when it is cut off: guard {guard}"),
     };
     Some(finding("isolation", text, None))
+}
+
+/// Its host's shutdown, and what it means for the node's silence.
+fn leaving(leaving: &Leaving) -> Finding {
+    let policy = leaving.policy.as_str();
+    let text = match (leaving.empty, leaving.policy) {
+        (true, _) => "its host was shut down in order, and it is empty: it may be silent".to_owned(),
+        (false, OnShutdown::Keep) => {
+            "its host was shut down in order, and its VMs wait for it: it is not fenced for a quarter of an hour".to_owned()
+        }
+        (false, OnShutdown::Move | OnShutdown::Stop) => {
+            format!("its host is being shut down, and its VMs leave it ({policy}): it takes none")
+        }
+    };
+    finding("shutdown", text, Some(leaving.since))
 }
 
 /// The fence, with its evidence.

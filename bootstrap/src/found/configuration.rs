@@ -1,14 +1,15 @@
 //! What the daemon and libvirt read at their start.
 
-use pvc_host::store_config::StoreConfig;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use pvc_host::store_config::StoreConfig;
 use pvc_identity::Credentials;
 
 use super::{HostSetup, Places};
-use crate::daemon_config::{DaemonConfig, Hypervisor, Role};
+use crate::daemon_config::{DaemonConfig, Hypervisor, Role, STARTS_AT_ONCE};
 use crate::step::{Finding, Step};
 use crate::{durable_file, libvirt_pki};
 
@@ -31,11 +32,16 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         identity_dir: own.etc.clone(),
         listen: setup.listen(),
         coordinators: setup.coordinators.clone(),
-        hypervisor: Hypervisor { uri: "qemu:///system".to_owned(), virt_type: setup.virt_type },
+        hypervisor: Hypervisor {
+            uri: "qemu:///system".to_owned(),
+            virt_type: setup.virt_type,
+            starts_at_once: STARTS_AT_ONCE,
+        },
         console_dir: PathBuf::from("/var/log/pvc/guests"),
         pki_dir: own.pki.clone(),
         guard_dir: pvc_host::daemon_config::guard_dir(),
         system_uuid: setup.system_uuid.clone(),
+        networks: BTreeMap::new(),
         store: StoreConfig::default(),
         storage: setup.storage.clone(),
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pvc_coordinator::core::Heartbeats;
 use pvc_model::Command;
-use pvc_node::agent::heartbeat::LoadSource;
+use pvc_node::agent::heartbeat::{InTask, LoadSource};
 use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
@@ -79,11 +79,14 @@ impl AgeHost {
             }),
             pools: Pools::new(),
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: migration_address(place),
                 version: "simulated".into(),
                 kernel: "simulated".into(),

@@ -189,6 +189,19 @@ impl CoordinatorLink for AgeLink {
         Err(away("no guard in these clusters"))
     }
 
+    async fn leave_node(
+        &self,
+        node: &Name,
+        session: u64,
+        within_seconds: u32,
+    ) -> Result<Revision, LinkError> {
+        let asked = self.ask(PATIENCE, async |reign: Reign| {
+            let command = Command::LeaveNode { node: node.clone(), session, within_seconds };
+            Ok(reign.submit(command, &format!("node/{node}"), None).await?.revision)
+        });
+        asked.await
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         let Report { node, session, vms, volumes, facts, count, .. } = report;
         let asked = self.ask(PATIENCE, async |reign: Reign| {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use pvc_model::command::SpecPatch;
 use pvc_model::fence::OnReturn;
 use pvc_model::guard::Isolation;
+use pvc_model::leaving::OnShutdown;
 use pvc_model::rule::{RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, Task, TaskKind};
 use pvc_model::{Command, Name, World};
@@ -35,6 +36,7 @@ impl Wish {
                 schedulable,
                 on_return: None,
                 isolation: None,
+                on_shutdown: None,
                 expected_revision: 0,
             })
         };
@@ -45,16 +47,27 @@ impl Wish {
                 schedulable: None,
                 on_return,
                 isolation: None,
+                on_shutdown: None,
                 expected_revision: 0,
             })
         };
         let isolation = |node, how| {
-            let isolation = Some(how);
             Ok::<_, String>(Command::UpdateNode {
                 name: name(node)?,
                 schedulable: None,
                 on_return: None,
-                isolation,
+                isolation: Some(how),
+                on_shutdown: None,
+                expected_revision: 0,
+            })
+        };
+        let on_shutdown = |node, policy| {
+            Ok::<_, String>(Command::UpdateNode {
+                name: name(node)?,
+                schedulable: None,
+                on_return: None,
+                isolation: None,
+                on_shutdown: Some(policy),
                 expected_revision: 0,
             })
         };
@@ -84,6 +97,9 @@ impl Wish {
             ["return", node, "by", "itself"] => on_return(node, OnReturn::Automatic)?,
             ["isolation", node, "stop"] => isolation(node, Isolation::Stop)?,
             ["isolation", node, "keep"] => isolation(node, Isolation::Keep)?,
+            ["on", "shutdown", node, "moves"] => on_shutdown(node, OnShutdown::Move)?,
+            ["on", "shutdown", node, "stops"] => on_shutdown(node, OnShutdown::Stop)?,
+            ["on", "shutdown", node, "keeps"] => on_shutdown(node, OnShutdown::Keep)?,
             ["remove", node] => Command::DeleteNode { name: name(node)?, expected_revision: 0 },
             ["forget", "bmc", node] => Command::ClearNodeBmc { name: name(node)?, expected_revision: 0 },
             ["disarm", why @ ..] => Command::Disarm { reason: why.join(" ") },

@@ -19,6 +19,8 @@ pub enum Event {
     PowerOn(Hosts),
     /// A daemon dies, and is not started again by itself.
     Kill(Hosts),
+    /// In order: each announces it, and has no power when its guests have left.
+    ShutDown(Hosts),
     Start(Hosts),
     /// In order; back at once.
     Restart(Hosts),
@@ -93,6 +95,7 @@ impl Event {
         Ok(match words.as_slice() {
             ["power", "off", rest @ ..] => Event::PowerOff(hosts(rest)?),
             ["power", "on", rest @ ..] => Event::PowerOn(hosts(rest)?),
+            ["shut", "down", rest @ ..] => Event::ShutDown(hosts(rest)?),
             ["kill", rest @ ..] => Event::Kill(hosts(rest)?),
             ["start", rest @ ..] => Event::Start(hosts(rest)?),
             ["restart", rest @ ..] => Event::Restart(hosts(rest)?),
@@ -149,6 +152,7 @@ impl Event {
         let (whom, deed): (&Hosts, &Deed<'_>) = match self {
             Event::PowerOff(hosts) => (hosts, &|cluster, place| cluster.power_off(place)),
             Event::PowerOn(hosts) => (hosts, &|cluster, place| cluster.power_on(place)),
+            Event::ShutDown(hosts) => (hosts, &|cluster, place| cluster.shut_down(place)),
             Event::Kill(hosts) => (hosts, &|cluster, place| cluster.kill(place)),
             Event::Start(hosts) => (hosts, &|cluster, place| cluster.boot(place)),
             Event::Guard(hosts, manner) => (hosts, &|cluster, place| cluster.set_guard(place, *manner)),

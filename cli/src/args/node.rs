@@ -31,7 +31,7 @@ pub enum NodeCommand {
     Update {
         node: String,
         /// Whether new VMs may be placed on it
-        #[arg(long, value_enum, required_unless_present_any = ["on_return", "isolation"])]
+        #[arg(long, value_enum, required_unless_present_any = ["on_return", "isolation", "on_shutdown"])]
         schedulable: Option<OnOff>,
         /// What it does when it is back from a fence
         #[arg(long, value_enum)]
@@ -40,6 +40,10 @@ pub enum NodeCommand {
         /// seconds, so that they may run elsewhere though its BMC is dead
         #[arg(long, value_enum)]
         isolation: Option<IsolationWord>,
+        /// What becomes of its VMs when its host is shut down: they move away and return; are shut down and started when it
+        /// is back; or end with it
+        #[arg(long, value_enum)]
+        on_shutdown: Option<OnShutdownWord>,
         /// Refuse unless this is the node's revision
         #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
         expected_revision: u64,
@@ -131,6 +135,13 @@ pub enum OnReturnWord {
 pub enum IsolationWord {
     Keep,
     Stop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnShutdownWord {
+    Move,
+    Stop,
+    Keep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -4,13 +4,13 @@ use futures::stream::BoxStream;
 use pvc_proto::v1::{
     ConfirmNodeOffRequest, DeleteNodeRequest, FenceNodeRequest, FlushNodeRequest, GetNodeRequest,
     HandOverPrimaryRequest, Isolation, ListNodesRequest, ListNodesResponse, Meta, Node, NodeRole, OnReturn,
-    PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
+    OnShutdown, PlanFlushRequest, Reachability, ReadyNodeRequest, TailNodeLogRequest, UpdateNodeRequest,
     WatchNodesRequest,
 };
 
 use super::{bmc, history, logs};
 use crate::args::node::{
-    IsolationWord, NodeCommand, NodeList, OnOff, OnReturnWord, ReachabilityWord, RoleWord,
+    IsolationWord, NodeCommand, NodeList, OnOff, OnReturnWord, OnShutdownWord, ReachabilityWord, RoleWord,
 };
 use crate::call::{Session, request_id};
 use crate::context::Context;
@@ -38,13 +38,14 @@ pub async fn run(cx: &mut Context<'_>, command: NodeCommand) -> Result<(), Failu
             logs::print(cx, stream).await
         }
         NodeCommand::History { node, newest } => history::run(cx, format!("node/{node}"), newest).await,
-        NodeCommand::Update { node, schedulable, on_return, isolation, expected_revision } => {
+        NodeCommand::Update { node, schedulable, on_return, isolation, on_shutdown, expected_revision } => {
             let session = cx.session()?;
             let request = session.ask(UpdateNodeRequest {
                 name: node.clone(),
                 schedulable: schedulable.map(|word| word == OnOff::On),
                 on_return: on_return.map_or(OnReturn::Unspecified, OnReturn::from).into(),
                 isolation: isolation.map_or(Isolation::Unspecified, Isolation::from).into(),
+                on_shutdown: on_shutdown.map_or(OnShutdown::Unspecified, OnShutdown::from).into(),
                 expected_revision,
                 request_id: request_id(),
             });
@@ -146,6 +147,16 @@ impl From<OnReturnWord> for OnReturn {
             OnReturnWord::Automatic => OnReturn::Automatic,
             OnReturnWord::Home => OnReturn::Home,
             OnReturnWord::Manual => OnReturn::Manual,
+        }
+    }
+}
+
+impl From<OnShutdownWord> for OnShutdown {
+    fn from(word: OnShutdownWord) -> Self {
+        match word {
+            OnShutdownWord::Move => OnShutdown::Move,
+            OnShutdownWord::Stop => OnShutdown::Stop,
+            OnShutdownWord::Keep => OnShutdown::Keep,
         }
     }
 }

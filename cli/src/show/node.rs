@@ -1,6 +1,8 @@
 //! Nodes.
 
-use pvc_proto::v1::{FlushPlan, Guard, GuardKind, Isolation, Node, NodeRole, NodeStatus, Reachability};
+use pvc_proto::v1::{
+    FlushPlan, Guard, GuardKind, Isolation, Leaving, Node, NodeRole, NodeStatus, OnShutdown, Reachability,
+};
 
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
@@ -36,6 +38,7 @@ fn tone(node: &Node) -> Tone {
     match reachability(node) {
         Reachability::Reachable => Tone::Good,
         Reachability::NeverSeen => Tone::Busy,
+        Reachability::Unreachable if leaving(node).is_some_and(|leaving| leaving.empty) => Tone::Busy,
         Reachability::Unreachable | Reachability::Unspecified => Tone::Bad,
     }
 }
@@ -101,6 +104,24 @@ fn guard_words(guard: &Guard) -> String {
     format!("{kind}{device}, strikes {seconds} s after the lease's end{limit}")
 }
 
+fn leaving(node: &Node) -> Option<&Leaving> {
+    node.status.as_ref()?.leaving.as_ref()
+}
+
+/// Its host's shutdown in a few words; empty: it is up.
+fn shutdown(node: &Node) -> String {
+    let Some(leaving) = leaving(node) else { return String::new() };
+    match (leaving.empty, reachability(node)) {
+        (_, Reachability::Unreachable) => "shut down".to_owned(),
+        (true, _) => "shutting down, empty".to_owned(),
+        (false, _) => format!("shutting down, its VMs: {}", policy(leaving.policy())),
+    }
+}
+
+fn policy(policy: OnShutdown) -> String {
+    choice(policy.as_str_name(), "ON_SHUTDOWN_")
+}
+
 fn maintenance(node: &Node) -> bool {
     node.spec.as_ref().is_some_and(|spec| spec.maintenance)
 }
@@ -115,6 +136,7 @@ fn row(node: &Node) -> Vec<Cell> {
     let fenced = fence_phase(node);
     let note = match (status.problem.is_empty(), maintenance(node), schedulable(node)) {
         _ if !fenced.is_empty() => fenced.clone(),
+        _ if leaving(node).is_some() => shutdown(node),
         (false, _, _) => status.problem.clone(),
         (true, true, _) => "in maintenance".to_owned(),
         (true, false, false) => "no new VMs".to_owned(),
@@ -155,12 +177,17 @@ pub fn page(node: &Node, colour: bool) -> String {
         .row("Since", time(status.since.as_ref()))
         .toned("Problem", &status.problem, Tone::Bad)
         .toned("Fence", fence(node), Tone::Bad)
+        .toned("Host", shutdown(node), Tone::Busy)
         .row("Role", role(node))
         .row("Leads Raft now", yes_no(node.leader))
         .row("Raft member", some(status.member_id))
         .row("Takes new VMs", yes_no(schedulable(node) && !maintenance(node)))
         .row("In maintenance", yes_no(maintenance(node)))
         .row("When cut off, guests", isolation(node))
+        .row(
+            "On shutdown its VMs",
+            policy(node.spec.as_ref().map_or(OnShutdown::Move, |spec| spec.on_shutdown())),
+        )
         .row("Address", &status.address)
         .row("Version", &status.version)
         .row("Hypervisor", &status.hypervisor)

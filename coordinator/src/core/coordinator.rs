@@ -346,6 +346,17 @@ impl Coordinator {
         self.submit(command, &format!("node/{node}"), None).await
     }
 
+    /// A node's word that its host is being shut down.
+    pub async fn leave_node(
+        &self,
+        node: &Name,
+        session: u64,
+        within_seconds: u32,
+    ) -> Result<Committed, SubmitError> {
+        let command = Command::LeaveNode { node: node.clone(), session, within_seconds };
+        self.submit(command, &format!("node/{node}"), None).await
+    }
+
     /// How often the store was recovered from the loss of its quorum.
     pub fn recoveries(&self) -> u64 {
         self.shared.options.recoveries

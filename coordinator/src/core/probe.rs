@@ -14,6 +14,31 @@ pub trait Probe: fmt::Debug + Send + Sync {
     async fn sign(&self, address: &str) -> HostSign;
 }
 
+/// What a host's addresses have shown together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// Silent only if it answers nowhere.
+    pub sign: HostSign,
+    /// The networks on which it answers.
+    pub on: Vec<String>,
+}
+
+/// Asks a host at all its doors (network and address) at once.
+pub async fn ask(probe: &dyn Probe, doors: &[(String, String)]) -> Signs {
+    let asked = doors.iter().map(|(network, address)| async move { (network, probe.sign(address).await) });
+    let signs = futures::future::join_all(asked).await;
+    let at = |wanted: HostSign| signs.iter().filter(move |(_, sign)| *sign == wanted);
+    let on: Vec<String> = at(HostSign::Answers).map(|(network, _)| (*network).clone()).collect();
+    let sign = if !on.is_empty() {
+        HostSign::Answers
+    } else if at(HostSign::Silent).count() == signs.len() {
+        HostSign::Silent
+    } else {
+        HostSign::Unknown
+    };
+    Signs { sign, on }
+}
+
 /// Knocks at the daemon's own port: a kernel that lives answers, if only that nobody listens there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Knock;
@@ -50,6 +75,36 @@ mod tests {
         assert_eq!(Knock.sign(&address).await, HostSign::Answers);
         drop(listener);
         assert_eq!(Knock.sign(&address).await, HostSign::Answers, "refused");
+    }
+
+    /// What each address answers, after a while.
+    #[derive(Debug)]
+    struct Table(&'static [(&'static str, HostSign)]);
+
+    #[async_trait]
+    impl Probe for Table {
+        async fn sign(&self, address: &str) -> HostSign {
+            tokio::time::sleep(PATIENCE).await;
+            self.0.iter().find(|(at, _)| *at == address).map_or(HostSign::Unknown, |(_, sign)| *sign)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_silent_only_if_it_is_silent_everywhere() {
+        use HostSign::{Answers, Silent, Unknown};
+        let doors = [("cluster".to_owned(), "a".to_owned()), ("storage".to_owned(), "b".to_owned())];
+        for (signs, sign, on) in [
+            (&[("a", Silent), ("b", Silent)][..], Silent, &[][..]),
+            (&[("a", Silent), ("b", Answers)], Answers, &["storage"]),
+            (&[("a", Answers), ("b", Answers)], Answers, &["cluster", "storage"]),
+            (&[("a", Silent), ("b", Unknown)], Unknown, &[]),
+        ] {
+            let table = signs.to_vec().leak();
+            let begun = tokio::time::Instant::now();
+            let on = on.iter().map(|network| (*network).to_owned()).collect();
+            assert_eq!(ask(&Table(table), &doors).await, Signs { sign, on });
+            assert_eq!(begun.elapsed(), PATIENCE, "all are asked at once");
+        }
     }
 
     #[test]

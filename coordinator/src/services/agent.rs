@@ -10,9 +10,9 @@ use pvc_proto::convert::{
 };
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
-    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, ReportGuardRequest, ReportGuardResponse,
-    ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest,
-    WorkProgress,
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, LeaveNodeRequest, LeaveNodeResponse,
+    ReportGuardRequest, ReportGuardResponse, ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest,
+    ReportResponse, WatchAssignmentsRequest, WorkProgress,
 };
 use tonic::{Request, Response, Status};
 
@@ -112,6 +112,19 @@ impl AgentService for Agents {
         let committed = self.0.core.report_guard(&node, session, after, armed.map_err(refuse)?).await;
         let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
         Ok(Response::new(ReportGuardResponse { revision: committed.revision }))
+    }
+
+    async fn leave_node(
+        &self,
+        request: Request<LeaveNodeRequest>,
+    ) -> Result<Response<LeaveNodeResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let LeaveNodeRequest { node, session, within_seconds } = request.into_inner();
+        let node = name("node", "node", &node)?;
+        caller.must_be_node(&node)?;
+        let committed = self.0.core.leave_node(&node, session, within_seconds).await;
+        let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        Ok(Response::new(LeaveNodeResponse { revision: committed.revision }))
     }
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {

@@ -1,7 +1,9 @@
 //! `NodeService`.
 
 use pvc_model::{Command, Name, Node, World, plan, why};
-use pvc_proto::convert::{At, asked_isolation, asked_on_return, explanation, node_role, reachability};
+use pvc_proto::convert::{
+    At, asked_isolation, asked_on_return, asked_on_shutdown, explanation, node_role, reachability,
+};
 use pvc_proto::v1;
 use pvc_proto::v1::node_service_server::NodeService;
 use tonic::{Request, Response, Status};
@@ -78,6 +80,8 @@ impl NodeService for Nodes {
             on_return: asked_on_return(&At::new("request").field("on_return"), request.on_return)
                 .map_err(refuse)?,
             isolation: asked_isolation(&At::new("request").field("isolation"), request.isolation)
+                .map_err(refuse)?,
+            on_shutdown: asked_on_shutdown(&At::new("request").field("on_shutdown"), request.on_shutdown)
                 .map_err(refuse)?,
             expected_revision: request.expected_revision,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pvc_identity::Secret;
 use pvc_model::bmc::{self, Bmc, PASSWORD_BYTES_MAX, Sealed};
 use pvc_model::change::Collection;
-use pvc_model::command::{bmc_wiring, refuse_power_off};
+use pvc_model::command::{PowerOrder, bmc_wiring};
 use pvc_model::{Command, Name, Rejection, World};
 use pvc_proto::convert::{At, bmc_adapter};
 use pvc_proto::v1;
@@ -98,30 +98,33 @@ pub async fn set_power(
 ) -> Result<v1::SetNodePowerResponse, Status> {
     let node = name("node", "name", &request.name)?;
     let subject = format!("node/{node}");
-    let action = v1::PowerAction::try_from(request.action).unwrap_or_default();
-    if action == v1::PowerAction::Unspecified {
-        return Err(refuse(
-            At::new(&subject).field("action").refuse("must-be-set", "must be on, off or cycle"),
-        ));
-    }
+    let order = match v1::PowerAction::try_from(request.action).unwrap_or_default() {
+        v1::PowerAction::On => PowerOrder::On,
+        v1::PowerAction::Off => PowerOrder::Off,
+        v1::PowerAction::Cycle => PowerOrder::Cycle,
+        v1::PowerAction::Unspecified => {
+            return Err(refuse(
+                At::new(&subject).field("action").refuse("must-be-set", "must be on, off or cycle"),
+            ));
+        }
+    };
     let world = shared.world(v1::Consistency::Linearizable.into()).await?;
     let access = access(&world, &node)?;
-    if action != v1::PowerAction::On {
-        refuse_power_off(&world, &node, request.force).map_err(refuse)?;
-    }
-    tracing::warn!(%node, by = caller.identity, action = action.as_str_name(), "power by hand");
+    let command = Command::OrderPower { node: node.clone(), order, force: request.force };
+    shared.submit(caller, command, "").await?;
+    tracing::warn!(%node, by = caller.identity, ?order, "power by hand");
     let begun = Instant::now();
     let (power, failed) = (shared.core.power(), |error: PowerError| refused(&subject, &error));
-    let reads = match action {
-        v1::PowerAction::On | v1::PowerAction::Unspecified => {
+    let reads = match order {
+        PowerOrder::On => {
             power.on(&access).await.map_err(failed)?;
             PowerState::On
         }
-        v1::PowerAction::Off => {
+        PowerOrder::Off => {
             power.off(&access).await.map_err(failed)?;
             PowerState::Off
         }
-        v1::PowerAction::Cycle => {
+        PowerOrder::Cycle => {
             power.off(&access).await.map_err(failed)?;
             power.on(&access).await.map_err(failed)?;
             PowerState::On

@@ -9,6 +9,7 @@ use pvc_coordinator::services::Nodes;
 use pvc_model::node::NodeFacts;
 use pvc_model::{Name, World};
 use pvc_proto::v1;
+use pvc_proto::v1::cluster_service_server::ClusterService;
 use pvc_proto::v1::node_service_server::NodeService;
 use tokio::time::sleep;
 use tonic::Code;
@@ -148,6 +149,11 @@ async fn power_is_switched_by_hand_and_not_from_under_a_vm() {
     assert_eq!((answer.power(), rack.power("hv2")), (v1::PowerState::On, PowerState::On));
     power("hv2", v1::PowerAction::Cycle, true).await.expect("cycled");
     assert_eq!(rack.orders(), ["off b2:623", "on b2:623", "off b2:623", "on b2:623"]);
+    let audit = v1::ListAuditRequest { page_size: 3, ..Default::default() };
+    let audit = desk.info().await.list_audit(admin(audit)).await.expect("an audit").into_inner();
+    let told: Vec<&str> = audit.entries.iter().map(|entry| entry.summary.as_str()).collect();
+    let off = "switch node/hv2 off by its BMC";
+    assert_eq!(told, ["switch node/hv2 off and on again by its BMC", "switch node/hv2 on by its BMC", off]);
 
     rack.fail("b2:623", Fault::Stuck);
     assert_eq!(refused(power("hv2", v1::PowerAction::Off, true).await).1, "power-read-back");

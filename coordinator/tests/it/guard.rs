@@ -70,6 +70,7 @@ fn isolate(isolation: Isolation) -> Command {
         name: name("hv9"),
         schedulable: None,
         on_return: None,
+        on_shutdown: None,
         isolation: Some(isolation),
         expected_revision: 0,
     }

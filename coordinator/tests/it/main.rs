@@ -19,6 +19,7 @@ mod members;
 mod placing;
 mod primary;
 mod quiet;
+mod silences;
 mod standby;
 mod tokens;
 mod upgrade;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pvc_coordinator::core::{Coordinator, SubmitError};
 use pvc_model::command::PrimaryReport;
+use pvc_model::node::NodeFacts;
 use pvc_model::primary::{LEASE, Primary, PrimaryPhase};
 use pvc_model::{Command, Name};
 use tokio::time::{Instant, sleep};
@@ -173,4 +174,46 @@ async fn a_hand_over_ends_by_itself() {
     sleep(Duration::from_millis(200)).await;
     let now = primary(&cluster).await;
     assert_eq!((now.node, now.phase), (to, PrimaryPhase::Holding));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_worked_on_gives_the_role_away() {
+    let (cluster, _beating, first) = started().await;
+    let (_, leader) = cluster.leader().await;
+    for node in NODES {
+        let facts = NodeFacts { cpus: 4, memory_mib: 4096, ..NodeFacts::default() };
+        leader.report(&name(node), 1, vec![], vec![], Some(facts), None).await.expect("reported");
+    }
+    let flush = Command::FlushNode { node: first.node.clone(), stop_unmovable: false };
+    leader.submit(flush, "admin/test", None).await.expect("flushed");
+    sleep(Duration::from_secs(1)).await;
+    let asked = primary(&cluster).await;
+    let PrimaryPhase::HandingOver { to } = asked.phase else { panic!("{asked:?}") };
+    assert!(asked.node == first.node && to != first.node);
+    assert_eq!(asked.reason, format!("{} is in maintenance", first.node));
+    leader.report_primary(&to, 1, first.epoch, PrimaryReport::Ready).await.expect("said");
+    leader.report_primary(&first.node, 1, first.epoch + 1, PrimaryReport::Released).await.expect("said");
+    let now = primary(&cluster).await;
+    assert_eq!((&now.node, &now.phase), (&to, &PrimaryPhase::Holding));
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(primary(&cluster).await, now, "it does not go back");
+}
+
+/// Nobody is asked without end.
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_is_worked_on_and_finds_no_successor_is_asked_once_a_minute() {
+    let (cluster, _beating, first) = started().await;
+    let (_, leader) = cluster.leader().await;
+    leader.leave_node(&first.node, 1, 900).await.expect_err("no session has begun");
+    let facts = NodeFacts { cpus: 4, memory_mib: 4096, ..NodeFacts::default() };
+    leader.report(&first.node, 1, vec![], vec![], Some(facts), None).await.expect("reported");
+    leader.leave_node(&first.node, 1, 900).await.expect("heard");
+    sleep(Duration::from_secs(15)).await;
+    let kept = primary(&cluster).await;
+    assert_eq!((&kept.node, &kept.phase), (&first.node, &PrimaryPhase::Holding), "nobody was ready");
+    let revision = leader.world().revision;
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(leader.world().revision, revision);
+    sleep(Duration::from_secs(10)).await;
+    assert!(matches!(primary(&cluster).await.phase, PrimaryPhase::HandingOver { .. }));
 }

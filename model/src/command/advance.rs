@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use super::migration::end_at_source;
 use super::relocate::{place_on, remember_home, settle_home};
-use super::{balance, drain};
+use super::{balance, drain, leave};
 use crate::change::Collection;
 use crate::name::Name;
 use crate::node::Node;
@@ -52,6 +52,7 @@ fn node_task(draft: &mut Draft<'_>, task: &Task, node: &Node) {
         TaskKind::NodeFlush { vms, stop_unmovable } => {
             drain::go_on_flushing(draft, task, node, vms, stop_unmovable);
         }
+        TaskKind::NodeShutdown { vms } => leave::go_on(draft, task, node, vms),
         TaskKind::NodeReady { vms } => drain::go_on_returning(draft, task, node, vms),
         _ => draft.end_task(&task.meta.name, TaskState::Failed, "no node's task on a node: a defect"),
     }
@@ -74,6 +75,7 @@ fn vm_task(draft: &mut Draft<'_>, task: &Task, vm: &Vm) {
         | TaskKind::VolumeSnapshotCreate { .. }
         | TaskKind::VolumeSnapshotDelete { .. }
         | TaskKind::NodeFlush { .. }
+        | TaskKind::NodeShutdown { .. }
         | TaskKind::NodeReady { .. }
         | TaskKind::ClusterBalance => {
             draft.end_task(&task.meta.name, TaskState::Failed, "no VM's task on a VM: a defect");

@@ -108,9 +108,42 @@ pub fn bmc_wiring(world: &World, node: &Node, bmc: &Bmc, found: &str) -> Wiring 
     bmc.wiring(found, &node.status.facts.system_uuid)
 }
 
+/// What a person orders of a node's BMC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerOrder {
+    On,
+    Off,
+    /// Off, and on again.
+    Cycle,
+}
+
+/// A person's order, before it is carried out: the audit has it, and with it who may have cut guests off.
+pub(super) fn order(
+    world: &World,
+    name: &Name,
+    order: PowerOrder,
+    force: bool,
+    context: &mut Context,
+) -> Result<Changes, Rejection> {
+    let node = world.node(name)?;
+    if order != PowerOrder::On {
+        refuse_power_off(world, name, force)?;
+    }
+    let what = match order {
+        PowerOrder::On => "switch node/NAME on",
+        PowerOrder::Off => "switch node/NAME off",
+        PowerOrder::Cycle => "switch node/NAME off and on again",
+    };
+    let mut draft = Draft::new(world, what.replace("NAME", name.as_str()) + " by its BMC", context);
+    let mut node = Node::clone(node);
+    node.meta.updated = draft.context.now;
+    draft.put(Object::Node(node));
+    Ok(draft.finish_replying(Collection::Nodes, name))
+}
+
 /// Refuses to take a node's power away while VMs are placed on it, or on their way there. `force` is a person's word that
 /// they may be lost.
-pub fn refuse_power_off(world: &World, name: &Name, force: bool) -> Result<(), Rejection> {
+fn refuse_power_off(world: &World, name: &Name, force: bool) -> Result<(), Rejection> {
     world.node(name)?;
     let vms = world
         .vms

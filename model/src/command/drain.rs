@@ -43,7 +43,12 @@ pub(super) fn flush(
         return Err(Rejection::precondition("node-reachable", subject, detail)
             .help(format!("pvc node fence {name} makes sure that it is off; its VMs start elsewhere then")));
     }
-    let takes = |node: &Node| node.is_reachable() && node.spec.schedulable && !node.spec.maintenance;
+    let takes = |node: &Node| {
+        node.is_reachable()
+            && node.spec.schedulable
+            && !node.spec.maintenance
+            && node.status.leaving.is_none()
+    };
     if !world.nodes.values().any(|other| other.meta.name != *name && takes(other)) {
         let detail = "it is the last node that takes VMs";
         return Err(Rejection::precondition("last-node", subject, detail).help("see `pvc node list`"));
@@ -96,23 +101,30 @@ pub(super) fn ready(
         draft.put(Object::Node(node));
         recovery::go_on(&mut draft);
     }
-    start_released(&mut draft, name);
-    let away = if no_return { 0 } else { plan::returning(&draft.world, name).len() };
-    let vms = u32::try_from(away).unwrap_or(u32::MAX);
-    let task = draft.start_task(TaskKind::NodeReady { vms }, of);
     if no_return {
+        start_released(&mut draft, name);
+        let task = draft.start_task(TaskKind::NodeReady { vms: 0 }, of);
         draft.end_task(
             &task,
             TaskState::Succeeded,
             "it takes VMs again; those that left it stay where they are",
         );
-    } else {
-        advance::task(&mut draft, &task);
+        return Ok(draft.finish_replying(Collection::Tasks, &task));
     }
+    let task = begin_return(&mut draft, name, of);
     Ok(draft.finish_replying(Collection::Tasks, &task))
 }
 
-fn running_task<'w>(world: &'w World, node: &Node) -> Option<&'w Task> {
+/// Starts what was shut down for this node, and begins to bring back what has left it; the task.
+pub(super) fn begin_return(draft: &mut Draft<'_>, node: &Name, of: Subject) -> Name {
+    start_released(draft, node);
+    let vms = u32::try_from(plan::returning(&draft.world, node).len()).unwrap_or(u32::MAX);
+    let task = draft.start_task(TaskKind::NodeReady { vms }, of);
+    advance::task(draft, &task);
+    task
+}
+
+pub(super) fn running_task<'w>(world: &'w World, node: &Node) -> Option<&'w Task> {
     let of_node = |task: &&Task| matches!(&task.subject, Subject::Node { uid, .. } if *uid == node.meta.uid);
     world.running_tasks().map(AsRef::as_ref).find(of_node)
 }
@@ -128,7 +140,7 @@ fn busy(subject: &str, running: &Task) -> Rejection {
 }
 
 /// "vm/a: no node takes it: …; vm/b: …".
-fn told(vms: &[(Name, String)]) -> String {
+pub(super) fn told(vms: &[(Name, String)]) -> String {
     let named: Vec<_> = vms.iter().take(NAMED_MAX).map(|(vm, why)| format!("vm/{vm}: {why}")).collect();
     let more = vms.len() - named.len();
     if more == 0 { named.join("; ") } else { format!("{}; and {more} more", named.join("; ")) }
@@ -193,7 +205,7 @@ pub(super) fn go_on_flushing(
 }
 
 /// What an empty node is: no guest of the cluster runs there or may.
-fn empty(world: &World, node: &Name) -> String {
+pub(super) fn empty(world: &World, node: &Name) -> String {
     let stopped = world.vms_placed_on(node).filter(|vm| plan::is_released(vm));
     let stopped: Vec<_> = stopped.map(|vm| format!("vm/{}", vm.meta.name)).collect();
     let stays = world.vms_placed_on(node).filter(|vm| !plan::is_released(vm)).count();
@@ -208,14 +220,14 @@ fn empty(world: &World, node: &Name) -> String {
 }
 
 /// Guests that run here or may, and those that are on their way here.
-fn guests_on(world: &World, node: &Name) -> u32 {
+pub(super) fn guests_on(world: &World, node: &Name) -> u32 {
     let here = |vm: &Vm| vm.placed_on(node) && !(vm.is_proven_off() && world.is_confirmed(vm));
     let coming = |vm: &Vm| vm.migration.as_ref().is_some_and(|m| m.to == *node);
     u32::try_from(world.vms.values().filter(|vm| here(vm) || coming(vm)).count()).unwrap_or(u32::MAX)
 }
 
 /// Begins as many moves as may be under way at once; how many. What can't be moved now goes to `held`.
-fn start_moves(
+pub(super) fn start_moves(
     draft: &mut Draft<'_>,
     task: &Task,
     drain: &Drain,
@@ -264,13 +276,13 @@ fn method_now(vm: &Vm) -> Option<MigrationMethod> {
     }
 }
 
-/// Shuts a VM down that fits nowhere else or can't be moved; whether it did.
-fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, fits_nowhere: bool) -> bool {
+/// Shuts a VM down that fits nowhere else (`at_once`) or can't be moved; whether it did.
+pub(super) fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, at_once: bool) -> bool {
     let Some(vm) = draft.world.vms.get(vm).cloned() else { return false };
     if vm.task.is_some() || vm.migration.is_some() || !draft.world.is_confirmed(&vm) {
         return false;
     }
-    if !fits_nowhere && Tries::of(&draft.world, &vm, task).failed() < FAILURES_MAX {
+    if !at_once && Tries::of(&draft.world, &vm, task).failed() < FAILURES_MAX {
         return false;
     }
     let mut vm = Vm::clone(&vm);
@@ -282,7 +294,7 @@ fn release(draft: &mut Draft<'_>, task: &Task, vm: &Name, fits_nowhere: bool) ->
 }
 
 /// What was shut down because it fits nowhere else is started again.
-fn start_released(draft: &mut Draft<'_>, node: &Name) {
+pub(super) fn start_released(draft: &mut Draft<'_>, node: &Name) {
     let world = &draft.world;
     let released = world.vms_placed_on(node).filter(|vm| plan::is_released(vm) && world.is_confirmed(vm));
     for vm in released.cloned().collect::<Vec<_>>() {
@@ -295,7 +307,7 @@ fn start_released(draft: &mut Draft<'_>, node: &Name) {
 }
 
 /// Keeps a VM that is off on another node for a while; or back on its own.
-fn keep(draft: &mut Draft<'_>, vm: &Name, from: &Name, to: &Name) {
+pub(super) fn keep(draft: &mut Draft<'_>, vm: &Name, from: &Name, to: &Name) {
     let Some(vm) = draft.world.vms.get(vm).cloned() else { return };
     let mut vm = Vm::clone(&vm);
     place_on(&mut vm, to);
@@ -352,6 +364,10 @@ pub(super) fn go_on_returning(draft: &mut Draft<'_>, task: &Task, node: &Node, t
     if !node.is_reachable() && !stay.is_empty() {
         return draft.set_stage(name, 0, "waits for the node to be reachable");
     }
+    // As a host that has just booted is for a moment.
+    if !node.status.facts.problem.is_empty() && !stay.is_empty() {
+        return draft.set_stage(name, 0, "waits for the node to be able to run VMs");
+    }
     if under_way == 0 {
         let message = match stay.len() {
             0 => format!("it takes VMs again; {total} are back"),
@@ -366,7 +382,13 @@ pub(super) fn go_on_returning(draft: &mut Draft<'_>, task: &Task, node: &Node, t
 
 /// Adds how long it will take, by how long it took so far. A message that says the same stays as it is: time
 /// alone writes nothing.
-fn with_time_left(draft: &Draft<'_>, task: &Task, message: String, total: u32, left: u32) -> String {
+pub(super) fn with_time_left(
+    draft: &Draft<'_>,
+    task: &Task,
+    message: String,
+    total: u32,
+    left: u32,
+) -> String {
     let now = draft.world.tasks.get(&task.meta.name);
     let old = now.map_or("", |task| task.message.as_str());
     if old == message || old.strip_prefix(message.as_str()).is_some_and(|rest| rest.starts_with("; about ")) {

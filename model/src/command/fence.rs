@@ -7,8 +7,7 @@ use std::collections::BTreeSet;
 
 use super::cluster::{name as cluster_name, put_cluster, the_cluster};
 use super::draft::Draft;
-use super::drain;
-use super::recovery;
+use super::{drain, recovery};
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
 use crate::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
@@ -104,7 +103,11 @@ pub(super) fn call_off(world: &World, name: &Name, context: &mut Context) -> Res
     if fencing && node.is_reachable() {
         let mut node = Node::clone(node);
         node.status.fence = None;
+        let in_maintenance = node.spec.maintenance;
         put(&mut draft, node);
+        if !in_maintenance {
+            drain::start_released(&mut draft, name);
+        }
     }
     Ok(draft.finish())
 }

@@ -13,6 +13,7 @@ mod drain;
 mod fault;
 mod fence;
 mod guard;
+mod leave;
 mod migration;
 mod node;
 mod pacing;
@@ -30,7 +31,7 @@ mod vm;
 mod volume;
 
 pub use adopt::CountedGuest;
-pub use bmc::{bmc_wiring, refuse_power_off};
+pub use bmc::{PowerOrder, bmc_wiring};
 pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
@@ -45,6 +46,7 @@ use crate::context::Context;
 use crate::feature::Levels;
 use crate::fence::{OnReturn, ProofKind};
 use crate::guard::{Guard, Isolation};
+use crate::leaving::OnShutdown;
 use crate::name::Name;
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
@@ -170,6 +172,7 @@ pub enum Command {
         schedulable: Option<bool>,
         on_return: Option<OnReturn>,
         isolation: Option<Isolation>,
+        on_shutdown: Option<OnShutdown>,
         expected_revision: Revision,
     },
     DeleteNode {
@@ -186,6 +189,12 @@ pub enum Command {
     ClearNodeBmc {
         name: Name,
         expected_revision: Revision,
+    },
+    /// Before the BMC is asked to.
+    OrderPower {
+        node: Name,
+        order: PowerOrder,
+        force: bool,
     },
     CreateApiToken {
         name: Name,
@@ -289,6 +298,12 @@ pub enum Command {
         session: u64,
         incarnation: u64,
         guests: Vec<CountedGuest>,
+    },
+    /// The node's own word: its host is being shut down, which it can hold up for so many seconds.
+    LeaveNode {
+        node: Name,
+        session: u64,
+        within_seconds: u32,
     },
     Report {
         node: Name,
@@ -478,6 +493,9 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             volume::delete_snapshot(world, volume, snapshot, context)
         }
         Command::FlushNode { node, stop_unmovable } => drain::flush(world, node, *stop_unmovable, context),
+        Command::LeaveNode { node, session, within_seconds } => {
+            leave::leave(world, node, *session, *within_seconds, context)
+        }
         Command::ReadyNode { node, no_return } => drain::ready(world, node, *no_return, context),
         Command::BalanceCluster => balance::balance(world, context),
         Command::CreateRule { name, spec } => rule::create(world, name, spec, context),
@@ -485,13 +503,20 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             rule::update(world, name, spec, *expected_revision, context)
         }
         Command::DeleteRule { name, expected_revision } => rule::delete(world, name, *expected_revision),
-        Command::UpdateNode { name, schedulable, on_return, isolation, expected_revision } => {
-            node::update(world, name, *schedulable, *on_return, *isolation, *expected_revision, context)
+        Command::UpdateNode { name, schedulable, on_return, isolation, on_shutdown, expected_revision } => {
+            let patch = node::NodePatch {
+                schedulable: *schedulable,
+                on_return: *on_return,
+                isolation: *isolation,
+                on_shutdown: *on_shutdown,
+            };
+            node::update(world, name, &patch, *expected_revision, context)
         }
         Command::DeleteNode { name, expected_revision } => node::delete(world, name, *expected_revision),
         Command::SetNodeBmc { name, bmc, expected_revision } => {
             bmc::set(world, name, bmc, *expected_revision, context)
         }
+        Command::OrderPower { node, order, force } => bmc::order(world, node, *order, *force, context),
         Command::ClearNodeBmc { name, expected_revision } => {
             bmc::clear(world, name, *expected_revision, context)
         }

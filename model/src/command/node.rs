@@ -1,32 +1,40 @@
 //! Enrolling, changing and removing nodes, and whether they are heard.
 
-use super::advance;
 use super::draft::{Draft, check_revision};
+use super::{advance, leave};
 use crate::Revision;
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
 use crate::fence::OnReturn;
 use crate::guard::Isolation;
+use crate::leaving::OnShutdown;
 use crate::name::Name;
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rejection::Rejection;
 use crate::world::World;
 
+/// What is to be changed of a node's settings; None: stays.
+pub(super) struct NodePatch {
+    pub schedulable: Option<bool>,
+    pub on_return: Option<OnReturn>,
+    pub isolation: Option<Isolation>,
+    pub on_shutdown: Option<OnShutdown>,
+}
+
 pub(super) fn update(
     world: &World,
     name: &Name,
-    schedulable: Option<bool>,
-    on_return: Option<OnReturn>,
-    isolation: Option<Isolation>,
+    patch: &NodePatch,
     expected: Revision,
     context: &mut Context,
 ) -> Result<Changes, Rejection> {
     let old = world.node(name)?;
     check_revision(&format!("node/{name}"), expected, old.meta.revision)?;
     let mut node = Node::clone(old);
-    node.spec.schedulable = schedulable.unwrap_or(node.spec.schedulable);
-    node.spec.on_return = on_return.unwrap_or(node.spec.on_return);
-    node.spec.isolation = isolation.unwrap_or(node.spec.isolation);
+    node.spec.schedulable = patch.schedulable.unwrap_or(node.spec.schedulable);
+    node.spec.on_return = patch.on_return.unwrap_or(node.spec.on_return);
+    node.spec.isolation = patch.isolation.unwrap_or(node.spec.isolation);
+    node.spec.on_shutdown = patch.on_shutdown.unwrap_or(node.spec.on_shutdown);
     let draft = Draft::new(world, format!("modify node/{name}"), context);
     Ok(put_changed(draft, old, node).finish_replying(Collection::Nodes, name))
 }
@@ -106,6 +114,7 @@ pub(super) fn new_node(
             maintenance: false,
             on_return: OnReturn::default(),
             isolation: Isolation::default(),
+            on_shutdown: OnShutdown::default(),
             bmc: None,
         },
         status: NodeStatus {
@@ -119,6 +128,7 @@ pub(super) fn new_node(
             fences: 0,
             guard: None,
             guard_words: 0,
+            leaving: None,
         },
     }
 }
@@ -137,6 +147,7 @@ pub(super) fn set_reachability(
         node.status.since = draft.context.now;
     }
     draft = put_changed(draft, old, node);
+    leave::settle(&mut draft, name);
     advance::all(&mut draft);
     Ok(draft.finish_replying(Collection::Nodes, name))
 }

@@ -23,7 +23,7 @@ pub(super) fn start(
     refuse_deleting(old)?;
     refuse_busy(old)?;
     let given_up = old.current_observation().is_some_and(|o| o.phase == ObservedPhase::Failed);
-    if old.desired == Power::On && !given_up && old.waits.is_none() {
+    if old.desired == Power::On && !given_up && old.waits.is_none() && !plan::is_released(old) {
         let place = old.placement.as_ref().map(|p| format!(" on {}", p.node)).unwrap_or_default();
         let detail = format!("it is started already{place}");
         return Err(Rejection::precondition("vm-must-be-off", old.subject(), detail)

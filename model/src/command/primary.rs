@@ -63,7 +63,7 @@ pub(super) fn elect(
     Ok(draft.finish())
 }
 
-/// Asked by people. `from`: only if it is the primary; `to`: none is any other.
+/// Asked by people, and by the leader where the holder is worked on. `from`: only if it is the primary; `to`: none is any other.
 pub(super) fn hand_over(
     world: &World,
     from: Option<&Name>,
@@ -101,7 +101,14 @@ pub(super) fn hand_over(
     }
     let summary = format!("hand the primary's role over from node/{} to node/{to}", old.node);
     let mut draft = Draft::new(world, summary, context);
-    let reason = format!("asked by {}", draft.context.actor);
+    let reason = match world.nodes.get(&old.node) {
+        // The cluster's own deed.
+        Some(holder) if holder.spec.maintenance && draft.context.actor == "pvc" => {
+            format!("{} is in maintenance", old.node)
+        }
+        Some(holder) if holder.status.leaving.is_some() => format!("the host of {} goes down", old.node),
+        _ => format!("asked by {}", draft.context.actor),
+    };
     change(&mut draft, old, PrimaryPhase::HandingOver { to }, Some(reason));
     Ok(draft.finish_replying(Collection::Cluster, &super::cluster::name()))
 }

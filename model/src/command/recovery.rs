@@ -58,7 +58,9 @@ fn give_up(draft: &mut Draft<'_>) -> usize {
         settle_migration(draft, vm);
         let Some(now) = draft.world.vm_by_uid(vm.uid()).cloned() else { continue };
         let there = now.placement.as_ref().is_some_and(|p| is_fenced(&world, &p.node));
-        if there && now.migration.is_none() && !now.is_proven_off() {
+        // What was shut down until its node is back would wait for a dead one.
+        let to_strand = !now.is_proven_off() || plan::is_released(&now);
+        if there && now.migration.is_none() && to_strand {
             strand(draft, &now);
             count += 1;
         }

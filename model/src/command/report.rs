@@ -1,7 +1,7 @@
 //! What nodes report of themselves, their guests and their volumes.
 
 use super::draft::Draft;
-use super::{advance, guard, migration, volume};
+use super::{advance, guard, leave, migration, volume};
 use crate::change::{Changes, Object};
 use crate::context::Context;
 use crate::feature::FIRST;
@@ -108,6 +108,7 @@ pub(super) fn report(
             new.meta.updated = draft.context.now;
             draft.put(Object::Node(new));
         }
+        leave::settle(&mut draft, node);
     }
     for report in volumes {
         volume::report(&mut draft, node, report);

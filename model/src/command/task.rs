@@ -34,6 +34,7 @@ pub(super) fn cancel(world: &World, name: &Name, context: &mut Context) -> Resul
         | TaskKind::VmMove { .. }
         | TaskKind::VmRebalance { .. }
         | TaskKind::NodeFlush { .. }
+        | TaskKind::NodeShutdown { .. }
         | TaskKind::NodeReady { .. }
         | TaskKind::ClusterBalance => true,
         TaskKind::VmRestart

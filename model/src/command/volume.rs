@@ -232,7 +232,10 @@ pub(super) fn give_worker(world: &World, volume: &mut Volume) {
     // node is certain to have stopped.
     let heard = |name: &Name| world.nodes.get(name).is_some_and(|n| n.is_reachable());
     let able = |name: &Name| {
-        let node = world.nodes.get(name).filter(|n| n.is_reachable() && !n.spec.maintenance);
+        let node = world
+            .nodes
+            .get(name)
+            .filter(|n| n.is_reachable() && !n.spec.maintenance && n.status.leaving.is_none());
         node.is_some_and(|n| n.status.facts.problem.is_empty())
     };
     if !volume.has_work() {

@@ -2,6 +2,7 @@
 
 use super::{Said, because, said};
 use crate::fence::{Fence, FencePhase};
+use crate::leaving::Leaving;
 use crate::node::{Node, NodeRole, Reachability};
 
 pub(super) fn events(old: Option<&Node>, new: &Node) -> Vec<Said> {
@@ -41,6 +42,7 @@ pub(super) fn events(old: Option<&Node>, new: &Node) -> Vec<Said> {
         (was, is) if was != is => events.push(said("contact", format!("it can't run VMs: {is}"))),
         (_, _) => {}
     }
+    events.extend(shutdown(was.leaving.as_ref(), is.leaving.as_ref()));
     events.extend(fence(was.fence.as_ref(), is.fence.as_ref()));
     events
 }
@@ -82,6 +84,20 @@ fn settings(old: &Node, new: &Node) -> Vec<Said> {
         events.push(said("settings", "its settings were changed"));
     }
     events
+}
+
+fn shutdown(was: Option<&Leaving>, is: Option<&Leaving>) -> Option<Said> {
+    let text = match (was, is) {
+        (None, Some(leaving)) => {
+            format!("its host is being shut down; its VMs: {}", leaving.policy.as_str())
+        }
+        (Some(was), Some(is)) if is.empty && !was.empty => "it is empty, and its host may go down".to_owned(),
+        (Some(was), Some(is)) if is.policy != was.policy => {
+            "the guests that are left end with its host".to_owned()
+        }
+        (_, _) => return None,
+    };
+    Some(said("shutdown", text))
 }
 
 fn fence(was: Option<&Fence>, is: Option<&Fence>) -> Option<Said> {

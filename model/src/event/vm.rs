@@ -23,11 +23,8 @@ pub(super) fn events(world: &World, old: Option<&Vm>, new: &Vm) -> Vec<Said> {
     events.extend(power(old, new));
     events.extend(migration(old, new));
     events.extend(placement(world, Some(old), new));
-    match (&old.waits, &new.waits) {
-        (None, Some(waits)) => {
-            events.push(said("placement", format!("no node takes it{}", because(&waits.reason))))
-        }
-        (_, None) | (Some(_), Some(_)) => {}
+    if let (None, Some(waits)) = (&old.waits, &new.waits) {
+        events.push(said("placement", format!("no node takes it{}", because(&waits.reason))));
     }
     events.extend(state(old, new));
     events

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::recover::{Plan, UNFOUND, seat_all};
 use super::{NoPlace, Table};
+use crate::leaving::OnShutdown;
 use crate::name::Name;
+use crate::node::Node;
 use crate::vm::{Power, Vm};
 use crate::world::World;
 
@@ -20,11 +22,14 @@ pub struct Drain {
     pub off: Vec<(Name, Name)>,
 }
 
-/// Plans to empty `node`, beside the nodes that are in maintenance: their VMs need places too.
+/// Plans to empty `node`, beside the nodes that are in maintenance or whose hosts are shut down: their VMs need places
+/// too.
 pub fn drain(world: &World, node: &Name) -> Drain {
     let mut leaving: BTreeSet<Name> = BTreeSet::from([node.clone()]);
-    let in_maintenance = world.nodes.iter().filter(|(_, node)| node.spec.maintenance);
-    leaving.extend(in_maintenance.map(|(name, _)| name.clone()));
+    let moves =
+        |node: &Node| node.status.leaving.as_ref().is_some_and(|leaving| leaving.policy == OnShutdown::Move);
+    let emptied = world.nodes.iter().filter(|(_, node)| node.spec.maintenance || moves(node));
+    leaving.extend(emptied.map(|(name, _)| name.clone()));
     let mut table = Table::without(world, &leaving);
     let mut plan = Plan::default();
     let to_leave = |vm: &Vm| vm.runs_on().is_some_and(|at| leaving.contains(at)) && !is_released(vm);

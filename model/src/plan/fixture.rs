@@ -14,6 +14,7 @@ use super::{HOST_RESERVE_MIB, Plan};
 use crate::change::Object;
 use crate::fence::{Fence, FencePhase, OnReturn};
 use crate::guard::Isolation;
+use crate::leaving::OnShutdown;
 use crate::name::{Name, Uid};
 use crate::node::{Node, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use crate::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -143,6 +144,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             maintenance: words.contains(&"maintenance"),
             on_return: OnReturn::Automatic,
             isolation: Isolation::Keep,
+            on_shutdown: OnShutdown::Move,
             bmc: None,
         },
         status: NodeStatus {
@@ -156,6 +158,7 @@ pub fn node(node_name: &Name, usable_mib: u64, words: &[&str]) -> Node {
             fences: 0,
             guard: None,
             guard_words: 0,
+            leaving: None,
         },
     }
 }

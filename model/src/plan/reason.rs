@@ -18,6 +18,8 @@ pub enum Obstacle {
     Unreachable,
     NotSchedulable,
     Maintenance,
+    /// Its host is being shut down, or was.
+    ShutDown,
     /// It is fenced, or back from a fence and not ready yet.
     Fence(FencePhase),
     /// It is one of those that the plan empties.
@@ -61,6 +63,7 @@ impl Obstacle {
                 ["takes no new VMs (not schedulable)", "take no new VMs (not schedulable)"]
             }
             Obstacle::Maintenance => ["is in maintenance", "are in maintenance"],
+            Obstacle::ShutDown => ["is shut down", "are shut down"],
             Obstacle::Fence(FencePhase::Returned) => ["is back from a fence", "are back from a fence"],
             Obstacle::Fence(_) => ["is fenced", "are fenced"],
             Obstacle::Leaving => ["is to be emptied", "are to be emptied"],
@@ -88,6 +91,7 @@ impl fmt::Display for Obstacle {
             Obstacle::Unreachable => f.write_str("is not reachable"),
             Obstacle::NotSchedulable => f.write_str("takes no new VMs (not schedulable)"),
             Obstacle::Maintenance => f.write_str("is in maintenance"),
+            Obstacle::ShutDown => f.write_str("is shut down"),
             Obstacle::Fence(FencePhase::Fencing) => f.write_str("is being fenced"),
             Obstacle::Fence(FencePhase::Fenced) => f.write_str("is fenced"),
             Obstacle::Fence(FencePhase::Returned) => {

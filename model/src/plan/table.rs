@@ -65,7 +65,8 @@ impl<'w> Table<'w> {
         let room = |(name, node): (&'w Name, &'w std::sync::Arc<Node>)| {
             let emptied = leaving.contains(name);
             let closed = if emptied { Some(Obstacle::Leaving) } else { closed(node) };
-            let leaving = emptied || node.spec.maintenance || node.is_fenced();
+            let leaving =
+                emptied || node.spec.maintenance || node.status.leaving.is_some() || node.is_fenced();
             let vcpus_max = node.status.facts.cpus.saturating_mul(VCPUS_PER_CPU_MAX);
             let usage = Usage::default();
             Room { name, usable_mib: usable_mib(node), vcpus_max, usage, closed, leaving }
@@ -261,6 +262,9 @@ impl<'w> Table<'w> {
 fn closed(node: &Node) -> Option<Obstacle> {
     if let Some(fence) = &node.status.fence {
         return Some(Obstacle::Fence(fence.phase));
+    }
+    if node.status.leaving.is_some() {
+        return Some(Obstacle::ShutDown);
     }
     if !node.is_reachable() {
         return Some(Obstacle::Unreachable);

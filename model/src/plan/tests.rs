@@ -45,6 +45,7 @@ fn a_refusal_names_every_node_and_why() {
         schedulable: Some(false),
         on_return: None,
         isolation: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     cluster.unreachable("hv3");

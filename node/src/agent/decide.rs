@@ -36,6 +36,8 @@ pub struct Look<'a> {
     pub guest: Option<&'a Guest>,
     /// Why the VM's volumes can't be used yet; empty when they can.
     pub volumes_wait: String,
+    /// Why no start is begun here now; empty when one may be.
+    pub starts_wait: &'static str,
     /// How the guest ended, if the hypervisor told.
     pub ending: Option<String>,
     /// Where a migration hither is to be sent.
@@ -163,6 +165,8 @@ fn absent(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory
     } else if !look.lease_valid {
         verdict.observed = say(ObservedPhase::Pending, "its node has lost its lease", memory);
         verdict.look_at = Some(look.now + Duration::from_millis(500));
+    } else if !look.starts_wait.is_empty() {
+        verdict.observed = say(ObservedPhase::Pending, look.starts_wait, memory);
     } else {
         verdict.action = Action::Start;
         verdict.observed = say(ObservedPhase::Starting, "", memory);

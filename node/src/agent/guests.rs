@@ -1,5 +1,6 @@
 //! Carrying out what `decide` says about each VM, and reporting what it saw.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, VmReport};
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use super::decide::{Action, Look, Verdict, decide};
 use super::link::{GuestCount, LinkError, WorkProgress};
 use super::memory::{Doing, Receiving, Sending, VmMemory};
-use super::{Agent, Done, LOOK_EVERY, WORKS_MAX, volumes};
+use super::{Agent, Done, LOOK_EVERY, volumes};
 use crate::hypervisor::{
     EndReason, Ending, Guest, GuestSpec, HypervisorError, MigrateError, MigrationOrder, MigrationReport,
     ResolvedDisk, Stamp,
@@ -21,6 +22,11 @@ use crate::hypervisor::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// The leader may take up a great many guests in steps, and asks until it has all of them.
 const COUNT_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A start that has not ended by then keeps no other one waiting any more.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+/// Why a guest waits while as many others are started as may be at once. The same at every look: nothing new is reported.
+const STARTS_WAIT: &str = "waits while other guests of its node are started";
 
 /// What came of some work on a guest.
 pub(super) enum GuestDone {
@@ -59,7 +65,8 @@ impl Agent {
             guests.iter().map(|g| g.uid).filter(|u| !self.view.vms.contains_key(u)).collect();
         self.pending.clear();
         self.count = self.counted(&guests);
-        let vms: Vec<Vm> = self.view.vms.values().cloned().collect();
+        let mut vms: Vec<Vm> = self.view.vms.values().cloned().collect();
+        vms.sort_by_cached_key(|vm| (Reverse(vm.spec.priority), vm.meta.name.clone()));
         for vm in vms {
             let guest = guests.iter().find(|g| g.uid == vm.uid());
             let verdict = self.judge(&vm, guest, now);
@@ -97,8 +104,18 @@ impl Agent {
         Some(GuestCount { incarnation: self.view.incarnation, guests })
     }
 
+    /// Whether no other start may be begun now.
+    fn starts_are_full(&self, now: Instant) -> bool {
+        let under_way = |memory: &&VmMemory| {
+            let begun = memory.begun.as_ref().filter(|_| memory.doing == Some(Doing::Start));
+            begun.is_some_and(|(_, at)| now < *at + START_PATIENCE)
+        };
+        self.memories.values().filter(under_way).count() >= self.parts.settings.starts_at_once
+    }
+
     fn judge(&mut self, vm: &Vm, guest: Option<&Guest>, now: Instant) -> Verdict {
         let volumes_wait = self.view.volumes_wait(vm);
+        let starts_wait = if self.starts_are_full(now) { STARTS_WAIT } else { "" };
         let ending = self.endings.get(&vm.uid()).map(|e| in_words(e).to_string());
         let memory = self.memories.entry(vm.uid()).or_default();
         let look = Look {
@@ -109,6 +126,7 @@ impl Agent {
             guarded: self.view.node.as_ref().is_some_and(|node| node.spec.isolation == Isolation::Stop),
             guest,
             volumes_wait,
+            starts_wait,
             ending,
             migration_address: &self.parts.settings.migration_address,
         };
@@ -128,11 +146,9 @@ impl Agent {
     /// after a pause, whose end is returned: a hypervisor that fails at once is not asked without end.
     fn act(&mut self, vm: &Vm, guest: Option<&Guest>, action: Action, now: Instant) -> Option<Instant> {
         let uid = vm.uid();
-        let starting = self.memories.values().filter(|m| m.doing == Some(Doing::Start)).count();
         let memory = self.memories.entry(uid).or_default();
         let busy = memory.doing.is_some() && action != Action::CancelMigration;
-        let too_many = action == Action::Start && starting >= WORKS_MAX;
-        if action == Action::Nothing || busy || too_many {
+        if action == Action::Nothing || busy {
             return None;
         }
         if let Some((_, at)) = memory.begun.as_ref().filter(|(last, at)| *last == action && now < *at + PAUSE)

@@ -1,6 +1,7 @@
-//! Signs of life, every half second, from a task that does nothing else; each acknowledged one renews the
+//! Signs of life, every half second, from a task or a thread that does nothing else; each acknowledged one renews the
 //! lease from the moment that it was sent.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use pvc_model::Name;
 use pvc_model::health::StoreHealth;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::incarnation::Incarnation;
 use super::lease::Lease;
@@ -45,6 +47,32 @@ pub struct Heartbeats {
     pub told: Arc<Mutex<Told>>,
     pub load: Arc<dyn LoadSource>,
     pub incarnation: Incarnation,
+}
+
+/// Where heartbeats come from.
+pub trait Beat: Send + Sync + 'static {
+    /// Begins to send them.
+    fn begin(&self, heartbeats: Heartbeats) -> Beating;
+}
+
+/// They are sent as long as this is there.
+pub struct Beating {
+    _until: Box<dyn Any + Send>,
+}
+
+impl Beating {
+    pub fn new(until: impl Any + Send) -> Self {
+        Beating { _until: Box::new(until) }
+    }
+}
+
+/// From a task of the agent's runtime: on virtual time there is no other way.
+pub struct InTask;
+
+impl Beat for InTask {
+    fn begin(&self, heartbeats: Heartbeats) -> Beating {
+        Beating::new(AbortOnDropHandle::new(tokio::spawn(heartbeats.run())))
+    }
 }
 
 impl Heartbeats {

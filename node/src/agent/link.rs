@@ -142,6 +142,10 @@ pub trait CoordinatorLink: Send + Sync + 'static {
         guard: Option<Guard>,
     ) -> Result<Revision, LinkError>;
 
+    /// The node's own word that its host is being shut down, which it can hold up for so many seconds.
+    async fn leave_node(&self, node: &Name, session: u64, within_seconds: u32)
+    -> Result<Revision, LinkError>;
+
     /// Returns the revision that carries the report.
     async fn report(&self, report: Report) -> Result<Revision, LinkError>;
 }

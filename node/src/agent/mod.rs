@@ -20,6 +20,7 @@ pub mod view;
 pub mod volumes;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::hypervisor::{Ending, Hypervisor, VirtType};
-use heartbeat::{Heartbeats, LoadSource, Told};
+use heartbeat::{Beat, Heartbeats, LoadSource, Told};
 use incarnation::Incarnation;
 use lease::Lease;
 use link::{AssignmentStream, Assignments, CoordinatorLink, GuestCount, LinkError, Report};
@@ -49,7 +50,7 @@ const REPORT_AGAIN_AFTER: Duration = Duration::from_secs(2);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Work on a volume that failed or had to wait is tried again after this long.
 const VOLUME_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// Works on guests at once.
+/// Works on volumes at once.
 const WORKS_MAX: usize = 4;
 
 /// What the agent works with.
@@ -59,6 +60,7 @@ pub struct Parts {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub pools: Pools,
     pub load: Arc<dyn LoadSource>,
+    pub beat: Arc<dyn Beat>,
     pub lease: Lease,
     /// Of the cluster: a coordinator of a lower one is not listened to.
     pub incarnation: Incarnation,
@@ -72,12 +74,16 @@ pub struct Settings {
     pub virt_type: VirtType,
     /// Serial logs of guests: `<dir>/<uid>.log`.
     pub console_dir: PathBuf,
+    /// Guests that are started at once; those of the highest priority first.
+    pub starts_at_once: usize,
     /// IP address at which other hosts' hypervisors reach this one's.
     pub migration_address: String,
     pub version: String,
     pub kernel: String,
     /// The UUID that the host's board tells; empty: it tells none.
     pub system_uuid: String,
+    /// This host's addresses on other networks than the cluster's.
+    pub networks: BTreeMap<Name, IpAddr>,
 }
 
 impl Settings {
@@ -173,8 +179,7 @@ impl Agent {
                     load: self.parts.load.clone(),
                     incarnation: self.parts.incarnation.clone(),
                 };
-                let mut beating = JoinSet::new();
-                beating.spawn(heartbeats.run());
+                let _beating = self.parts.beat.begin(heartbeats);
                 self.serve(&mut stream).await
             }
         };
@@ -317,6 +322,7 @@ impl Agent {
             version: settings.version.clone(),
             kernel: settings.kernel.clone(),
             system_uuid: settings.system_uuid.clone(),
+            networks: settings.networks.clone(),
             level: pvc_model::feature::OURS.newest,
             ..self.facts.clone()
         };

@@ -30,12 +30,14 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 pub struct ClusterLink {
     cluster: Coordinators,
+    /// Other ways to them, which learn where they are from this one.
+    beside: Vec<Coordinators>,
     known: KnownCoordinators,
 }
 
 impl ClusterLink {
-    pub fn new(cluster: Coordinators, known: KnownCoordinators) -> Self {
-        ClusterLink { cluster, known }
+    pub fn new(cluster: Coordinators, beside: Vec<Coordinators>, known: KnownCoordinators) -> Self {
+        ClusterLink { cluster, beside, known }
     }
 
     fn client(&self) -> AgentServiceClient<Coordinators> {
@@ -79,8 +81,8 @@ impl CoordinatorLink for ClusterLink {
         let guests = guests.iter().map(Uid::to_string).collect();
         let request = wire::WatchAssignmentsRequest { node: node.to_string(), guests };
         let stream = self.client().watch_assignments(request).await.map_err(|status| failure(&status))?;
-        let (cluster, known) = (self.cluster.clone(), self.known.clone());
-        Ok(Box::new(GrpcStream { stream: stream.into_inner(), cluster, known }))
+        let ways = self.beside.iter().chain([&self.cluster]).cloned().collect();
+        Ok(Box::new(GrpcStream { stream: stream.into_inner(), ways, known: self.known.clone() }))
     }
 
     async fn report_primary(
@@ -112,6 +114,19 @@ impl CoordinatorLink for ClusterLink {
         Ok(answer.into_inner().revision)
     }
 
+    async fn leave_node(
+        &self,
+        node: &Name,
+        session: u64,
+        within_seconds: u32,
+    ) -> Result<Revision, LinkError> {
+        let mut request =
+            Request::new(wire::LeaveNodeRequest { node: node.to_string(), session, within_seconds });
+        request.set_timeout(REPORT_DEADLINE);
+        let answer = self.client().leave_node(request).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().revision)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         let mut request = Request::new(wire::ReportRequest {
             node: report.node.to_string(),
@@ -133,7 +148,7 @@ impl CoordinatorLink for ClusterLink {
 
 struct GrpcStream {
     stream: Streaming<wire::Assignments>,
-    cluster: Coordinators,
+    ways: Vec<Coordinators>,
     known: KnownCoordinators,
 }
 
@@ -144,7 +159,7 @@ impl AssignmentStream for GrpcStream {
         let told = told.ok_or_else(|| LinkError::Unavailable("the stream has ended".to_owned()))?;
         if !told.coordinators.is_empty() {
             let addresses: Vec<String> = told.coordinators.iter().map(|c| c.address.clone()).collect();
-            self.cluster.replace(&addresses);
+            self.ways.iter().for_each(|way| way.replace(&addresses));
             self.known.replace(told.coordinators.iter().map(|c| c.node.clone()));
         }
         assignments(&told).map_err(|rejection| {

@@ -16,6 +16,7 @@ mod serial_log;
 mod serve;
 mod system;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,11 @@ use crate::guard;
 use crate::guard::socket::SocketPort;
 use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::{Libvirt, LibvirtConfig};
+use crate::leave::{self, Left};
 use crate::primary::iproute::IpRoute;
 use crate::primary::{self, Keeper, Record, Wish};
+use crate::pulse::Pulse;
+use crate::realtime;
 use coordinator::CoordinatorPart;
 use host_door::KnownCoordinators;
 use host_service::{AgentView, HostCalls};
@@ -49,6 +53,9 @@ const AGENT_AGAIN: Duration = Duration::from_secs(30);
 
 /// A daemon that can't go on stays for so long: an election, a heartbeat and its answer fit in.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// The supervisor is asked for this much more time again and again while guests leave; all that follows fits in.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Runs the daemon until it is told to stop or can't go on. `tail` is its own log.
 pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
@@ -63,6 +70,9 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     }
     let tls = config::identity(&config)?;
     tracing::info!(node = %config.node, cluster = %config.cluster_id, version = env!("CARGO_PKG_VERSION"), "starting");
+    if let Err(error) = realtime::lock_memory() {
+        tracing::warn!(%error, "this daemon may be swapped out, and be late");
+    }
     let stop = CancellationToken::new();
     let closing = CancellationToken::new();
 
@@ -78,7 +88,10 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let incarnation = Incarnation::load(&config.data_dir.join("incarnation"), &config.cluster_id)?;
     let known = KnownCoordinators::new(config.coordinators.iter().map(|c| c.node.as_str()));
     let cluster = coordinators(&config, &tls);
-    let link = Arc::new(ClusterLink::new(cluster.clone(), known.clone()));
+    // Heartbeats have connections of their own: nothing else is before them in the way.
+    let pulse = coordinators(&config, &tls);
+    let link = Arc::new(ClusterLink::new(cluster.clone(), vec![pulse.clone()], known.clone()));
+    let beat = Arc::new(Pulse { link: Arc::new(ClusterLink::new(pulse.clone(), Vec::new(), known.clone())) });
     let agent_view = AgentView::default();
     let host = HostCalls::new(hypervisor.clone(), pools.clone(), settings.clone(), tail, closing.clone());
 
@@ -131,8 +144,16 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         tls.clone(),
         cluster.clone(),
         part.as_ref().map(|part| part.peers().clone()),
+        pulse,
     ));
     let me = settings.node.clone();
+    let leaving = leave::Parts {
+        me: me.clone(),
+        link: link.clone(),
+        lease: lease.clone(),
+        view: role_view.clone(),
+        within: leave::HOLD_UP,
+    };
     let load = Arc::new(system::HostState { core: part.as_ref().map(|part| part.core().clone()) });
     let agent = tokio::spawn(act(
         move || Parts {
@@ -141,6 +162,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
             hypervisor: hypervisor.clone(),
             pools: pools.clone(),
             load: load.clone(),
+            beat: beat.clone(),
             lease: lease.clone(),
             incarnation: incarnation.clone(),
             settings: settings.agent.clone(),
@@ -165,6 +187,9 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         tokio::time::sleep(LAST_WORDS).await;
     }
     let down = cause.is_ok() && system::goes_down().await;
+    if down {
+        leave_in_order(leaving).await;
+    }
     primary::stop(&wishes, &me, role_view, down).await;
     if tokio::time::timeout(LAST_WORDS, keeper).await.is_err() {
         tracing::error!("the floating address could not be let go");
@@ -186,6 +211,32 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     cause.map(drop)
 }
 
+/// The host goes down with this daemon: its guests go first. Asked to stop once more, it waits no longer.
+async fn leave_in_order(parts: leave::Parts) {
+    tracing::info!("the host is being shut down; its VMs leave it first");
+    let holding_up = async {
+        loop {
+            serve::not_yet(STOP_WITHIN);
+            tokio::time::sleep(STOP_WITHIN / 4).await;
+        }
+    };
+    let asked_again = system::asked_to_stop();
+    let left = tokio::select! {
+        left = leave::leave(parts) => left,
+        signal = asked_again => {
+            return tracing::warn!(signal, "asked to stop once more; guests that are left end with the host");
+        }
+        () = holding_up => unreachable!("it holds up for ever"),
+    };
+    match left {
+        Left::Empty => tracing::info!("no guest runs here any more"),
+        Left::Kept => tracing::info!("guests end with the host, and start when it is back"),
+        Left::NotInTime => tracing::error!("some guests could not leave in time; they end with the host"),
+        Left::Unheard(why) => tracing::error!(why, "guests end with the host: nobody leads them away"),
+    }
+    serve::not_yet(STOP_WITHIN);
+}
+
 /// What the host calls and the agent both need to know.
 #[derive(Clone)]
 struct HostSettings {
@@ -194,6 +245,10 @@ struct HostSettings {
 }
 
 fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
+    let named = |(network, address): (&String, &IpAddr)| -> anyhow::Result<(pvc_model::Name, IpAddr)> {
+        Ok((network.parse().with_context(|| format!("networks: {network:?} is no name"))?, *address))
+    };
+    let networks = config.networks.iter().map(named).collect::<anyhow::Result<_>>()?;
     let console_dir = config.console_dir.clone();
     std::fs::create_dir_all(&console_dir)
         .with_context(|| format!("could not make {}", console_dir.display()))?;
@@ -203,9 +258,11 @@ fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
             virt_type: config::virt_type(config),
             console_dir,
             migration_address: config.listen.ip().to_string(),
+            starts_at_once: config.hypervisor.starts_at_once.max(1),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: system::kernel(),
             system_uuid: config.system_uuid.clone().unwrap_or_else(system::board_uuid),
+            networks,
         },
     })
 }

@@ -20,11 +20,13 @@ pub async fn run(
     tls: Arc<TlsStore>,
     cluster: Coordinators,
     peers: Option<Peers>,
+    pulse: Coordinators,
 ) -> Infallible {
     // A daemon that died between the renewal and the copying left old copies behind.
     share(&config.pki_dir, &tls.credentials()).await;
     let (renewed, pki) = (tls.clone(), config.pki_dir.clone());
     renew_forever(config.identity_dir, tls, cluster, move || {
+        pulse.reconnect();
         if let Some(peers) = &peers {
             peers.reconnect();
         }

@@ -165,6 +165,12 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
+/// Tells the supervisor that the end takes so much longer.
+pub fn not_yet(more: Duration) {
+    let micros = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+}
+
 fn notify(state: &[NotifyState<'_>]) {
     // Without a supervisor there is nobody to tell, and that is no error.
     if let Err(error) = sd_notify::notify(state) {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::keeper::{Keeper, Parts, stop};
 use super::{Answer, Ask, Deed, GuardError, GuardPort, STRIKE_AFTER, SinceBoot, Terms, Watch};
+use crate::agent::heartbeat::InTask;
 use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::{LEASE, Lease};
 use crate::agent::tests::leader::Leader;
@@ -98,11 +99,14 @@ impl House {
             hypervisor: Arc::new(self.hosts.hypervisor(&me)),
             pools: std::collections::BTreeMap::new(),
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: lease.clone(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: "address".into(),
                 version: "test".into(),
                 kernel: "test".into(),
@@ -131,6 +135,7 @@ impl House {
             name: name("hv1"),
             schedulable: None,
             on_return: None,
+            on_shutdown: None,
             isolation: Some(isolation),
             expected_revision: 0,
         };

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::fake::FakeSegment;
 use super::{Keeper, Parts, Record, Wish, stop};
+use crate::agent::heartbeat::InTask;
 use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::Lease;
 use crate::agent::tests::leader::Leader;
@@ -78,11 +79,14 @@ impl House {
             hypervisor: Arc::new(self.hosts.hypervisor(&me)),
             pools: std::collections::BTreeMap::new(),
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: lease.clone(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: "address".into(),
                 version: "test".into(),
                 kernel: "test".into(),

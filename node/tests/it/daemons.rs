@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use pvc_client::{Client, Coordinators, Options, Trust, channel};
-use pvc_host::daemon_config::{Coordinator, DaemonConfig, FOUND_MARK, Hypervisor, Role, Storage, VirtType};
+use pvc_host::daemon_config::{
+    Coordinator, DaemonConfig, FOUND_MARK, Hypervisor, Role, STARTS_AT_ONCE, Storage, VirtType,
+};
 use pvc_host::store_config::StoreConfig;
 use pvc_identity::{
     Ca, Credentials, ExpectedPeer, Identity, JoinToken, KeyPair, LeafSpec, PinnedCa, TlsStore,
@@ -29,6 +31,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Host {
     pub config: DaemonConfig,
     pub folder: PathBuf,
+    /// Programs that its daemon finds before the machine's own.
+    pub tools: PathBuf,
     daemon: Option<Daemon>,
 }
 
@@ -37,7 +41,9 @@ impl Host {
         let program = crate::program("pvcd");
         let config = self.folder.join("pvcd.toml");
         std::fs::write(&config, toml::to_string(&self.config).expect("TOML")).expect("written");
-        let cmd = Cmd::new(program).arg("--config").arg(&config);
+        let machine = std::env::var("PATH").unwrap_or_default();
+        let path = format!("{}:{machine}", self.tools.display());
+        let cmd = Cmd::new(program).arg("--config").arg(&config).env("PATH", path);
         let daemon = cmd.spawn_daemon(&DaemonLogs::joined(self.log_path())).expect("started");
         self.daemon = Some(daemon);
     }
@@ -173,15 +179,21 @@ impl Cluster {
             coordinators: known
                 .map(|host| Coordinator { node: host.config.node.clone(), address: host.config.listen })
                 .collect(),
-            hypervisor: Hypervisor { uri: "test:///default".to_owned(), virt_type: VirtType::Qemu },
+            hypervisor: Hypervisor {
+                uri: "test:///default".to_owned(),
+                virt_type: VirtType::Qemu,
+                starts_at_once: STARTS_AT_ONCE,
+            },
             console_dir: folder.join("guests"),
             pki_dir: folder.join("pki"),
             guard_dir: folder.join("guard"),
             system_uuid: None,
+            networks: std::collections::BTreeMap::new(),
             store: StoreConfig::default(),
             storage: vec![Storage { pool: "shared".to_owned(), directory: shared }],
         };
-        Host { config, folder, daemon: None }
+        let tools = folder.join("tools");
+        Host { config, folder, tools, daemon: None }
     }
 
     /// An administrator's client, which knows every coordinator.

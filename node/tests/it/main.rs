@@ -9,6 +9,7 @@ mod guard;
 mod ipmi_sim;
 mod libvirt;
 mod power;
+mod shutdown;
 
 /// A program of this package.
 fn program(name: &str) -> PathBuf {

@@ -6,6 +6,7 @@ use pvc_model::{Name, Node, Rejection, World};
 
 use super::fence::{fence, on_return};
 use super::guard::{guard, isolation};
+use super::leaving::{leaving, on_shutdown};
 use super::meta::{meta, subject};
 use super::primary::holds;
 use super::refuse::{At, WireEnum, wire_enum, wire_time};
@@ -42,6 +43,7 @@ impl From<&Node> for v1::Node {
                 maintenance: node.spec.maintenance,
                 on_return: v1::OnReturn::from(node.spec.on_return).into(),
                 isolation: v1::Isolation::from(node.spec.isolation).into(),
+                on_shutdown: v1::OnShutdown::from(node.spec.on_shutdown).into(),
                 bmc: node.spec.bmc.as_ref().map(v1::Bmc::from),
             }),
             status: Some((&node.status).into()),
@@ -87,6 +89,7 @@ impl From<&NodeStatus> for v1::NodeStatus {
             fences: status.fences,
             guard: status.guard.as_ref().map(Into::into),
             guard_words: status.guard_words,
+            leaving: status.leaving.as_ref().map(Into::into),
             ..v1::NodeStatus::from(&status.facts)
         }
     }
@@ -104,6 +107,7 @@ impl From<&NodeFacts> for v1::NodeStatus {
             problem: facts.problem.clone(),
             level: facts.level,
             system_uuid: facts.system_uuid.clone(),
+            networks: facts.networks.iter().map(|(name, at)| (name.to_string(), at.to_string())).collect(),
             ..v1::NodeStatus::default()
         }
     }
@@ -120,6 +124,12 @@ pub fn node_facts(wire: &v1::NodeStatus) -> NodeFacts {
         problem: wire.problem.clone(),
         level: wire.level,
         system_uuid: wire.system_uuid.clone(),
+        // What can't be read is no address at which anything could be asked.
+        networks: wire
+            .networks
+            .iter()
+            .filter_map(|(name, at)| Some((name.parse().ok()?, at.parse().ok()?)))
+            .collect(),
     }
 }
 
@@ -138,6 +148,7 @@ impl TryFrom<&v1::Node> for Node {
             maintenance: spec.maintenance,
             on_return: on_return(&at.field("on_return"), spec.on_return)?,
             isolation: isolation(&at.field("isolation"), spec.isolation)?,
+            on_shutdown: on_shutdown(&at.field("on_shutdown"), spec.on_shutdown)?,
             bmc: spec.bmc.as_ref().map(|wire| bmc(&at.field("bmc"), wire)).transpose()?,
         };
         let at = root.field("status");
@@ -153,6 +164,7 @@ impl TryFrom<&v1::Node> for Node {
             fences: status.fences,
             guard: status.guard.as_ref().map(|wire| guard(&at.field("guard"), wire)).transpose()?,
             guard_words: status.guard_words,
+            leaving: status.leaving.as_ref().map(|wire| leaving(&at.field("leaving"), wire)).transpose()?,
         };
         Ok(Node { meta: meta(&root, wire.meta.as_ref())?, spec, status })
     }

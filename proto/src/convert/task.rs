@@ -55,7 +55,7 @@ fn arguments(kind: &TaskKind) -> BTreeMap<String, String> {
         TaskKind::NodeFlush { vms, stop_unmovable } => {
             vec![("vms", vms.to_string()), ("stop_unmovable", stop_unmovable.to_string())]
         }
-        TaskKind::NodeReady { vms } => vec![("vms", vms.to_string())],
+        TaskKind::NodeReady { vms } | TaskKind::NodeShutdown { vms } => vec![("vms", vms.to_string())],
         TaskKind::VmStart
         | TaskKind::VmShutdown
         | TaskKind::VmStop
@@ -108,6 +108,7 @@ fn kind(at: &At<'_>, wire: &v1::Task) -> Result<TaskKind, Rejection> {
         "vm.move" => TaskKind::VmMove { to: name("to")?, method: method()? },
         "vm.rebalance" => TaskKind::VmRebalance { to: name("to")?, method: method()? },
         "node.flush" => TaskKind::NodeFlush { vms: vms()?, stop_unmovable },
+        "node.shutdown" => TaskKind::NodeShutdown { vms: vms()? },
         "node.ready" => TaskKind::NodeReady { vms: vms()? },
         "cluster.balance" => TaskKind::ClusterBalance,
         "vm.remove" => TaskKind::VmDelete,

@@ -10,6 +10,7 @@ use pvc_model::bmc::{Bmc, BmcAdapter, Sealed};
 use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState, Restored};
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::guard::{Guard, GuardKind, Isolation};
+use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -75,9 +76,10 @@ prop_compose! {
         cpus in any::<u32>(),
         memory_mib in any::<u64>(),
         level in any::<u32>(),
+        networks in proptest::collection::btree_map(name(), any::<std::net::IpAddr>(), 0..3),
     ) -> NodeFacts {
         let [version, hypervisor, kernel, problem, system_uuid] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid }
+        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid, networks }
     }
 }
 
@@ -115,6 +117,22 @@ prop_compose! {
     }
 }
 
+fn on_shutdown() -> impl Strategy<Value = OnShutdown> {
+    one_of(&[OnShutdown::Move, OnShutdown::Stop, OnShutdown::Keep])
+}
+
+prop_compose! {
+    fn leaving()(
+        since in time(),
+        policy in on_shutdown(),
+        within_seconds in any::<u32>(),
+        session in any::<u64>(),
+        empty in any::<bool>(),
+    ) -> Leaving {
+        Leaving { since, policy, session, within_seconds, empty }
+    }
+}
+
 prop_compose! {
     fn guard()(
         kind in one_of(&[GuardKind::Device, GuardKind::Softdog, GuardKind::Process]),
@@ -143,6 +161,7 @@ prop_compose! {
             one_of(&[OnReturn::Automatic, OnReturn::Home, OnReturn::Manual]),
             one_of(&[Isolation::Keep, Isolation::Stop]),
         ),
+        (on_shutdown, leaving) in (on_shutdown(), option::of(leaving())),
     ) -> Node {
         let fences = fence.as_ref().map_or(0, |fence| fence.epoch);
         let status = NodeStatus {
@@ -156,8 +175,9 @@ prop_compose! {
             fences,
             guard,
             guard_words,
+            leaving,
         };
-        let spec = NodeSpec { role, schedulable, standby, maintenance, on_return, isolation, bmc };
+        let spec = NodeSpec { role, schedulable, standby, maintenance, on_return, isolation, on_shutdown, bmc };
         Node { meta, spec, status }
     }
 }
@@ -353,6 +373,7 @@ fn task_kind() -> impl Strategy<Value = TaskKind> {
         (any::<u32>(), any::<bool>())
             .prop_map(|(vms, stop_unmovable)| TaskKind::NodeFlush { vms, stop_unmovable }),
         any::<u32>().prop_map(|vms| TaskKind::NodeReady { vms }),
+        any::<u32>().prop_map(|vms| TaskKind::NodeShutdown { vms }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotCreate { snapshot }),
         name().prop_map(|snapshot| TaskKind::VolumeSnapshotDelete { snapshot }),
     ]

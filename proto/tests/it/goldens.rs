@@ -12,6 +12,7 @@ use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState,
 use pvc_model::event::Event;
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::guard::{Guard, GuardKind, Isolation};
+use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -89,11 +90,13 @@ fn node() {
             problem: "libvirtd does not answer".into(),
             level: 0,
             system_uuid: String::new(),
+            networks: std::collections::BTreeMap::new(),
         },
         fence: None,
         fences: 0,
         guard: None,
         guard_words: 0,
+        leaving: None,
     };
     let spec = NodeSpec {
         role: NodeRole::Coordinator,
@@ -102,6 +105,7 @@ fn node() {
         maintenance: false,
         on_return: OnReturn::Automatic,
         isolation: Isolation::Keep,
+        on_shutdown: OnShutdown::Move,
         bmc: None,
     };
     let mut node = Node { meta: meta("hv1"), spec, status };
@@ -131,6 +135,7 @@ fn node() {
         proof: Some(Proof { kind: ProofKind::Power, by: "pvc".into(), at }),
     });
     check("node-fence.bin", Object::Node(node.clone()));
+    let mut leaving = node.clone();
     node.spec.isolation = Isolation::Stop;
     node.status.guard_words = 5;
     node.status.guard = Some(Guard {
@@ -139,6 +144,11 @@ fn node() {
         strike_after: Duration::from_secs(10),
     });
     check("node-guard.bin", Object::Node(node));
+    leaving.spec.on_shutdown = OnShutdown::Stop;
+    leaving.status.leaving =
+        Some(Leaving { since: at, policy: OnShutdown::Keep, session: 9, within_seconds: 900, empty: true });
+    leaving.status.facts.networks = [(name("storage"), "10.1.0.1".parse().unwrap())].into();
+    check("node-leaving.bin", Object::Node(leaving));
 }
 
 fn vm_spec() -> VmSpec {
@@ -265,7 +275,8 @@ fn task() {
     let of = |kind, subject| Object::Task(Task { kind, subject, ..task.clone() });
     let node = Subject::Node { uid: uid(78), name: name("hv1") };
     check("task-flush.bin", of(TaskKind::NodeFlush { vms: 12, stop_unmovable: true }, node.clone()));
-    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node));
+    check("task-ready.bin", of(TaskKind::NodeReady { vms: 12 }, node.clone()));
+    check("task-shutdown.bin", of(TaskKind::NodeShutdown { vms: 12 }, node));
     check("task-balance.bin", of(TaskKind::ClusterBalance, Subject::Cluster { uid: uid(79) }));
     let kind = TaskKind::VmRebalance { to: name("hv2"), method: MigrationMethod::Live };
     check("task-rebalance.bin", of(kind, task.subject.clone()));

@@ -74,7 +74,9 @@ impl<S: Seat> Liveness<S> {
     /// The fault that goes with what the node is said to be, where it is not as it should be.
     fn fault(&self, node: &Node, said: Reachability, raised: bool) -> Option<Command> {
         let fault = fault_name("node-unreachable", &node.meta.name);
+        let excused = node.is_excused(self.coordinator.heartbeats().silence_of(&node.meta.name));
         match said {
+            Reachability::Unreachable if excused => raised.then_some(Command::ClearFault { name: fault }),
             Reachability::Unreachable if !raised => Some(self.raise(fault, &node.meta.name)),
             Reachability::Unreachable => None,
             Reachability::Reachable | Reachability::NeverSeen if raised => {

@@ -22,6 +22,8 @@ const MARGIN: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(500);
 /// A tick that is late by more than this: this process stood still, not the others.
 const STALL: Duration = Duration::from_secs(1);
+/// A holder that should give the role to somebody else, and could not, is asked again after this.
+const RELIEVE_AGAIN: Duration = Duration::from_secs(60);
 /// The target of a hand-over must be ready within this.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
@@ -31,13 +33,15 @@ pub(super) struct Primary {
     /// The epoch and phase that this leader saw last, and since when.
     seen: Option<((u64, PrimaryPhase), Instant)>,
     due: Option<Instant>,
+    /// The epoch whose holder is worked on, and when it was last to hand over.
+    relieved: Option<(u64, Instant)>,
     /// The epoch whose end was asked for with an unknown outcome: nothing but asking again is sound.
     uncertain: Option<u64>,
 }
 
 impl Primary {
     pub fn new(coordinator: Coordinator) -> Self {
-        Primary { coordinator, last: Instant::now(), seen: None, due: None, uncertain: None }
+        Primary { coordinator, last: Instant::now(), seen: None, due: None, relieved: None, uncertain: None }
     }
 
     /// Since when this leader has seen the role at this epoch and phase.
@@ -68,6 +72,21 @@ impl Primary {
         Command::ElectPrimary { node, epoch: role.map_or(0, |role| role.epoch), ending, reason }
     }
 
+    /// A holder that is in maintenance, or whose host is shut down, gives the role to somebody else, in order.
+    fn relieve(&mut self, world: &World, role: &Role) -> Option<Command> {
+        let holder = world.nodes.get(&role.node)?;
+        let goes = holder.spec.maintenance || holder.status.leaving.is_some();
+        let asked =
+            self.relieved.is_some_and(|(epoch, at)| epoch == role.epoch && at.elapsed() < RELIEVE_AGAIN);
+        if !goes || asked || role.phase != PrimaryPhase::Holding {
+            return None;
+        }
+        // Where nobody can follow, it is the best there is.
+        let to = choose(world, &self.candidates(world, Some(&role.node)))?;
+        self.relieved = Some((role.epoch, Instant::now()));
+        Some(Command::HandOverPrimary { from: Some(role.node.clone()), to: Some(to) })
+    }
+
     /// What is to be done now; sets when to look again.
     fn command(&mut self, world: &World) -> Option<Command> {
         self.due = None;
@@ -91,6 +110,9 @@ impl Primary {
                 tracing::warn!(%node, was = %role.node, reason, "the primary is followed");
                 return Some(Self::elect(node, Some(role), Ending::Lapsed, reason));
             }
+        }
+        if let Some(command) = self.relieve(world, role) {
+            return Some(command);
         }
         let look = |after: Duration, from: Instant| (from + after).saturating_duration_since(Instant::now());
         let own = lapsed_after.saturating_sub(silent);

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::super::probe::{self, Signs};
 use super::super::seat::Seat;
 
 /// A host is knocked at from this part of the grace on, so that it is known in time.
@@ -33,12 +34,12 @@ pub(super) struct Silences {
     /// Since when the brake holds one node alone.
     left_over: Option<Instant>,
     knocks: JoinSet<()>,
-    signs: Arc<Signs>,
+    signs: Arc<Known>,
 }
 
 #[derive(Default)]
-struct Signs {
-    known: Mutex<BTreeMap<Name, HostSign>>,
+struct Known {
+    known: Mutex<BTreeMap<Name, Signs>>,
     told: Notify,
 }
 
@@ -56,21 +57,24 @@ impl Silences {
         while self.knocks.try_join_next().is_some() {}
         for node in world.nodes.values() {
             let name = &node.meta.name;
-            let lost = node.status.reachability == Reachability::Unreachable;
+            let silent_for = coordinator.heartbeats().silence_of(name);
+            // Hosts that are shut down in order are no sign of a broken network.
+            let excused = node.is_excused(silent_for);
+            let lost = node.status.reachability == Reachability::Unreachable && !excused;
             if lost {
                 self.since.entry(name.clone()).or_insert(now);
             } else {
                 self.since.remove(name);
                 self.old.remove(name);
             }
-            let quiet = coordinator.heartbeats().silence_of(name) > grace.mul_f64(ASK_FROM);
+            let quiet = silent_for > grace.mul_f64(ASK_FROM) && !excused;
             let never = node.status.reachability == Reachability::NeverSeen;
             let settled = node.is_fenced();
             if !quiet || never || settled {
                 self.forget(name);
             } else if self.asked.get(name).is_none_or(|at| now.duration_since(*at) >= ASK_EVERY) {
                 self.asked.insert(name.clone(), now);
-                self.knock(coordinator, name, &node.status.address);
+                self.knock(coordinator, name, node.doors());
             }
         }
         let gone = |name: &Name| !world.nodes.contains_key(name);
@@ -84,18 +88,22 @@ impl Silences {
         }
     }
 
-    fn knock<S: Seat>(&mut self, coordinator: &S, node: &Name, address: &str) {
-        let (coordinator, signs) = (coordinator.clone(), self.signs.clone());
-        let (node, address) = (node.clone(), address.to_owned());
+    fn knock<S: Seat>(&mut self, coordinator: &S, node: &Name, doors: Vec<(String, String)>) {
+        let (coordinator, signs, node) = (coordinator.clone(), self.signs.clone(), node.clone());
         self.knocks.spawn(async move {
-            let sign = coordinator.probe().sign(&address).await;
-            signs.known.lock().insert(node, sign);
+            let told = probe::ask(coordinator.probe(), &doors).await;
+            signs.known.lock().insert(node, told);
             signs.told.notify_one();
         });
     }
 
     pub fn sign(&self, node: &Name) -> HostSign {
-        self.signs.known.lock().get(node).copied().unwrap_or(HostSign::Unknown)
+        self.signs.known.lock().get(node).map_or(HostSign::Unknown, |signs| signs.sign)
+    }
+
+    /// The networks on which its host answers, in words; empty: on none.
+    pub fn answers_on(&self, node: &Name) -> String {
+        self.signs.known.lock().get(node).map(|signs| signs.on.join(", ")).unwrap_or_default()
     }
 
     pub fn is_asking(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Which BMC a node may be said to have, and when its power may be taken away by hand.
 
-use super::super::{Command, refuse_power_off};
+use super::super::{Command, PowerOrder};
 use crate::bmc::{Bmc, BmcAdapter, Sealed};
 use crate::node::NodeFacts;
 use crate::rejection::Rejection;
@@ -109,12 +109,16 @@ fn a_changed_node_is_not_overwritten() {
 #[test]
 fn power_is_not_taken_from_under_a_vm() {
     let mut cluster = cluster();
-    refuse_power_off(&cluster.world, &name("hv2"), false).expect("it is empty");
+    let off = |node: &str, force| Command::OrderPower { node: name(node), order: PowerOrder::Off, force };
+    cluster.ok(off("hv2", false));
     cluster.create("web1");
     cluster.ok(Command::StartVm { name: name("web1"), node: Some(name("hv2")) });
-    let refusal = refuse_power_off(&cluster.world, &name("hv2"), false).expect_err("web1 is there");
+    let refusal = cluster.run(off("hv2", false)).expect_err("web1 is there");
     assert!(refusal.rule == "node-must-be-empty" && refusal.detail.ends_with(": web1"), "{refusal}");
-    refuse_power_off(&cluster.world, &name("hv2"), true).expect("a person said so");
-    refuse_power_off(&cluster.world, &name("hv1"), false).expect("another node");
-    assert_eq!(refuse_power_off(&cluster.world, &name("hv9"), true).expect_err("none").rule, "must-exist");
+    let cycle = Command::OrderPower { node: name("hv2"), order: PowerOrder::Cycle, force: false };
+    assert_eq!(cluster.rule(cycle), "node-must-be-empty");
+    cluster.ok(Command::OrderPower { node: name("hv2"), order: PowerOrder::On, force: false });
+    cluster.ok(off("hv2", true));
+    cluster.ok(off("hv1", false));
+    assert_eq!(cluster.rule(off("hv9", true)), "must-exist");
 }

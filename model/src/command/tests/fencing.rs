@@ -107,6 +107,7 @@ fn what_fits_nowhere_waits_with_the_reason_and_is_placed_when_it_can_be() {
         schedulable: Some(false),
         on_return: None,
         isolation: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     cluster.unreachable("hv2");
@@ -123,6 +124,7 @@ fn what_fits_nowhere_waits_with_the_reason_and_is_placed_when_it_can_be() {
         schedulable: Some(true),
         on_return: None,
         isolation: None,
+        on_shutdown: None,
         expected_revision: 0,
     });
     assert_ne!(cluster.ok(Command::Recover), 0);
@@ -159,6 +161,7 @@ fn its_vms_come_home_with_it_where_that_is_wanted() {
             schedulable: None,
             on_return: Some(on_return),
             isolation: None,
+            on_shutdown: None,
             expected_revision: 0,
         });
         cluster.sees("a", ObservedPhase::Running);

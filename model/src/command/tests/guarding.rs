@@ -17,6 +17,7 @@ fn isolate(isolation: Isolation) -> Command {
         name: name("hv2"),
         schedulable: None,
         on_return: None,
+        on_shutdown: None,
         isolation: Some(isolation),
         expected_revision: 0,
     }

@@ -4,6 +4,7 @@ mod draining;
 mod fencing;
 mod guarding;
 mod joining;
+mod leaving;
 mod moving;
 mod power;
 mod primary;

@@ -70,6 +70,7 @@ async fn what_the_nodes_guard_has_ended_is_no_crash() {
         name: name("hv1"),
         schedulable: None,
         on_return: None,
+        on_shutdown: None,
         isolation: Some(Isolation::Stop),
         expected_revision: 0,
     });

@@ -205,6 +205,16 @@ impl CoordinatorLink for Link {
         Ok(answer?)
     }
 
+    async fn leave_node(
+        &self,
+        node: &Name,
+        session: u64,
+        within_seconds: u32,
+    ) -> Result<Revision, LinkError> {
+        self.travel().await?;
+        Ok(self.leader.submit(Command::LeaveNode { node: node.clone(), session, within_seconds })?)
+    }
+
     async fn report(&self, report: Report) -> Result<Revision, LinkError> {
         self.travel().await?;
         let Report { node, session, vms, volumes, facts, count, .. } = report;

@@ -1,10 +1,13 @@
 //! The agent against fake hypervisors and a leader that is nothing but `pvc_model::decide`.
 
 mod adopting;
+mod deciding;
 mod guests;
 pub mod leader;
+mod leaving;
 mod moving;
 mod random;
+mod starts;
 mod volumes;
 
 use std::sync::Arc;
@@ -18,13 +21,14 @@ use pvc_model::vm::VmSpec;
 use pvc_model::{Name, Rejection, Vm};
 use tokio::task::JoinHandle;
 
-use super::heartbeat::LoadSource;
+use super::heartbeat::{InTask, LoadSource};
 use super::incarnation::Incarnation;
 use super::lease::Lease;
 use super::volumes::Pools;
 use super::{Agent, AgentError, Parts, Settings};
 use crate::hypervisor::VirtType;
 use crate::hypervisor::fake::{FakeWorld, Timing};
+use crate::leave;
 use crate::storage::fake::FakeStorage;
 use leader::Leader;
 
@@ -51,6 +55,8 @@ pub struct Lab {
     pub pool: Arc<FakeStorage>,
     nodes: Vec<Name>,
     agents: Vec<Option<JoinHandle<AgentError>>>,
+    /// With which each daemon leaves when its host is shut down.
+    ways: Vec<Option<leave::Parts>>,
 }
 
 impl Lab {
@@ -64,7 +70,8 @@ impl Lab {
         }
         let pool = Arc::new(FakeStorage::new(name("shared"), 10 << 30));
         let agents = nodes.iter().map(|_| None).collect();
-        let mut lab = Lab { leader, hosts, pool, nodes, agents };
+        let ways = nodes.iter().map(|_| None).collect();
+        let mut lab = Lab { leader, hosts, pool, nodes, agents, ways };
         for index in 0..lab.nodes.len() {
             lab.boot_agent(index);
         }
@@ -82,11 +89,14 @@ impl Lab {
             hypervisor: Arc::new(self.hosts.hypervisor(&me)),
             pools,
             load: Arc::new(NoLoad),
+            beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
             settings: Settings {
                 virt_type: VirtType::Qemu,
                 console_dir: "/console".into(),
+                starts_at_once: 8,
+                networks: std::collections::BTreeMap::new(),
                 migration_address: format!("address-of-{me}"),
                 version: "test".into(),
                 kernel: "test".into(),
@@ -95,8 +105,15 @@ impl Lab {
             request_id: Arc::new(|| DRAWN.fetch_add(1, Ordering::Relaxed).to_string()),
             me,
         };
-        let (agent, _view) = Agent::new(parts);
+        let (me, link, lease) = (parts.me.clone(), parts.link.clone(), parts.lease.clone());
+        let (agent, view) = Agent::new(parts);
+        self.ways[index] = Some(leave::Parts { me, link, lease, view, within: leave::HOLD_UP });
         self.agents[index] = Some(tokio::spawn(agent.run()));
+    }
+
+    /// What the daemon does first when its host is shut down.
+    pub fn leave(&mut self, index: usize) -> JoinHandle<leave::Left> {
+        tokio::spawn(leave::leave(self.ways[index].take().expect("it runs")))
     }
 
     /// As kill -9 does: everything that the daemon had in its hands is dropped.

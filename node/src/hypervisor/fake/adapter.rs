@@ -65,6 +65,13 @@ impl Hypervisor for FakeHypervisor {
         const REQUEST: &str = "start the guest";
         self.render(spec)?;
         self.reach(REQUEST).await?;
+        let hangs = self.world.look(|s| {
+            let hanging = s.hosts.get_mut(&self.host).map(|host| &mut host.faults.hang_starts);
+            hanging.filter(|left| **left > 0).map(|left| *left -= 1).is_some()
+        });
+        if hangs {
+            std::future::pending::<()>().await;
+        }
         let (takes, deadline) = self.world.look(|s| (s.timing.start, s.timing.deadline));
         let lost = self.world.look(|s| {
             self.check_reachable(s)?;

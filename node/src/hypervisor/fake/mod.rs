@@ -40,6 +40,8 @@ pub struct Faults {
     pub fail_starts: u32,
     /// So many coming starts succeed, and are answered "deadline": a lie by silence.
     pub lose_starts: u32,
+    /// So many coming starts never end, and have done nothing.
+    pub hang_starts: u32,
     /// Every guest that is started crashes after this time.
     pub crash_after: Option<Duration>,
     /// Guests don't hear the power button.

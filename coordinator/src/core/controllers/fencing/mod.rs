@@ -109,8 +109,11 @@ impl<S: Seat> Fencing<S> {
             return None;
         }
         let silent_for = self.coordinator.heartbeats().silence_of(name);
+        if node.is_excused(silent_for) {
+            return None;
+        }
         let sign = self.silences.sign(name);
-        let reason = match verdict(node.spec.maintenance, !world.is_armed(), sign, silent_for) {
+        let mut reason = match verdict(node.spec.maintenance, !world.is_armed(), sign, silent_for) {
             Verdict::Fence(reason) => reason,
             // There is nothing left that patience could save.
             Verdict::Ask | Verdict::Patience if self.has_struck(node) => {
@@ -118,6 +121,10 @@ impl<S: Seat> Fencing<S> {
             }
             Verdict::Leave(_) | Verdict::Ask | Verdict::Patience => return None,
         };
+        let on = self.silences.answers_on(name);
+        if !on.is_empty() {
+            reason.push_str(&format!(" (on: {on})"));
+        }
         Some(Command::BeginFence { node: name.clone(), reason })
     }
 
