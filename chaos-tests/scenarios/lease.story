@@ -262,6 +262,7 @@ guests a on hv4, b on hv5
 always: b stays
 cut hv4 off
 when hv4 is fenced: heal the network
+within 5s: a runs elsewhere than hv4
 for 30s: a runs elsewhere than hv4
 finally: well
 
