@@ -121,7 +121,7 @@ impl Eyes {
         for (vm, value) in &vms {
             processes.insert(vm.clone(), running(&text(value, &["meta", "uid"]))?);
         }
-        for (vm, found) in processes.iter().filter(|(_, found)| found.len() > 1 && !self.moves) {
+        if let Some((vm, found)) = processes.iter().find(|(_, found)| found.len() > 1 && !self.moves) {
             bail!("guest {vm} runs {} times: processes {found:?}", found.len());
         }
         let faults = faults.iter().map(name).collect();
