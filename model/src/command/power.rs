@@ -120,6 +120,11 @@ pub(super) fn restart(
         return Err(Rejection::precondition("vm-must-run", old.subject(), "it is off")
             .help(format!("pvc vm start {name}")));
     }
+    if plan::is_released(old) {
+        let detail = "it was shut down to empty its node, and waits for it";
+        return Err(Rejection::precondition("vm-must-run", old.subject(), detail)
+            .help(format!("pvc vm start {name}")));
+    }
     let mut vm = Vm::clone(old);
     vm.off_grace_seconds = grace(old, grace_seconds)?;
     vm.boot_generation += 1;

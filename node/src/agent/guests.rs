@@ -118,12 +118,14 @@ impl Agent {
         let starts_wait = if self.starts_are_full(now) { STARTS_WAIT } else { "" };
         let ending = self.endings.get(&vm.uid()).map(|e| in_words(e).to_string());
         let memory = self.memories.entry(vm.uid()).or_default();
+        let guarded = self.view.node.as_ref().is_some_and(|node| node.spec.isolation == Isolation::Stop);
         let look = Look {
             me: &self.parts.me,
             now,
             // A node that was cut off, and has its lease again, may have lost the VM meanwhile: an old view says nothing.
-            lease_valid: self.parts.lease.covers(self.view.revision),
-            guarded: self.view.node.as_ref().is_some_and(|node| node.spec.isolation == Isolation::Stop),
+            lease_valid: self.parts.lease.covers(self.view.revision)
+                && (!guarded || self.parts.lease.guard_lets_start()),
+            guarded,
             guest,
             volumes_wait,
             starts_wait,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use pvc_model::Revision;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// L of ARCHITECTURE.md section 4; shorter than the leader's grace G of 3 s.
@@ -22,6 +23,20 @@ pub struct Lease {
     acknowledged: Arc<Mutex<VecDeque<(Instant, Revision)>>>,
     /// How often it has come alive again after it had lapsed.
     lives: Arc<AtomicU64>,
+    came_alive: Arc<Notify>,
+    restraint: Arc<Mutex<Restraint>>,
+}
+
+/// Whether this host's guard would end what is started now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Restraint {
+    /// There is no guard, or it is not armed.
+    #[default]
+    Nobody,
+    /// It was not asked yet, or is armed and knows of no lease.
+    Strikes,
+    /// It lets guests be until then, if it hears nothing more.
+    LetsBe(Instant),
 }
 
 impl Lease {
@@ -30,6 +45,7 @@ impl Lease {
         let mut known = self.acknowledged.lock();
         if known.back().is_none_or(|(sent, _)| *sent + LEASE <= Instant::now()) {
             self.lives.fetch_add(1, Ordering::Relaxed);
+            self.came_alive.notify_one();
         }
         let place = known.partition_point(|(sent, _)| *sent <= sent_at);
         known.insert(place, (sent_at, revision));
@@ -48,6 +64,25 @@ impl Lease {
     /// decide because of a silence of this node.
     pub fn covers(&self, view: Revision) -> bool {
         self.covered_until(view).is_some()
+    }
+
+    /// Resolves when it has come alive after it had lapsed. For one who waits.
+    pub async fn came_alive(&self) {
+        self.came_alive.notified().await;
+    }
+
+    /// The guard's keeper says what the guard would do.
+    pub fn restrain(&self, restraint: Restraint) {
+        *self.restraint.lock() = restraint;
+    }
+
+    /// Whether a guest that is started now is let be by this host's guard.
+    pub fn guard_lets_start(&self) -> bool {
+        match *self.restraint.lock() {
+            Restraint::Nobody => true,
+            Restraint::Strikes => false,
+            Restraint::LetsBe(until) => Instant::now() < until,
+        }
     }
 
     /// Which of its lives this is: as long as it is the same, it has not lapsed, and nobody can have taken this node for
@@ -119,6 +154,20 @@ mod tests {
         tokio::time::advance(Duration::from_millis(2500)).await;
         lease.renew(Instant::now(), 1);
         assert_ne!(lease.life(), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guard_that_knows_of_no_lease_is_waited_for() {
+        let lease = Lease::default();
+        assert!(lease.guard_lets_start(), "there is none");
+        lease.restrain(Restraint::Strikes);
+        assert!(!lease.guard_lets_start());
+        lease.restrain(Restraint::LetsBe(Instant::now() + LEASE));
+        assert!(lease.guard_lets_start());
+        tokio::time::advance(LEASE).await;
+        assert!(!lease.guard_lets_start(), "it was told of nothing newer");
+        lease.renew(Instant::now(), 1);
+        tokio::time::timeout(Duration::from_secs(1), lease.came_alive()).await.expect("its keeper is woken");
     }
 
     #[tokio::test(start_paused = true)]

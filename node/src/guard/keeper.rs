@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Ask, GuardPort};
 use crate::agent::SharedView;
-use crate::agent::lease::Lease;
+use crate::agent::lease::{Lease, Restraint};
 use crate::agent::link::{CoordinatorLink, LinkError};
 use crate::agent::view::NodeView;
 
@@ -70,6 +70,7 @@ pub struct Keeper {
 impl Keeper {
     /// It ends when `stop` becomes true and the guard is disarmed.
     pub fn new(parts: Parts, stop: watch::Receiver<bool>) -> Self {
+        parts.lease.restrain(Restraint::Strikes);
         Keeper {
             parts,
             stop,
@@ -98,6 +99,8 @@ impl Keeper {
                     // The agent is begun anew; what it saw is as good as before.
                     tokio::time::sleep(IDLE).await;
                 },
+                // A guard that strikes must hear of it before guests are started.
+                () = self.parts.lease.came_alive() => {}
                 changed = self.stop.changed() => if changed.is_err() { return },
                 Some(said) = self.saying.join_next(), if !self.saying.is_empty() => {
                     self.released |= matches!(said, Ok(Said::Taken(None)));
@@ -128,7 +131,8 @@ impl Keeper {
 
     /// Pets it where there is a lease. None: it does not answer.
     async fn ask(&mut self, wanted: bool) -> Option<Answer> {
-        let ask = match self.lease_until() {
+        let end = self.parts.lease.covered_until(pvc_model::Revision::MAX);
+        let ask = match end.map(|end| self.by_its_clock(end)) {
             Some(until) if wanted => Ask::Arm { until },
             Some(until) => Ask::Pet { until },
             None => Ask::Look,
@@ -136,10 +140,17 @@ impl Keeper {
         let trouble = match self.parts.port.ask(ask).await {
             Ok(answer) => {
                 self.trouble.clear();
+                self.parts.lease.restrain(match end {
+                    _ if !answer.armed => Restraint::Nobody,
+                    Some(end) => Restraint::LetsBe(end),
+                    None => Restraint::Strikes,
+                });
                 return Some(answer);
             }
             Err(error) => error.to_string(),
         };
+        // Guests that are to run are not kept off for want of somebody who would stop them.
+        self.parts.lease.restrain(Restraint::Nobody);
         if wanted && self.trouble != trouble {
             tracing::error!(
                 trouble,
@@ -173,11 +184,9 @@ impl Keeper {
         Next::Soon
     }
 
-    /// Until when there is a lease, by the clock that the guard has too.
-    fn lease_until(&self) -> Option<Duration> {
-        let end = self.parts.lease.covered_until(pvc_model::Revision::MAX)?;
-        let left = end.saturating_duration_since(Instant::now());
-        Some(self.parts.port.now() + left)
+    /// That moment, by the clock that the guard has too.
+    fn by_its_clock(&self, moment: Instant) -> Duration {
+        self.parts.port.now() + moment.saturating_duration_since(Instant::now())
     }
 
     /// Says it to the leader, one word at a time. Another task does: an answer may be long in coming.

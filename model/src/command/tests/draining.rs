@@ -134,6 +134,8 @@ fn a_drain_that_cannot_fit_is_refused_before_anything_moves() {
     let task = node_task(&c);
     let told = "it is empty; shut down until it is ready: vm/big";
     assert_eq!((task.state, task.message.as_str()), (TaskState::Succeeded, told));
+    let restart = c.run(RestartVm { name: name("big"), grace_seconds: 1 });
+    assert_eq!(restart.expect_err("its task would wait for the node").rule, "vm-must-run");
     c.now += 1;
     c.ok(ready("hv1"));
     assert!(c.vm("big").should_run());
