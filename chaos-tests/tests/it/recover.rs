@@ -63,7 +63,13 @@ async fn a_survivor_goes_on_and_the_lost_ones_become_hypervisors() {
     cluster.hosts[1].start();
     // Certificates are as good as before, and hv4 finds it.
     cluster.reached(&admin, "hv4").await;
-    let status = cluster.status(&admin).await;
+    // It leads before it has written into the objects that it was recovered.
+    let until = Instant::now() + PATIENCE;
+    let mut status = cluster.status(&admin).await;
+    while status.incarnation == 0 && Instant::now() < until {
+        sleep(Duration::from_millis(100)).await;
+        status = cluster.status(&admin).await;
+    }
     assert_eq!((status.leader.as_str(), status.incarnation), ("hv2", 1));
     assert_eq!(status.members.iter().filter(|member| member.voter).count(), 1);
     // The guest was found where it was, and was not started again.
