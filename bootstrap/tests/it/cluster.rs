@@ -71,7 +71,8 @@ async fn raft(bench: &Bench, host: &str) -> serde_json::Value {
 
 async fn a_killed_leader_is_replaced_and_comes_back(bench: &Bench) {
     let old = leader(bench).await.expect("somebody leads");
-    bench.local(&["kill", "leader", "--hold"]).await;
+    // By its name: "leader" may be another one by now.
+    bench.local(&["kill", &old, "--hold"]).await;
     let new = async || leader(bench).await.filter(|new| *new != old);
     eventually("another leader", SOON, new).await;
     let seen = eventually("the dead one's silence", SOON, async || {
