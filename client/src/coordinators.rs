@@ -142,7 +142,7 @@ enum Payload {
 }
 
 impl Shared {
-    async fn call(&self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+    async fn call(self: &Arc<Self>, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
         let method = method(parts.uri.path());
         let asked =
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     async fn tour(
-        &self,
+        self: &Arc<Self>,
         parts: &Parts,
         payload: &Payload,
         method: Option<&Method>,
@@ -178,7 +178,7 @@ impl Shared {
                 }
                 continue;
             };
-            match self.attempt(channel, parts, payload, method, deadline).await {
+            match self.attempt((address, channel), parts, payload, method, deadline).await {
                 Ok(response) => {
                     self.known.lock().good = Some(address.clone());
                     return Ok(response);
@@ -220,20 +220,33 @@ impl Shared {
         }
     }
 
-    /// It did not answer: it is not asked first any more.
+    /// It did not answer.
     fn note(&self, tour: &mut Tour, address: &str, trouble: Trouble) {
         tracing::debug!(%address, ?trouble, "a coordinator did not answer");
+        self.forget(address, !matches!(trouble, Trouble::Unavailable(_)));
+        tour.note(address, trouble);
+    }
+
+    /// It is not asked first any more. A connection that is dead would be waited for: a new one is opened with a head start.
+    fn forget(&self, address: &str, is_dead: bool) {
         let mut known = self.known.lock();
         known.good.take_if(|good| good == address);
         known.leader.take_if(|leader| leader == address);
-        // A connection that is dead would be waited for.
-        let answered = matches!(trouble, Trouble::Unavailable(_));
-        let slot = known.coordinators.iter_mut().find(|(other, _)| other == address && !answered);
+        let slot = known.coordinators.iter_mut().find(|(other, _)| other == address && is_dead);
         if let Some((_, channel)) = slot {
             *channel = None;
         }
-        drop(known);
-        tour.note(address, trouble);
+    }
+
+    /// A stream that breaks may be all that tells that a coordinator's host has gone.
+    fn overheard(self: &Arc<Self>, response: http::Response<Body>, address: &str) -> http::Response<Body> {
+        let (shared, address) = (Arc::clone(self), address.to_owned());
+        response.map(|body| {
+            Body::new(body.map_err(move |status| {
+                shared.forget(&address, true);
+                status
+            }))
+        })
     }
 
     /// All addresses, the likeliest first.
@@ -280,8 +293,8 @@ impl Shared {
 
     /// One coordinator is asked once.
     async fn attempt(
-        &self,
-        mut channel: Channel,
+        self: &Arc<Self>,
+        (address, mut channel): (&str, Channel),
         parts: &Parts,
         payload: &Payload,
         method: Option<&Method>,
@@ -305,7 +318,7 @@ impl Shared {
             self.learn_leader(response.headers());
             let status = Status::from_header_map(response.headers());
             refuse_unavailable(status, is_message)?;
-            if whole { self.collect(response).await } else { Ok(response) }
+            if whole { self.collect(response).await } else { Ok(self.overheard(response, address)) }
         };
         timeout_at(until, answer).await.unwrap_or(Err(Trouble::Silent))
     }
