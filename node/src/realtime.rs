@@ -3,6 +3,9 @@
 
 use std::io;
 
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, getrlimit};
+
 /// The lowest of the real-time priorities: before every ordinary thread, after the kernel's own.
 const PRIORITY: i32 = 1;
 /// Of linux/capability.h.
@@ -25,18 +28,12 @@ pub fn lock_memory() -> Result<(), RealtimeError> {
     if !has_capability(CAP_IPC_LOCK) && !is_unlimited() {
         return Err(RealtimeError::Limit);
     }
-    // SAFETY: it takes flags alone, and changes no memory's contents.
-    if unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) } != 0 {
-        return Err(RealtimeError::Lock(io::Error::last_os_error()));
-    }
-    Ok(())
+    let lock = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    mlockall(lock).map_err(|error| RealtimeError::Lock(error.into()))
 }
 
 fn is_unlimited() -> bool {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes into a struct that lives until the call is over, and keeps no pointer to it.
-    let told = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
-    told == 0 && limit.rlim_cur == libc::RLIM_INFINITY
+    getrlimit(Resource::Memlock).current.is_none()
 }
 
 /// By proc(5)'s /proc/self/status. Who has CAP_IPC_LOCK has no limit, whatever it says.

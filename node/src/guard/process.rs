@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use parking_lot::Mutex;
-use rustix::mm::{MlockAllFlags, mlockall};
 use tokio::time::Instant;
 
 use super::memory::Memory;
 use super::watchdog::{Dog, Held, Kennel};
 use super::{Answer, Ask, Deed, Terms, Watch, emulators, since_boot, socket};
+use crate::realtime;
 
 /// How often it looks whether it is time.
 const TICK: Duration = Duration::from_millis(100);
@@ -116,8 +116,8 @@ pub fn run(options: Options) -> anyhow::Result<()> {
         tracing::debug!(%error, "it goes by its program's name");
     }
     let _only = only_one(&options.run_dir)?;
-    if let Err(error) = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT) {
-        tracing::warn!(%error, "its memory can't be locked: a host without free memory may delay the strike");
+    if let Err(error) = realtime::lock_memory() {
+        tracing::warn!(%error, "a host without free memory may delay the strike");
     }
     let memory = Memory::at(&options.run_dir).context("could not tell this boot from others")?;
     let post = Arc::new(Mutex::new(Post::take_over(memory, options.kennel.clone())));

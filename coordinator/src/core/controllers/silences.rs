@@ -135,16 +135,17 @@ impl Silences {
         nodes.extend(held.filter(|name| self.since.contains_key(*name)).cloned());
         let known = brake.map(|brake| brake.nodes.clone()).unwrap_or_default();
         // One that is left over is no storm: the network has come back for the others. It has a while to be heard too.
-        if nodes.len() == 1 && !known.is_empty() {
+        let alone = nodes.len() == 1;
+        if alone && !known.is_empty() {
             let since = *self.left_over.get_or_insert(now);
             if now.duration_since(since) >= LAST_HEARD {
                 nodes.clear();
             }
         } else {
             self.left_over = None;
-        }
-        if nodes.len() == 1 && known.is_empty() {
-            nodes.clear();
+            if alone {
+                nodes.clear();
+            }
         }
         (nodes != known).then_some(Command::SetBrake { nodes })
     }
