@@ -15,7 +15,6 @@ use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
 use pvc_node::guard;
-use pvc_node::hypervisor::VirtType;
 use pvc_node::leave::{self, Left};
 use pvc_node::primary::{self, Keeper, Record, Wish};
 use raft_store::{Checkpoint, Engine, Member, MemberId, MemoryDisk, Options, Pause, Store};
@@ -186,16 +185,7 @@ impl Daemon {
             beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
-            settings: Settings {
-                virt_type: VirtType::Qemu,
-                console_dir: "/console".into(),
-                starts_at_once: 8,
-                networks: std::collections::BTreeMap::new(),
-                migration_address: migration_address(place),
-                version: "simulated".into(),
-                kernel: "simulated".into(),
-                system_uuid: String::new(),
-            },
+            settings: Settings::simulated(migration_address(place)),
             request_id: Arc::new(move || {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))
             }),

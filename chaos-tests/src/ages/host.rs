@@ -11,7 +11,6 @@ use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
 use pvc_node::agent::volumes::Pools;
 use pvc_node::agent::{Agent, Parts, Settings};
-use pvc_node::hypervisor::VirtType;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ground::Ground;
@@ -82,16 +81,7 @@ impl AgeHost {
             beat: Arc::new(InTask),
             lease: Lease::default(),
             incarnation: Incarnation::default(),
-            settings: Settings {
-                virt_type: VirtType::Qemu,
-                console_dir: "/console".into(),
-                starts_at_once: 8,
-                networks: std::collections::BTreeMap::new(),
-                migration_address: migration_address(place),
-                version: "simulated".into(),
-                kernel: "simulated".into(),
-                system_uuid: String::new(),
-            },
+            settings: Settings::simulated(migration_address(place)),
             request_id: Arc::new(move || {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))
             }),

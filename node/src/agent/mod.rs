@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use pvc_host::daemon_config::STARTS_AT_ONCE;
 use pvc_model::command::{VmReport, VolumeReport};
 use pvc_model::node::NodeFacts;
 use pvc_model::{Name, Revision, Uid};
@@ -87,6 +88,20 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Of a host that is simulated.
+    pub fn simulated(migration_address: impl Into<String>) -> Self {
+        Settings {
+            virt_type: VirtType::Qemu,
+            console_dir: "/console".into(),
+            starts_at_once: STARTS_AT_ONCE,
+            migration_address: migration_address.into(),
+            version: "simulated".to_owned(),
+            kernel: "simulated".to_owned(),
+            system_uuid: String::new(),
+            networks: BTreeMap::new(),
+        }
+    }
+
     pub fn console_log(&self, vm: Uid) -> PathBuf {
         self.console_dir.join(format!("{vm}.log"))
     }

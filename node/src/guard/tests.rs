@@ -14,13 +14,10 @@ use tokio::time::{Instant, sleep};
 
 use super::keeper::{Keeper, Parts, stop};
 use super::{Answer, Ask, Deed, GuardError, GuardPort, STRIKE_AFTER, SinceBoot, Terms, Watch};
-use crate::agent::heartbeat::InTask;
-use crate::agent::incarnation::Incarnation;
+use crate::agent::Agent;
 use crate::agent::lease::{LEASE, Lease};
 use crate::agent::tests::leader::Leader;
-use crate::agent::tests::{NoLoad, name};
-use crate::agent::{Agent, Parts as AgentParts, Settings};
-use crate::hypervisor::VirtType;
+use crate::agent::tests::{name, parts};
 use crate::hypervisor::fake::{FakeWorld, Timing};
 
 /// The guard's process, as far as the daemon sees it.
@@ -94,27 +91,7 @@ impl House {
     fn boot(&mut self) {
         let me = name("hv1");
         let lease = Lease::default();
-        let (agent, view) = Agent::new(AgentParts {
-            link: Arc::new(self.leader.link(&me)),
-            hypervisor: Arc::new(self.hosts.hypervisor(&me)),
-            pools: std::collections::BTreeMap::new(),
-            load: Arc::new(NoLoad),
-            beat: Arc::new(InTask),
-            lease: lease.clone(),
-            incarnation: Incarnation::default(),
-            settings: Settings {
-                virt_type: VirtType::Qemu,
-                console_dir: "/console".into(),
-                starts_at_once: 8,
-                networks: std::collections::BTreeMap::new(),
-                migration_address: "address".into(),
-                version: "test".into(),
-                kernel: "test".into(),
-                system_uuid: String::new(),
-            },
-            request_id: Arc::new(String::new),
-            me: me.clone(),
-        });
+        let (agent, view) = Agent::new(parts(&self.leader, &self.hosts, &me, lease.clone()));
         let (stops, stopped) = watch::channel(false);
         let link = Arc::new(self.leader.link(&me));
         let keeper = Keeper::new(Parts { me, link, lease, view, port: Arc::new(self.port.clone()) }, stopped);

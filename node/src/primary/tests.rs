@@ -15,13 +15,10 @@ use tokio::time::Instant;
 
 use super::fake::FakeSegment;
 use super::{Keeper, Parts, Record, Wish, stop};
-use crate::agent::heartbeat::InTask;
-use crate::agent::incarnation::Incarnation;
 use crate::agent::lease::Lease;
 use crate::agent::tests::leader::Leader;
-use crate::agent::tests::{NoLoad, name};
-use crate::agent::{Agent, Parts as AgentParts, Settings, SharedView};
-use crate::hypervisor::VirtType;
+use crate::agent::tests::{name, parts};
+use crate::agent::{Agent, SharedView};
 use crate::hypervisor::fake::{FakeWorld, Timing};
 
 const NODES: [&str; 3] = ["hv1", "hv2", "hv3"];
@@ -74,27 +71,7 @@ impl House {
     fn boot(&mut self, index: usize) {
         let me = name(NODES[index]);
         let lease = Lease::default();
-        let (agent, view) = Agent::new(AgentParts {
-            link: Arc::new(self.leader.link(&me)),
-            hypervisor: Arc::new(self.hosts.hypervisor(&me)),
-            pools: std::collections::BTreeMap::new(),
-            load: Arc::new(NoLoad),
-            beat: Arc::new(InTask),
-            lease: lease.clone(),
-            incarnation: Incarnation::default(),
-            settings: Settings {
-                virt_type: VirtType::Qemu,
-                console_dir: "/console".into(),
-                starts_at_once: 8,
-                networks: std::collections::BTreeMap::new(),
-                migration_address: "address".into(),
-                version: "test".into(),
-                kernel: "test".into(),
-                system_uuid: String::new(),
-            },
-            request_id: Arc::new(String::new),
-            me: me.clone(),
-        });
+        let (agent, view) = Agent::new(parts(&self.leader, &self.hosts, &me, lease.clone()));
         let (wishes, wish) = watch::channel(Wish::default());
         let parts = Parts {
             link: Arc::new(self.leader.link(&me)),

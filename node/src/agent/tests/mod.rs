@@ -26,7 +26,6 @@ use super::incarnation::Incarnation;
 use super::lease::Lease;
 use super::volumes::Pools;
 use super::{Agent, AgentError, Parts, Settings};
-use crate::hypervisor::VirtType;
 use crate::hypervisor::fake::{FakeWorld, Timing};
 use crate::leave;
 use crate::storage::fake::FakeStorage;
@@ -45,6 +44,22 @@ pub struct NoLoad;
 impl LoadSource for NoLoad {
     fn load(&self) -> (f64, u64) {
         (0.0, 0)
+    }
+}
+
+/// An agent's, on a host without pools.
+pub fn parts(leader: &Leader, hosts: &FakeWorld, me: &Name, lease: Lease) -> Parts {
+    Parts {
+        me: me.clone(),
+        link: Arc::new(leader.link(me)),
+        hypervisor: Arc::new(hosts.hypervisor(me)),
+        pools: Pools::new(),
+        load: Arc::new(NoLoad),
+        beat: Arc::new(InTask),
+        lease,
+        incarnation: Incarnation::default(),
+        settings: Settings::simulated("address"),
+        request_id: Arc::new(String::new),
     }
 }
 
@@ -85,25 +100,10 @@ impl Lab {
         let mut pools = Pools::new();
         pools.insert(name("shared"), self.pool.clone());
         let parts = Parts {
-            link: Arc::new(self.leader.link(&me)),
-            hypervisor: Arc::new(self.hosts.hypervisor(&me)),
             pools,
-            load: Arc::new(NoLoad),
-            beat: Arc::new(InTask),
-            lease: Lease::default(),
-            incarnation: Incarnation::default(),
-            settings: Settings {
-                virt_type: VirtType::Qemu,
-                console_dir: "/console".into(),
-                starts_at_once: 8,
-                networks: std::collections::BTreeMap::new(),
-                migration_address: format!("address-of-{me}"),
-                version: "test".into(),
-                kernel: "test".into(),
-                system_uuid: String::new(),
-            },
+            settings: Settings::simulated(format!("address-of-{me}")),
             request_id: Arc::new(|| DRAWN.fetch_add(1, Ordering::Relaxed).to_string()),
-            me,
+            ..parts(&self.leader, &self.hosts, &me, Lease::default())
         };
         let (me, link, lease) = (parts.me.clone(), parts.link.clone(), parts.lease.clone());
         let (agent, view) = Agent::new(parts);
