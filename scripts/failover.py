@@ -2,6 +2,7 @@
 """Measures how long a guest is gone when its host dies, on a local cluster of its own, which it removes again.
 
     scripts/failover.py [--runs N] [--dead-runs N] [--name NAME] [--guest DIR] [--profile PROFILE]
+                        [--logs DIR]
 
 Needs root and what `make demo` has built. Each run cuts the power of the host that the guest runs on and waits for the
 guest's first words on its console elsewhere: first with the host's BMC alive, then with one that dies before its host,
@@ -15,6 +16,7 @@ import datetime
 import glob
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -35,6 +37,8 @@ def arguments():
     parser.add_argument("--name", default="failover")
     parser.add_argument("--profile", default="release", help="which build of the programs")
     parser.add_argument("--guest", default="target/guest")
+    parser.add_argument("--state", default="/var/lib/pvc-local", help="where local clusters keep their state")
+    parser.add_argument("--logs", default="target/failover", help="where the daemons' logs are kept afterwards")
     return parser.parse_args()
 
 
@@ -48,6 +52,12 @@ class Cluster:
     def local(self, *words, check=True):
         command = [f"{self.bin}/pvc-bootstrap", "local", "--name", self.name, *words]
         return subprocess.run(command, check=check, stdout=sys.stderr)
+
+    def keep_logs(self, state, folder):
+        """What the daemons have said, for whoever wants to know why something took its time."""
+        os.makedirs(folder, exist_ok=True)
+        for log in glob.glob(f"{state}/{self.name}/hosts/*/var-log-pvc/pvcd.log"):
+            shutil.copyfile(log, f"{folder}/{log.split('/')[-3]}.log")
 
     def pvc(self, *words):
         command = [f"{self.bin}/pvc", "--connection", self.name, *words]
@@ -211,6 +221,7 @@ def main():
         dead = [run(cluster, dead_bmc=True) for _ in range(dead_runs)]
         watch.over.set()
     finally:
+        cluster.keep_logs(options.state, options.logs)
         cluster.local("down", check=False)
     print("Without KVM the guest's own boot takes some 5 s of `speaks`; the targets are for `runs`.")
     missed = bool(runs) and table("its BMC alive", runs, TARGETS)
