@@ -18,6 +18,7 @@ pub mod health;
 pub mod leaving;
 mod mac;
 pub mod name;
+pub mod network;
 pub mod node;
 pub mod phase;
 pub mod plan;

@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
         "pvc-coordinator",
         &["pvc-model", "pvc-proto", "pvc-identity", "pvc-client", "raft-store"],
     ),
+    ("network", "pvc-network", &["pvc-model", "pvc-process"]),
     (
         "node",
         "pvc-node",
@@ -30,6 +31,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "pvc-client",
             "pvc-process",
             "pvc-host",
+            "pvc-network",
             "pvc-coordinator",
             "raft-store",
         ],
@@ -81,6 +83,7 @@ const NAMED_ONLY_IN: &[(&str, &str)] = &[
     ("raft_engine", "raft-store/"),
     ("virt", "node/src/hypervisor/libvirt/"),
     ("ipmi_rs", "node/src/power/"),
+    ("rtnetlink", "network/"),
 ];
 
 /// Longest source file, in lines.
