@@ -27,6 +27,6 @@ pub struct Site {
     pub frr_dir: PathBuf,
     /// FRRouting's sockets: /run/frr.
     pub frr_run_dir: PathBuf,
-    /// The program that DHCP servers call with what they lend: `pvcd`.
+    /// The program that DHCP servers call with what they lend: `pvc-dhcp-event`. They give it no arguments but their own.
     pub program: PathBuf,
 }
