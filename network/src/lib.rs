@@ -12,6 +12,7 @@
 
 pub mod announce;
 pub mod drive;
+pub mod frr;
 pub mod gateway;
 pub mod links;
 mod netlink;
