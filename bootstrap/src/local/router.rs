@@ -40,8 +40,8 @@ pub enum RouterError {
         #[source]
         source: CmdError,
     },
-    #[error("the upstream router's {0} survived SIGKILL for {} s", DIE_LIMIT.as_secs())]
-    Undead(&'static str),
+    #[error("the upstream router's {program} survived SIGKILL for {} s", DIE_LIMIT.as_secs())]
+    Undead { program: &'static str },
     #[error(transparent)]
     User(#[from] FrrUserError),
     #[error(transparent)]
@@ -93,7 +93,7 @@ async fn kill(cluster: &ClusterName) -> Result<(), RouterError> {
         let Some(process) = running(cluster, program) else { continue };
         process.signal(libc::SIGKILL);
         if !processes::wait_gone(vec![process], DIE_LIMIT).await.is_empty() {
-            return Err(RouterError::Undead(program));
+            return Err(RouterError::Undead { program });
         }
     }
     Ok(())
