@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::Revision;
 use crate::change::{Changes, Collection, Object, ObjectKey};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
 use crate::fence::Brake;
+use crate::mac::Mac;
 use crate::name::{Name, Uid};
+use crate::network::Vni;
 use crate::node::Node;
 use crate::primary::Primary;
 use crate::rejection::Rejection;
@@ -34,6 +36,10 @@ pub struct World {
     vm_names: OrdMap<Uid, Name>,
     /// Volume → the VM that has it as a disk.
     volume_users: OrdMap<Name, Name>,
+    /// Address → the VM that has a NIC with it.
+    mac_users: OrdMap<Mac, Name>,
+    /// Network → the VMs that have a NIC on it.
+    network_users: OrdMap<Vni, OrdSet<Name>>,
     /// Tasks that are not over: few, while ended ones are thousands.
     running_tasks: OrdMap<Name, ()>,
     /// VMs that lost their node and wait for another.
@@ -68,6 +74,14 @@ impl World {
         for disk in &vm.spec.disks {
             self.volume_users.insert(disk.volume.clone(), name.clone());
         }
+        for nic in &vm.spec.nics {
+            if let Some(mac) = nic.mac {
+                self.mac_users.insert(mac, name.clone());
+            }
+            if let Some(vni) = nic.attachment.network() {
+                self.network_users.entry(vni).or_default().insert(name.clone());
+            }
+        }
         if vm.waits.is_some() {
             self.waiting_vms.insert(name.clone(), ());
         }
@@ -84,6 +98,18 @@ impl World {
         for disk in &old.spec.disks {
             if self.volume_users.get(&disk.volume) == Some(name) {
                 self.volume_users.remove(&disk.volume);
+            }
+        }
+        for nic in &old.spec.nics {
+            if let Some(mac) = nic.mac.filter(|mac| self.mac_users.get(mac) == Some(name)) {
+                self.mac_users.remove(&mac);
+            }
+            if let Some(vni) = nic.attachment.network() {
+                let users = self.network_users.entry(vni).or_default();
+                users.remove(name);
+                if users.is_empty() {
+                    self.network_users.remove(&vni);
+                }
             }
         }
     }
@@ -194,6 +220,16 @@ impl World {
     /// The VM that has this volume as a disk.
     pub fn volume_user(&self, volume: &Name) -> Option<&Name> {
         self.volume_users.get(volume)
+    }
+
+    /// The VM that has a NIC with this address.
+    pub fn mac_user(&self, mac: Mac) -> Option<&Name> {
+        self.mac_users.get(&mac)
+    }
+
+    /// VMs that have a NIC on this network, in order of their names.
+    pub fn network_users(&self, network: Vni) -> Vec<Name> {
+        self.network_users.get(&network).map(|users| users.iter().cloned().collect()).unwrap_or_default()
     }
 
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {

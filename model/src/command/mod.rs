@@ -15,6 +15,7 @@ mod fence;
 mod guard;
 mod leave;
 mod migration;
+mod nic;
 mod node;
 mod pacing;
 mod power;

@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod leaving;
 mod meta;
+mod nic;
 mod node;
 mod primary;
 mod refuse;
