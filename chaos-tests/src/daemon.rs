@@ -186,6 +186,7 @@ impl Daemon {
             lease: Lease::default(),
             incarnation: Incarnation::default(),
             settings: Settings::simulated(migration_address(place)),
+            network_health: tokio::sync::watch::channel(pvc_model::node::NetworkHealth::default()).1,
             request_id: Arc::new(move || {
                 format!("{place}-{boots}-{}", drawn.fetch_add(1, Ordering::Relaxed))
             }),

@@ -93,6 +93,18 @@ pub struct NodeFacts {
     pub system_uuid: String,
     /// Its addresses on other networks than the cluster's.
     pub networks: BTreeMap<Name, IpAddr>,
+    pub network_health: NetworkHealth,
+}
+
+/// How a node's part of the client networks is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkHealth {
+    /// What is not as it should be and has not been for a while, by part: "frr", "links", "dhcp".
+    pub problems: BTreeMap<String, String>,
+    /// How often something was put right that somebody else had changed, since its daemon started.
+    pub repairs: u64,
+    /// The last of them, in words.
+    pub last_repair: String,
 }
 
 /// What the network is called on which the daemons listen.

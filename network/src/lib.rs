@@ -10,6 +10,7 @@
 //! What may never happen here: deciding what a host is to have; touching what is not ours (all that is ours can be told by its
 //! name); a guest's frames stopping because a daemon of ours starts, stops or fails.
 
+pub mod drive;
 mod part;
 mod site;
 

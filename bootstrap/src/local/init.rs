@@ -399,8 +399,8 @@ fn spawn(service: &Service) -> io::Result<i32> {
         .and_then(|()| ok(libc::posix_spawn_file_actions_adddup2(&mut actions, 1, 2)))
         .and_then(|()| ok(libc::posix_spawnattr_setsigmask(&mut attributes, &empty)))
         .and_then(|()| {
-            let flags = libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSID;
-            ok(libc::posix_spawnattr_setflags(&mut attributes, flags as libc::c_short))
+            let flags = libc::POSIX_SPAWN_SETSIGMASK as libc::c_short | libc::POSIX_SPAWN_SETSID;
+            ok(libc::posix_spawnattr_setflags(&mut attributes, flags))
         })
         .and_then(|()| {
             ok(libc::posix_spawn(

@@ -3,7 +3,7 @@
 use super::{Said, because, said};
 use crate::fence::{Fence, FencePhase};
 use crate::leaving::Leaving;
-use crate::node::{Node, NodeRole, Reachability};
+use crate::node::{NetworkHealth, Node, NodeRole, Reachability};
 
 pub(super) fn events(old: Option<&Node>, new: &Node) -> Vec<Said> {
     let Some(old) = old else {
@@ -42,9 +42,20 @@ pub(super) fn events(old: Option<&Node>, new: &Node) -> Vec<Said> {
         (was, is) if was != is => events.push(said("contact", format!("it can't run VMs: {is}"))),
         (_, _) => {}
     }
+    events.extend(network_health(&was.facts.network_health, &is.facts.network_health));
     events.extend(shutdown(was.leaving.as_ref(), is.leaving.as_ref()));
     events.extend(fence(was.fence.as_ref(), is.fence.as_ref()));
     events
+}
+
+fn network_health(was: &NetworkHealth, is: &NetworkHealth) -> Vec<Said> {
+    let news = is.problems.iter().filter(|(part, problem)| was.problems.get(*part) != Some(problem));
+    let news = news.map(|(part, problem)| format!("its client networks ({part}): {problem}"));
+    let over = was.problems.keys().filter(|part| !is.problems.contains_key(*part));
+    let over = over.map(|part| format!("its client networks ({part}) are as they should be again"));
+    let repaired = (is.repairs != was.repairs && is.repairs > 0)
+        .then(|| format!("its client networks were put right: {}", is.last_repair));
+    news.chain(over).chain(repaired).map(|text| said("networks", text)).collect()
 }
 
 fn role(role: NodeRole) -> &'static str {

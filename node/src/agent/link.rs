@@ -58,6 +58,8 @@ pub struct Assignments {
     /// By uid: a name may have passed to another volume.
     pub volumes_gone: Vec<Uid>,
     pub node: Option<Node>,
+    /// All coordinators with the addresses of their daemons; None: as they were.
+    pub coordinators: Option<Vec<(Name, String)>>,
     /// Of the cluster, at this revision.
     pub incarnation: u64,
     /// The node is to count its guests.

@@ -29,7 +29,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use pvc_host::daemon_config::STARTS_AT_ONCE;
 use pvc_model::command::{VmReport, VolumeReport};
-use pvc_model::node::NodeFacts;
+use pvc_model::node::{NetworkHealth, NodeFacts};
 use pvc_model::{Name, Revision, Uid};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -67,6 +67,8 @@ pub struct Parts {
     /// Of the cluster: a coordinator of a lower one is not listened to.
     pub incarnation: Incarnation,
     pub settings: Settings,
+    /// How this host's part of the client networks is.
+    pub network_health: watch::Receiver<NetworkHealth>,
     /// Draws the request ids of reports.
     pub request_id: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -272,12 +274,14 @@ impl Agent {
     async fn serve(&mut self, stream: &mut Box<dyn AssignmentStream>) -> AgentError {
         let mut wakeups = self.parts.hypervisor.wakeups();
         let mut facts_at = Instant::now() + Duration::from_secs(60);
+        let mut network_health = self.parts.network_health.clone();
         let mut known_guests_asked = Instant::now();
         loop {
             if Instant::now() >= facts_at {
                 self.facts = self.look_at_host().await;
                 facts_at = Instant::now() + Duration::from_secs(60);
             }
+            self.facts.network_health.clone_from(&network_health.borrow_and_update());
             let look_at = self.reconcile().await;
             if let Err(LinkError::Rejected(refusal)) = self.report().await {
                 if refusal.rule == "stale-session" {
@@ -306,6 +310,7 @@ impl Agent {
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
                 _ = wakeups.changed() => {}
+                Ok(()) = network_health.changed() => {}
                 () = tokio::time::sleep_until(look_at) => {}
             }
             if ask_again {
@@ -340,6 +345,7 @@ impl Agent {
             system_uuid: settings.system_uuid.clone(),
             networks: settings.networks.clone(),
             level: pvc_model::feature::OURS.newest,
+            network_health: self.parts.network_health.borrow().clone(),
             ..self.facts.clone()
         };
         match self.parts.hypervisor.facts().await {

@@ -21,6 +21,8 @@ pub struct NodeView {
     pub count_guests: bool,
     pub primary: Option<Primary>,
     pub floating: Option<Floating>,
+    /// All coordinators with the addresses of their daemons.
+    pub coordinators: Vec<(Name, String)>,
     /// This daemon's own; 0: it has none yet.
     pub session: u64,
 }
@@ -44,6 +46,9 @@ impl NodeView {
         }
         if let Some(role) = told.primary {
             (self.primary, self.floating) = (role.primary, role.floating);
+        }
+        if let Some(coordinators) = told.coordinators {
+            self.coordinators = coordinators;
         }
         self.revision = told.revision;
         self.incarnation = told.incarnation;

@@ -182,6 +182,15 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
         volumes: told.volumes.iter().map(Volume::try_from).collect::<Result<_, _>>()?,
         volumes_gone: uids("volumes_gone", &told.volumes_gone)?,
         node: told.node.as_ref().map(Node::try_from).transpose()?,
+        coordinators: (!told.coordinators.is_empty())
+            .then(|| {
+                let each = told.coordinators.iter().enumerate();
+                let named = each.map(|(i, known)| {
+                    Ok((at.item("coordinators", i).name(&known.node)?, known.address.clone()))
+                });
+                named.collect::<Result<_, Rejection>>()
+            })
+            .transpose()?,
         incarnation: told.incarnation,
         count_guests: told.count_guests,
         primary: told

@@ -25,6 +25,7 @@ use anyhow::Context as _;
 use pvc_client::{Coordinators, KeepAlive, Options, Trust};
 use pvc_host::daemon_config::{DaemonConfig, Role};
 use pvc_identity::{ExpectedPeer, TlsStore};
+use pvc_model::node::NetworkHealth;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -154,6 +155,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         view: role_view.clone(),
         within: leave::HOLD_UP,
     };
+    let network_health = watch::channel(NetworkHealth::default()).1;
     let load = Arc::new(system::HostState { core: part.as_ref().map(|part| part.core().clone()) });
     let agent = tokio::spawn(act(
         move || Parts {
@@ -166,6 +168,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
             lease: lease.clone(),
             incarnation: incarnation.clone(),
             settings: settings.agent.clone(),
+            network_health: network_health.clone(),
             request_id: Arc::new(pvc_client::request_id),
         },
         agent_view,

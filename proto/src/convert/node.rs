@@ -1,7 +1,7 @@
 //! Nodes.
 
 use pvc_model::bmc::{Bmc, BmcAdapter, Sealed, Wiring};
-use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::node::{NetworkHealth, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::{Name, Node, Rejection, World};
 
 use super::fence::{fence, on_return};
@@ -108,6 +108,12 @@ impl From<&NodeFacts> for v1::NodeStatus {
             level: facts.level,
             system_uuid: facts.system_uuid.clone(),
             networks: facts.networks.iter().map(|(name, at)| (name.to_string(), at.to_string())).collect(),
+            // Unset where there is nothing to say, as it was stored before there were client networks.
+            network_health: (facts.network_health != NetworkHealth::default()).then(|| v1::NetworkHealth {
+                problems: facts.network_health.problems.clone().into_iter().collect(),
+                repairs: facts.network_health.repairs,
+                last_repair: facts.network_health.last_repair.clone(),
+            }),
             ..v1::NodeStatus::default()
         }
     }
@@ -130,6 +136,13 @@ pub fn node_facts(wire: &v1::NodeStatus) -> NodeFacts {
             .iter()
             .filter_map(|(name, at)| Some((name.parse().ok()?, at.parse().ok()?)))
             .collect(),
+        network_health: wire.network_health.as_ref().map_or_else(NetworkHealth::default, |health| {
+            NetworkHealth {
+                problems: health.problems.clone().into_iter().collect(),
+                repairs: health.repairs,
+                last_repair: health.last_repair.clone(),
+            }
+        }),
     }
 }
 

@@ -12,8 +12,8 @@ use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState,
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::leaving::{Leaving, OnShutdown};
-use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::network::{Attachment, HostNetwork, VNI_MAX, Vni};
+use pvc_model::node::{NetworkHealth, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
@@ -79,9 +79,23 @@ prop_compose! {
         memory_mib in any::<u64>(),
         level in any::<u32>(),
         networks in proptest::collection::btree_map(name(), any::<std::net::IpAddr>(), 0..3),
+        problems in proptest::collection::btree_map(text(), text(), 0..3),
+        (repairs, last_repair) in (any::<u64>(), text()),
     ) -> NodeFacts {
         let [version, hypervisor, kernel, problem, system_uuid] = texts;
-        NodeFacts { version, cpus, memory_mib, hypervisor, kernel, problem, level, system_uuid, networks }
+        let network_health = NetworkHealth { problems, repairs, last_repair };
+        NodeFacts {
+            version,
+            cpus,
+            memory_mib,
+            hypervisor,
+            kernel,
+            problem,
+            level,
+            system_uuid,
+            networks,
+            network_health,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, Proo
 use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::leaving::{Leaving, OnShutdown};
 use pvc_model::network::{Attachment, HostNetwork, Vni};
-use pvc_model::node::{NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
+use pvc_model::node::{NetworkHealth, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
 use pvc_model::task::{Subject, TaskKind, TaskState};
@@ -92,6 +92,7 @@ fn node() {
             level: 0,
             system_uuid: String::new(),
             networks: std::collections::BTreeMap::new(),
+            network_health: NetworkHealth::default(),
         },
         fence: None,
         fences: 0,

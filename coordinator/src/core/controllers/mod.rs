@@ -15,6 +15,7 @@ mod fencing;
 mod guards;
 mod levels;
 mod liveness;
+mod network_faults;
 mod primary;
 mod prune;
 mod recovery;
@@ -85,6 +86,10 @@ pub(super) async fn supervise(coordinator: Coordinator, stop: CancellationToken)
             drive(Box::pin(driver::drive(coordinator.clone(), prune::Prune::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), alarms::Alarms::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(coordinator.clone(), voters::Voters::new(coordinator.clone()))));
+            drive(Box::pin(driver::drive(
+                coordinator.clone(),
+                network_faults::NetworkFaults::new(coordinator.clone()),
+            )));
             drive(Box::pin(driver::drive(coordinator.clone(), levels::Levels::new(coordinator.clone()))));
             drive(Box::pin(driver::drive(
                 coordinator.clone(),

@@ -270,6 +270,7 @@ impl AssignmentStream for Stream {
             volumes: world.volumes.values().map(|v| (**v).clone()).collect(),
             volumes_gone: Vec::new(),
             node: world.nodes.get(me).map(|n| (**n).clone()),
+            coordinators: None,
             incarnation: world.incarnation(),
             count_guests: world.awaits(me),
             primary: Some(PrimaryRole {

@@ -16,10 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pvc_model::command::Command;
+use pvc_model::node::NetworkHealth;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::task::{Task, TaskState};
 use pvc_model::vm::VmSpec;
 use pvc_model::{Name, Rejection, Vm};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::heartbeat::{InTask, LoadSource};
@@ -60,6 +62,7 @@ pub fn parts(leader: &Leader, hosts: &FakeWorld, me: &Name, lease: Lease) -> Par
         lease,
         incarnation: Incarnation::default(),
         settings: Settings::simulated("address"),
+        network_health: watch::channel(NetworkHealth::default()).1,
         request_id: Arc::new(String::new),
     }
 }
@@ -103,6 +106,7 @@ impl Lab {
         let parts = Parts {
             pools,
             settings: Settings::simulated(format!("address-of-{me}")),
+            network_health: watch::channel(NetworkHealth::default()).1,
             request_id: Arc::new(|| DRAWN.fetch_add(1, Ordering::Relaxed).to_string()),
             ..parts(&self.leader, &self.hosts, &me, Lease::default())
         };
