@@ -9,6 +9,7 @@ use crate::change::{Changes, Collection, Object, ObjectKey};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
 use crate::fence::Brake;
+use crate::mac::Mac;
 use crate::name::{Name, Uid};
 use crate::network::lease::Lease;
 use crate::network::{Network, Vni};
@@ -40,7 +41,9 @@ pub struct World {
     vm_names: OrdMap<Uid, Name>,
     /// Volume → the VM that has it as a disk.
     volume_users: OrdMap<Name, Name>,
-    /// Client network → the VMs with a NIC in it.
+    /// Address → the VM that has a NIC with it.
+    mac_users: OrdMap<Mac, Name>,
+    /// Network → the VMs that have a NIC on it.
     network_users: OrdMap<Vni, OrdSet<Name>>,
     /// Tasks that are not over: few, while ended ones are thousands.
     running_tasks: OrdMap<Name, ()>,
@@ -78,8 +81,13 @@ impl World {
         for disk in &vm.spec.disks {
             self.volume_users.insert(disk.volume.clone(), name.clone());
         }
-        for vni in networks_of(&vm) {
-            self.network_users.entry(vni).or_default().insert(name.clone());
+        for nic in &vm.spec.nics {
+            if let Some(mac) = nic.mac {
+                self.mac_users.insert(mac, name.clone());
+            }
+            if let Some(vni) = nic.attachment.network() {
+                self.network_users.entry(vni).or_default().insert(name.clone());
+            }
         }
         if vm.waits.is_some() {
             self.waiting_vms.insert(name.clone(), ());
@@ -99,8 +107,12 @@ impl World {
                 self.volume_users.remove(&disk.volume);
             }
         }
-        for vni in networks_of(&old) {
-            if let Some(users) = self.network_users.get_mut(&vni) {
+        for nic in &old.spec.nics {
+            if let Some(mac) = nic.mac.filter(|mac| self.mac_users.get(mac) == Some(name)) {
+                self.mac_users.remove(&mac);
+            }
+            if let Some(vni) = nic.attachment.network() {
+                let users = self.network_users.entry(vni).or_default();
                 users.remove(name);
                 if users.is_empty() {
                     self.network_users.remove(&vni);
@@ -186,11 +198,6 @@ impl World {
         self.leases.range(first..).map(|(_, lease)| lease).take_while(of_it)
     }
 
-    /// VMs that have a NIC in a network, in order of their names.
-    pub fn network_users(&self, vni: Vni) -> impl Iterator<Item = &Name> {
-        self.network_users.get(&vni).into_iter().flatten()
-    }
-
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
         self.tasks.get(name).ok_or_else(|| Rejection::not_found(format!("task/{name}")))
     }
@@ -241,6 +248,16 @@ impl World {
         self.volume_users.get(volume)
     }
 
+    /// The VM that has a NIC with this address.
+    pub fn mac_user(&self, mac: Mac) -> Option<&Name> {
+        self.mac_users.get(&mac)
+    }
+
+    /// VMs that have a NIC on this network, in order of their names.
+    pub fn network_users(&self, network: Vni) -> Vec<Name> {
+        self.network_users.get(&network).map(|users| users.iter().cloned().collect()).unwrap_or_default()
+    }
+
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
         self.running_tasks.keys().filter_map(|name| self.tasks.get(name))
     }
@@ -253,10 +270,4 @@ impl World {
     pub fn vms_placed_on<'a>(&'a self, node: &'a Name) -> impl Iterator<Item = &'a Arc<Vm>> {
         self.vms.values().filter(move |vm| vm.placed_on(node))
     }
-}
-
-/// The client networks that a VM has NICs in; one may come twice.
-pub fn networks_of(vm: &Vm) -> impl Iterator<Item = Vni> {
-    // A network's bridge is the network.
-    vm.spec.nics.iter().filter_map(|nic| nic.bridge.strip_prefix("vmbr")?.parse().ok())
 }

@@ -10,7 +10,6 @@ use pvc_model::network::fabric::Fabric;
 use pvc_model::network::lease::Lease;
 use pvc_model::network::{Network, Vni};
 use pvc_model::node::NodeRole;
-use pvc_model::world::networks_of;
 use pvc_model::{Name, Vm, World};
 
 /// Networks, leases and the fabric, or what has changed of them.
@@ -58,7 +57,8 @@ impl ToldNetworks {
         let all = world.nodes.get(node).is_some_and(|node| node.spec.role == NodeRole::Coordinator);
         let mut anew = std::mem::replace(&mut self.all, all) != all;
         if vms_changed || anew {
-            let wanted = vms.flat_map(|vm| networks_of(vm)).collect();
+            let nics = vms.flat_map(|vm| &vm.spec.nics);
+            let wanted = nics.filter_map(|nic| nic.attachment.network()).collect();
             anew |= self.wanted != wanted && !all;
             self.wanted = wanted;
         }

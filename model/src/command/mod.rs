@@ -16,6 +16,7 @@ mod guard;
 mod leave;
 mod migration;
 mod network;
+mod nic;
 mod node;
 mod pacing;
 mod power;

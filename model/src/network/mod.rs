@@ -60,6 +60,13 @@ impl Vni {
         format!("vmbr{self}")
     }
 
+    /// The network whose bridge has this name.
+    pub fn of_bridge(bridge: &str) -> Option<Vni> {
+        let vni: Vni = bridge.strip_prefix("vmbr")?.parse().ok()?;
+        // "vmbr01" and "vmbr+1" are read as 1, and are none of ours.
+        (vni.bridge() == bridge).then_some(vni)
+    }
+
     /// The tunnel's end on each host, of a managed network.
     pub fn tunnel(self) -> String {
         format!("vxlan{self}")
@@ -249,7 +256,27 @@ impl HostNetwork {
     }
 }
 
+impl FromStr for HostNetwork {
+    type Err = NotHostNetwork;
+
+    fn from_str(text: &str) -> Result<HostNetwork, NotHostNetwork> {
+        HostNetwork::ALL.into_iter().find(|network| network.as_str() == text).ok_or(NotHostNetwork)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hosts' own networks are upstream, cluster and storage")]
+pub struct NotHostNetwork;
+
 impl Attachment {
+    /// The client network, where it is one.
+    pub fn network(&self) -> Option<Vni> {
+        match self {
+            Attachment::Network(vni) => Some(*vni),
+            Attachment::Host(_) | Attachment::Bridge(_) => None,
+        }
+    }
+
     /// The bridge on each host that the NIC is a port of.
     pub fn bridge(&self) -> String {
         match self {

@@ -11,6 +11,7 @@ use pvc_model::volume::VolumePhase;
 use pvc_model::{Name, Node, Revision, Uid, Vm, Volume};
 
 use super::link::Assignments;
+use crate::hypervisor::GuestNic;
 
 #[derive(Clone, Debug, Default)]
 pub struct NodeView {
@@ -81,6 +82,11 @@ impl NodeView {
 
     pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
         self.volumes.values()
+    }
+
+    /// The VM's NICs as its guest is to have them.
+    pub fn guest_nics(&self, vm: &Vm) -> Vec<GuestNic> {
+        vm.spec.nics.iter().filter_map(|nic| GuestNic::of(nic, None)).collect()
     }
 
     /// Why the VM's volumes can't be used yet; empty when they can.

@@ -48,11 +48,7 @@ impl From<&LeaseReport> for internal::v1::LeaseReport {
 
 /// A lease as it is shown: with the VM whose NIC has it.
 pub fn lease_view(world: &World, lease: &Lease) -> v1::Lease {
-    let has = |name: &&pvc_model::Name| {
-        let vm = world.vms.get(*name);
-        vm.is_some_and(|vm| lease.mac.is_some() && vm.spec.nics.iter().any(|nic| nic.mac == lease.mac))
-    };
-    let vm = world.network_users(lease.network).find(has);
+    let vm = lease.mac.and_then(|mac| world.mac_user(mac));
     v1::Lease { vm: wire_name(vm), ..v1::Lease::from(lease) }
 }
 

@@ -18,6 +18,7 @@ mod lease;
 mod leaving;
 mod meta;
 mod network;
+mod nic;
 mod node;
 mod primary;
 mod refuse;

@@ -97,7 +97,7 @@ pub fn network_view(world: &World, network: &Network) -> v1::Network {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let whole = v1::Network::from(network);
     v1::Network {
-        users: world.network_users(network.vni).map(ToString::to_string).collect(),
+        users: world.network_users(network.vni).iter().map(ToString::to_string).collect(),
         lease_count: count(world.leases_of(network.vni).count()),
         reservation_count: count(whole.reservations.len()),
         acl_rule_count: count(whole.acl.len()),

@@ -209,7 +209,7 @@ fn delete(
     let network = world.network(name)?;
     let subject = network.subject();
     check_revision(&subject, expected, network.meta.revision)?;
-    let users: Vec<&Name> = world.network_users(network.vni).collect();
+    let users = world.network_users(network.vni);
     if let Some(first) = users.first() {
         let shown: Vec<String> = users.iter().take(5).map(|vm| format!("vm/{vm}")).collect();
         let more = users.len() - shown.len();
