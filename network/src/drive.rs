@@ -113,9 +113,10 @@ impl Driver {
                     if failing.take().is_some() {
                         tracing::info!(part = name, "is as it should be again");
                     }
+                    let complaint = self.part.complaint();
                     self.note(|part| {
                         part.settled = Some((plan.stance, plan.epoch));
-                        part.problem.clear();
+                        part.problem = complaint;
                     });
                     settled = Some(plan);
                     LOOK_EVERY

@@ -27,6 +27,8 @@ pub struct Site {
     pub frr_dir: PathBuf,
     /// FRRouting's sockets: /run/frr.
     pub frr_run_dir: PathBuf,
+    /// Where people put settings of their own for FRRouting, one or more files `*.conf`: /etc/pvc/frr.conf.d.
+    pub frr_snippets_dir: PathBuf,
     /// The program that DHCP servers call with what they lend: `pvcd`.
     pub program: PathBuf,
 }
