@@ -22,5 +22,6 @@ mod wake;
 mod words;
 
 pub use part::{Blocked, Outcome, Part};
-pub use site::Site;
+pub use netlink::NetlinkError;
+pub use site::{Site, device_of};
 pub use wake::Wake;

@@ -24,7 +24,7 @@ pub(crate) use device::{Device, Kind, no_address_generation};
 const UNDER_WAY: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NetlinkError {
+pub enum NetlinkError {
     #[error("the kernel can't be asked about its network devices: {0}")]
     Open(#[from] io::Error),
     #[error("the kernel does not tell its network devices: {0}")]
