@@ -11,6 +11,7 @@
 //! name); a guest's frames stopping because a daemon of ours starts, stops or fails.
 
 pub mod drive;
+pub mod firewall;
 mod part;
 mod site;
 
