@@ -12,6 +12,7 @@
 
 pub mod announce;
 pub mod drive;
+pub mod firewall;
 pub mod frr;
 pub mod gateway;
 pub mod links;
