@@ -15,12 +15,12 @@ mod config;
 mod events;
 pub mod hook;
 mod hosts;
-mod mtu;
 mod server;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +33,8 @@ pub use events::Events;
 pub use wire::{Change, LeaseEvent, Lent};
 
 use crate::files::open_dir;
-use crate::{Blocked, Outcome, Part, Site};
+use crate::netlink::Netlink;
+use crate::{Blocked, NetlinkError, Outcome, Part, Site};
 use config::duid;
 use events::{Book, Desk, now};
 use server::{Server, Wanted, socket};
@@ -84,6 +85,12 @@ impl Dhcp {
     }
 }
 
+/// How large a packet the host's devices take, all in one answer.
+async fn mtus() -> Result<HashMap<String, u32>, NetlinkError> {
+    let devices = Netlink::open()?.devices().await?;
+    Ok(devices.into_iter().map(|device| (device.name, device.mtu)).collect())
+}
+
 #[async_trait]
 impl Part for Dhcp {
     fn name(&self) -> &'static str {
@@ -101,7 +108,9 @@ impl Part for Dhcp {
         // Also where nothing is lent: what was lent a moment ago is still reported.
         self.open_desk()?;
         let mtus = match plan.stance {
-            Stance::Primary | Stance::Ready => mtu::mtus().await?,
+            Stance::Primary | Stance::Ready => {
+                mtus().await.map_err(|error| Blocked::new(error.to_string()))?
+            }
             _ => Default::default(),
         };
         let mut done = Vec::new();

@@ -90,6 +90,7 @@ impl Lab {
             run_dir: dir.join("run"),
             frr_dir: dir.join("frr"),
             frr_run_dir: dir.join("frr-run"),
+            frr_snippets_dir: dir.join("frr.conf.d"),
             program: PathBuf::from(env!("CARGO_BIN_EXE_pvc-dhcp-event")),
         }
     }
