@@ -21,13 +21,16 @@ async fn lab() -> Lab {
 }
 
 /// What is read back of the fabric, for people.
-fn states(lab: &Lab) {
+async fn states(lab: &Lab) {
     let site = lab.hosts[0].site.clone();
-    let (state, places) = lab.hosts[0].netns.within(|| async {
-        let places = state::places(&site, vni(7)).await.expect("zebra answers");
-        (state::read(&site).await.expect("the daemons answer"), places)
-    });
-    println!("{}", serde_json::to_string_pretty(&state).expect("it can be written"));
+    let read = || {
+        lab.hosts[0].netns.within(|| async {
+            let places = state::places(&site, vni(7)).await.expect("zebra answers");
+            (state::read(&site).await.expect("the daemons answer"), places)
+        })
+    };
+    until("BFD watches all", || read().0.peers.iter().all(|peer| peer.alive == Some(true))).await;
+    let (state, places) = read();
     let told: Vec<String> = state
         .peers
         .iter()
@@ -50,7 +53,10 @@ fn states(lab: &Lab) {
     assert_eq!(state.networks.iter().map(|network| network.vni).collect::<Vec<_>>(), [7, 8]);
     let mut hosts = state.networks[0].hosts.clone();
     hosts.sort();
-    assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.255.0.2", "10.255.0.3", "10.255.0.4"]);
+    assert_eq!(
+        hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.255.0.2", "10.255.0.3", "10.255.0.4"]
+    );
     let place = |mac: &str| places.get(&mac.parse().expect("an address")).cloned();
     assert_eq!(place("52:54:00:00:07:09"), Some(Place::Here("nic525400000709".to_owned())));
     assert_eq!(place("52:54:00:00:07:05"), Some(Place::At("10.255.0.4".parse().expect("an address"))));
@@ -118,7 +124,7 @@ async fn guests_reach_each_other_and_the_world_whoever_carries_the_gateway() {
     {
         until(&format!("the hypervisor's guest reaches {address}"), || guests[0].reaches(address)).await;
     }
-    states(&lab);
+    states(&lab).await;
 
     // As much as one frame carries, and no more.
     let fits =
