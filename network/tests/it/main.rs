@@ -5,3 +5,4 @@ mod fabric;
 mod gateway;
 mod lab;
 mod links;
+mod moves;
