@@ -177,6 +177,7 @@ async fn second_start(stage: &Stage) {
         stamp: Stamp::default(),
         spec: vm.spec.clone(),
         disks: vec![disk],
+        nics: vec![],
         console_log: "/console/a.log".into(),
         virt_type: VirtType::Qemu,
     };

@@ -28,6 +28,10 @@ impl KeepAlive {
     /// Between nodes: a peer that is back must not wait for a connection that is dead.
     pub const NODE: KeepAlive =
         KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(3) };
+    /// For what a node is told: together shorter than the leader's grace of 3 s, so that one who is told through a host that
+    /// dies listens elsewhere by the time that host's guests are placed. Giving up for nothing costs a stream's opening.
+    pub const ASSIGNMENTS: KeepAlive =
+        KeepAlive { interval: Duration::from_millis(750), timeout: Duration::from_millis(1500) };
 }
 
 /// How a coordinator is told from an impostor, and what it is shown of us.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::network_config::Network;
 use crate::store_config::StoreConfig;
 
 /// Where `pvcd` looks for its configuration.
@@ -64,6 +65,9 @@ pub struct DaemonConfig {
     /// The store's knobs.
     #[serde(default, skip_serializing_if = "StoreConfig::is_usual")]
     pub store: StoreConfig,
+    /// What of this host carries client networks.
+    #[serde(default, skip_serializing_if = "Network::is_usual")]
+    pub network: Network,
     /// Directories for volumes, by the name of their pool.
     #[serde(default)]
     pub storage: Vec<Storage>,

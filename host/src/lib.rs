@@ -6,4 +6,5 @@
 pub mod daemon_config;
 pub mod durable_file;
 pub mod libvirt_pki;
+pub mod network_config;
 pub mod store_config;

@@ -19,6 +19,7 @@ pub mod leaving;
 mod mac;
 pub mod name;
 pub mod network;
+pub mod nic;
 pub mod node;
 pub mod phase;
 pub mod plan;

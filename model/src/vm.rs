@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::mac::{Mac, MacError};
 use crate::name::Name;
+pub use crate::nic::{Nic, NicChange, NicModel, Rate};
 use crate::time::Timestamp;
 use crate::{Meta, Uid};
 
@@ -35,22 +36,6 @@ pub struct Disk {
     pub create_bytes: u64,
     /// Pool of the volume that is made.
     pub pool: Name,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Nic {
-    /// A bridge on the host.
-    pub bridge: String,
-    /// Always set once the VM is stored.
-    pub mac: Option<Mac>,
-    pub model: NicModel,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NicModel {
-    Virtio,
-    E1000e,
-    Rtl8139,
 }
 
 /// Boots a kernel directly. Paths are on the host, below the shared volume directory.
@@ -230,7 +215,7 @@ pub struct Vm {
     pub migrated_from: Option<Name>,
     /// Rises with every start or restart that a person asks for.
     pub boot_generation: u64,
-    /// Rises with every change of `spec`.
+    /// Rises with every change of `spec` that a running guest can't take.
     pub spec_generation: u64,
     /// Rises with every change of what its node is to do.
     pub intent: u64,

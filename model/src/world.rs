@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::Revision;
 use crate::change::{Changes, Collection, Object, ObjectKey};
 use crate::cluster::{Cluster, ClusterSpec};
 use crate::fault::Fault;
 use crate::fence::Brake;
+use crate::mac::Mac;
 use crate::name::{Name, Uid};
+use crate::network::lease::Lease;
+use crate::network::{Network, Vni};
 use crate::node::Node;
 use crate::primary::Primary;
 use crate::rejection::Rejection;
@@ -29,11 +32,19 @@ pub struct World {
     pub tokens: OrdMap<Name, Arc<Token>>,
     pub faults: OrdMap<Name, Arc<Fault>>,
     pub rules: OrdMap<Name, Arc<Rule>>,
+    /// Client networks, by their numbers in decimal.
+    pub networks: OrdMap<Name, Arc<Network>>,
+    /// Those of one network stand together: see [`World::leases_of`].
+    pub leases: OrdMap<Name, Arc<Lease>>,
     /// None: all as it is from the beginning.
     pub cluster: Option<Arc<Cluster>>,
     vm_names: OrdMap<Uid, Name>,
     /// Volume → the VM that has it as a disk.
     volume_users: OrdMap<Name, Name>,
+    /// Address → the VM that has a NIC with it.
+    mac_users: OrdMap<Mac, Name>,
+    /// Network → the VMs that have a NIC on it.
+    network_users: OrdMap<Vni, OrdSet<Name>>,
     /// Tasks that are not over: few, while ended ones are thousands.
     running_tasks: OrdMap<Name, ()>,
     /// VMs that lost their node and wait for another.
@@ -58,6 +69,8 @@ impl World {
             Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Cluster(o) => self.cluster = Some(Arc::new(o)),
             Object::Rule(o) => drop(self.rules.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Network(o) => drop(self.networks.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Lease(o) => drop(self.leases.insert(o.meta.name.clone(), Arc::new(o))),
         }
     }
 
@@ -67,6 +80,14 @@ impl World {
         self.vm_names.insert(vm.meta.uid, name.clone());
         for disk in &vm.spec.disks {
             self.volume_users.insert(disk.volume.clone(), name.clone());
+        }
+        for nic in &vm.spec.nics {
+            if let Some(mac) = nic.mac {
+                self.mac_users.insert(mac, name.clone());
+            }
+            if let Some(vni) = nic.attachment.network() {
+                self.network_users.entry(vni).or_default().insert(name.clone());
+            }
         }
         if vm.waits.is_some() {
             self.waiting_vms.insert(name.clone(), ());
@@ -86,6 +107,18 @@ impl World {
                 self.volume_users.remove(&disk.volume);
             }
         }
+        for nic in &old.spec.nics {
+            if let Some(mac) = nic.mac.filter(|mac| self.mac_users.get(mac) == Some(name)) {
+                self.mac_users.remove(&mac);
+            }
+            if let Some(vni) = nic.attachment.network() {
+                let users = self.network_users.entry(vni).or_default();
+                users.remove(name);
+                if users.is_empty() {
+                    self.network_users.remove(&vni);
+                }
+            }
+        }
     }
 
     pub fn delete(&mut self, key: &ObjectKey) {
@@ -101,6 +134,8 @@ impl World {
             Collection::Faults => drop(self.faults.remove(&key.name)),
             Collection::Cluster => self.cluster = None,
             Collection::Rules => drop(self.rules.remove(&key.name)),
+            Collection::Networks => drop(self.networks.remove(&key.name)),
+            Collection::Leases => drop(self.leases.remove(&key.name)),
         }
     }
 
@@ -120,6 +155,8 @@ impl World {
                 Object::Fault(o) => o.meta.revision = revision,
                 Object::Cluster(o) => o.meta.revision = revision,
                 Object::Rule(o) => o.meta.revision = revision,
+                Object::Network(o) => o.meta.revision = revision,
+                Object::Lease(o) => o.meta.revision = revision,
             }
             self.put(object);
         }
@@ -144,6 +181,21 @@ impl World {
 
     pub fn rule(&self, name: &Name) -> Result<&Arc<Rule>, Rejection> {
         self.rules.get(name).ok_or_else(|| Rejection::not_found(format!("affinity/{name}")))
+    }
+
+    /// A network by its number, or by what people call it: that is never a number.
+    pub fn network(&self, name: &Name) -> Result<&Arc<Network>, Rejection> {
+        let called = || self.networks.values().find(|network| network.spec.description == *name);
+        let found = self.networks.get(name).or_else(called);
+        found.ok_or_else(|| Rejection::not_found(format!("network/{name}")))
+    }
+
+    /// What was lent in a network.
+    pub fn leases_of(&self, vni: Vni) -> impl Iterator<Item = &Arc<Lease>> {
+        // Each hexadecimal address begins with 0 or what comes after it.
+        let first = Lease::name(vni, std::net::Ipv4Addr::UNSPECIFIED.into());
+        let of_it = move |lease: &&Arc<Lease>| lease.network == vni;
+        self.leases.range(first..).map(|(_, lease)| lease).take_while(of_it)
     }
 
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {
@@ -194,6 +246,16 @@ impl World {
     /// The VM that has this volume as a disk.
     pub fn volume_user(&self, volume: &Name) -> Option<&Name> {
         self.volume_users.get(volume)
+    }
+
+    /// The VM that has a NIC with this address.
+    pub fn mac_user(&self, mac: Mac) -> Option<&Name> {
+        self.mac_users.get(&mac)
+    }
+
+    /// VMs that have a NIC on this network, in order of their names.
+    pub fn network_users(&self, network: Vni) -> Vec<Name> {
+        self.network_users.get(&network).map(|users| users.iter().cloned().collect()).unwrap_or_default()
     }
 
     pub fn running_tasks(&self) -> impl Iterator<Item = &Arc<Task>> {

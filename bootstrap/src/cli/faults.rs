@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use crate::local::cut::Cut;
+use crate::local::frr;
 use crate::local::plan::{HostName, NameError};
 use crate::local::state::ClusterDir;
 use crate::local::{bmc, cluster, init, power as switch, processes, wiring};
@@ -30,6 +31,9 @@ pub enum Victim {
     Pvcd,
     Guard,
     Libvirtd,
+    Zebra,
+    Bgpd,
+    Bfdd,
     Host,
     Bmc,
 }
@@ -59,6 +63,9 @@ pub async fn kill(dir: &ClusterDir, target: Target, what: Victim, hold: bool) ->
         Victim::Pvcd => "pvcd",
         Victim::Guard => init::GUARD,
         Victim::Libvirtd => "libvirtd",
+        Victim::Zebra => frr::ZEBRA,
+        Victim::Bgpd => frr::BGPD,
+        Victim::Bfdd => frr::BFDD,
     };
     let init = switch::require_on(&state, host)?;
     if hold {

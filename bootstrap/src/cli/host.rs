@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::daemon_config::{Coordinator, Role, Storage, VirtType};
+use crate::found::devices::{self, GivenDevices};
 use crate::found::{self, DaemonRuns, FOUNDER, GivenToken, HostSetup, JoinRequest, Places};
 use crate::step::{self, Step};
 use anyhow::{Context as _, bail};
@@ -31,6 +32,18 @@ struct HostArgs {
     /// A directory for volumes that all hosts see, as POOL=DIRECTORY
     #[arg(long, value_parser = parse_storage, value_name = "POOL=DIRECTORY")]
     storage: Vec<Storage>,
+    /// The device that carries the cluster network [default: the one that has the address]
+    #[arg(long, value_name = "DEVICE")]
+    cluster_device: Option<String>,
+    /// The device towards the site's routers
+    #[arg(long, value_name = "DEVICE")]
+    upstream_device: Option<String>,
+    /// The device that carries the storage network
+    #[arg(long, value_name = "DEVICE")]
+    storage_device: Option<String>,
+    /// The device that the VLANs of bridged networks are on
+    #[arg(long, value_name = "DEVICE")]
+    bridge_device: Option<String>,
     /// Do all but start pvcd
     #[arg(long)]
     no_start: bool,
@@ -82,7 +95,7 @@ fn parse_storage(text: &str) -> Result<Storage, String> {
 }
 
 impl HostArgs {
-    fn setup(&self, role: Role) -> anyhow::Result<HostSetup> {
+    async fn setup(&self, role: Role) -> anyhow::Result<HostSetup> {
         // SAFETY: geteuid cannot fail and takes nothing
         if unsafe { libc::geteuid() } != 0 {
             bail!("setting up a host needs root: run it by sudo");
@@ -94,6 +107,13 @@ impl HostArgs {
                 name.context("could not read the host's name; use --node")?.trim().to_owned()
             }
         };
+        let given = GivenDevices {
+            cluster: self.cluster_device.clone(),
+            upstream: self.upstream_device.clone(),
+            storage: self.storage_device.clone(),
+            bridge: self.bridge_device.clone(),
+        };
+        let network = devices::settle(self.address, &given).await?;
         let places = Places::default();
         Ok(HostSetup {
             cluster: self.cluster.clone(),
@@ -109,6 +129,7 @@ impl HostArgs {
             },
             coordinators: Vec::new(),
             storage: self.storage.clone(),
+            network,
             system_uuid: None,
             authority: places.authority(),
             cluster_id: None,
@@ -145,7 +166,7 @@ fn tell(line: &str) {
 impl InitArgs {
     /// Founds the cluster.
     pub async fn run(self) -> anyhow::Result<()> {
-        let mut setup = self.host.setup(Role::Coordinator)?;
+        let mut setup = self.host.setup(Role::Coordinator).await?;
         setup.member_id = FOUNDER;
         setup.coordinators = vec![Coordinator { node: setup.node.clone(), address: setup.listen() }];
         self.host.run(found::founding_steps(), &mut setup).await
@@ -162,7 +183,7 @@ impl JoinArgs {
         if self.standby && role != Role::Coordinator {
             bail!("only a coordinator can stand by: --role coordinator --standby");
         }
-        let mut setup = self.host.setup(role)?;
+        let mut setup = self.host.setup(role).await?;
         setup.standby = self.standby;
         let token = GivenToken(JoinRequest { token: self.token, coordinators: self.coordinator });
         self.host.run(found::joining_steps(Box::new(token)), &mut setup).await

@@ -75,7 +75,7 @@ enum LocalCommand {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Kill a host's daemon or guard (it is started again), its BMC, or the whole host (as if its power was cut)
+    /// Kill a service of a host (it is started again), its BMC, or the whole host (as if its power was cut)
     Kill {
         /// A host, or `leader`: the host that leads Raft now
         target: Target,
@@ -94,7 +94,7 @@ enum LocalCommand {
         host: HostName,
         /// Cut only from this one
         peer: Option<HostName>,
-        /// Cut only in this network: cluster or vm [default: both]
+        /// Cut only in this network: cluster, vm or upstream [default: all]
         #[arg(long)]
         net: Option<Net>,
         /// Drop only what HOST sends

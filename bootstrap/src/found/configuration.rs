@@ -43,6 +43,7 @@ fn rendered(setup: &HostSetup) -> anyhow::Result<String> {
         system_uuid: setup.system_uuid.clone(),
         networks: BTreeMap::new(),
         store: StoreConfig::default(),
+        network: setup.network.clone(),
         storage: setup.storage.clone(),
     };
     toml::to_string(&config).context("the configuration has only texts and tables")

@@ -7,6 +7,7 @@ mod admin;
 mod authority;
 mod configuration;
 mod daemon;
+pub mod devices;
 mod join;
 mod joined;
 mod mark;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use pvc_identity::{Ca, CaError};
 
-use crate::daemon_config::{self, Coordinator, Role, Storage, VirtType};
+use crate::daemon_config::{self, Coordinator, Network, Role, Storage, VirtType};
 use crate::libvirt_pki::PKI_DIR;
 use crate::step::Step;
 
@@ -105,6 +106,8 @@ pub struct HostSetup {
     /// Coordinators that the node is told of.
     pub coordinators: Vec<Coordinator>,
     pub storage: Vec<Storage>,
+    /// What of it carries client networks.
+    pub network: Network,
     /// What it tells as its board's UUID, where the board is not its own.
     pub system_uuid: Option<String>,
     /// Where the CA is at hand, for signing without asking a coordinator. The founder's own, below `places`.

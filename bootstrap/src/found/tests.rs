@@ -19,6 +19,7 @@ fn setup(dir: &Path, node: &str) -> HostSetup {
         virt_type: VirtType::Qemu,
         coordinators: vec![],
         storage: vec![],
+        network: Network { upstream_device: Some("eth2".to_owned()), ..Network::default() },
         system_uuid: None,
         authority: places.authority(),
         cluster_id: None,

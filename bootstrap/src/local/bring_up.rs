@@ -8,13 +8,14 @@ use super::mountpoints;
 use super::plan::HOSTS_MAX;
 use super::power::{self, PowerError};
 use super::processes;
+use super::router::{self, RouterError};
 use super::state::{ClusterDir, ClusterState, Lock, StateError};
 use super::wiring::{self, CutError};
 use crate::durable_file::FileError;
 use crate::tool::ToolError;
 
 /// Programs without which no local host can run, with what they are for.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("/usr/sbin/libvirtd", "libvirt"),
     ("/usr/sbin/virtlogd", "libvirt"),
     ("/usr/bin/qemu-system-x86_64", "qemu"),
@@ -22,6 +23,10 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("/usr/bin/nsenter", "util-linux"),
     ("/sbin/ip", "iproute2"),
     ("/usr/bin/ipmi_sim", "openipmi"),
+    ("/usr/lib/frr/bgpd", "frr"),
+    ("/usr/sbin/dnsmasq", "dnsmasq-base"),
+    ("/usr/sbin/pdns_server", "pdns-server"),
+    ("/sbin/sysctl", "procps"),
 ];
 
 /// What a new cluster shall be.
@@ -67,6 +72,8 @@ pub enum UpError {
     Power(#[from] PowerError),
     #[error(transparent)]
     Bmc(#[from] BmcError),
+    #[error(transparent)]
+    Router(#[from] RouterError),
     #[error(transparent)]
     Cut(#[from] CutError),
     #[error(transparent)]
@@ -160,7 +167,7 @@ pub async fn hosts_up(
         dir.save(&state)?;
         mountpoints::ensure()?;
         if !wiring::is_hub_complete(&state.name) {
-            progress("switches of the cluster and the VM network");
+            progress("switches of the cluster, the VM and the upstream network");
             bmc::kill_all(dir).await?;
             wiring::remove_hub(&state.name).await?;
             index::require_free(state.name.as_str(), state.addresses()).await?;
@@ -172,6 +179,10 @@ pub async fn hosts_up(
         }
         state
     };
+    if router::ensure(&state).await? {
+        let (address, asn) = (state.addresses().router(), router::ASN);
+        progress(&format!("the upstream router is at {address} (AS {asn}); behind it is {}", router::NAME));
+    }
     wiring::apply_cuts(dir, &state).await?;
     for host in &state.hosts {
         if power::on(dir, &state, host.name).await? {

@@ -13,7 +13,7 @@ use super::plan::{HostName, Net};
 /// Name of the nftables table in the hub's namespace.
 pub const TABLE: &str = "pvc_cuts";
 
-/// One cut. Without `to`, `from` is cut from everyone, the hub and the machine included. Without `net`, on both networks.
+/// One cut. Without `to`, `from` is cut from everyone, the hub and the machine included. Without `net`, on all networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_is_cut_both_ways_on_both_networks() {
+    fn a_pair_is_cut_both_ways_on_all_networks() {
         assert_eq!(
             rules(&[cut("hv1", Some("hv2"), None, false)]),
             [
@@ -138,6 +138,8 @@ mod tests {
                 "forward: iifname hv2-c oifname hv1-c",
                 "forward: iifname hv1-v oifname hv2-v",
                 "forward: iifname hv2-v oifname hv1-v",
+                "forward: iifname hv1-u oifname hv2-u",
+                "forward: iifname hv2-u oifname hv1-u",
             ]
         );
     }
@@ -164,6 +166,10 @@ mod tests {
         assert_eq!(
             rules(&[cut("hv2", None, Some(Net::Vm), true)]),
             ["forward: iifname hv2-v", "input: iifname hv2-v"]
+        );
+        assert_eq!(
+            rules(&[cut("hv2", None, Some(Net::Upstream), true)]),
+            ["forward: iifname hv2-u", "input: iifname hv2-u"]
         );
     }
 

@@ -15,10 +15,10 @@ use pvc_proto::v1::{CreateJoinTokenRequest, GetNodeRequest, SetNodeBmcRequest};
 use tokio::time::{Instant, sleep};
 
 use super::init::SHARED_DIR;
-use super::plan::HostName;
+use super::plan::{HostName, Net};
 use super::state::{ClusterDir, ClusterState};
 use super::{bmc, cluster};
-use crate::daemon_config::{self, Role, Storage, VirtType};
+use crate::daemon_config::{self, Network, Role, Storage, VirtType};
 use crate::durable_file::{self, FileError};
 use crate::found::{self, FOUNDER, HostSetup, JoinRequest, MemberError, Places, TokenSource};
 use crate::step::{self, Step, StepError};
@@ -90,9 +90,21 @@ fn setup(dir: &ClusterDir, state: &ClusterState, host: HostName) -> HostSetup {
         // all hosts would tell the machine's otherwise
         system_uuid: state.host(host).ok().map(|host| host.uuid.clone()),
         storage: vec![Storage { pool: POOL.to_owned(), directory: PathBuf::from(SHARED_DIR) }],
+        network: network(),
         authority: places(founder).authority(),
         cluster_id: None,
         places: places(host),
+    }
+}
+
+/// All local hosts have the same cards. The bridge for guests has `eth1` as a port; VLANs may be on it all the same.
+fn network() -> Network {
+    let card = |net: Net| Some(net.card().to_owned());
+    Network {
+        cluster_device: card(Net::Cluster),
+        upstream_device: card(Net::Upstream),
+        bridge_device: card(Net::Vm),
+        ..Network::default()
     }
 }
 

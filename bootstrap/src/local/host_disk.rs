@@ -29,6 +29,9 @@ pub fn prepare(dir: &ClusterDir, state: &ClusterState, host: HostName) -> Result
     ] {
         durable_file::write(&etc.join(name), text.as_bytes(), 0o644)?;
     }
+    // FRRouting's own configuration is pvcd's matter; this is for people who type `vtysh`
+    let vtysh = disk.of("/etc/frr").join("vtysh.conf");
+    durable_file::write(&vtysh, b"service integrated-vtysh-config\n", 0o644)?;
     let hosts = disk.of("/etc/hosts");
     durable_file::write(&hosts, hosts_file(state).as_bytes(), 0o644)?;
     borrow_probes(dir, state, host);

@@ -15,7 +15,7 @@ const WIDE_PREFIX_LEN: u8 = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     #[error(
-        "all {INDEX_COUNT} address plans from 10.100.0.0/24 on are in use on this machine; `pvc-bootstrap local down --name NAME` frees one"
+        "all {INDEX_COUNT} address plans from 10.100.0.0/24 and 10.200.0.0/24 on are in use on this machine; `pvc-bootstrap local down --name NAME` frees one"
     )]
     NoneFree,
     #[error(
@@ -110,10 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_taken_when_either_of_its_networks_is() {
+    fn a_plan_is_taken_when_one_of_its_networks_is() {
         assert!(is_free(plan(0), &used(&["192.168.1.0/24", "10.102.0.0/24", "127.0.0.0/8"])));
         assert!(!is_free(plan(0), &used(&["10.100.0.0/24"])));
         assert!(!is_free(plan(0), &used(&["10.101.0.77"])));
+        assert!(!is_free(plan(0), &used(&["10.200.0.0/22"])));
         assert!(!is_free(plan(0), &used(&["10.100.0.0/16"])));
         assert!(is_free(plan(0), &used(&["10.0.0.0/8"])), "a wide route is none of ours");
     }

@@ -10,17 +10,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::frr::{self, FrrUserError};
 use super::plan::HostName;
 use super::state::{ClusterDir, ClusterState, StateError};
 use super::supervisor::Service;
 
 /// Folders that each host has for itself, as the host sees them.
-pub const PRIVATE_DIRS: [&str; 8] = [
+pub const PRIVATE_DIRS: [&str; 10] = [
     "/etc/libvirt",
     "/var/lib/libvirt",
     "/var/cache/libvirt",
@@ -29,7 +31,11 @@ pub const PRIVATE_DIRS: [&str; 8] = [
     "/etc/pvc",
     "/var/lib/pvc",
     "/var/log/pvc",
+    "/etc/frr",
+    "/var/log/frr",
 ];
+/// Folders that belong to FRRouting's user; in the last one its daemons are spoken to.
+const FRR_DIRS: [&str; 3] = ["/etc/frr", "/var/log/frr", "/run/frr"];
 /// Where each host sees the folder that all hosts share.
 pub const SHARED_DIR: &str = "/var/lib/pvc/volumes/shared";
 /// Folder in the host whose files `hold-SERVICE` keep a service from being started. It dies with the host's power.
@@ -52,6 +58,8 @@ pub enum InitError {
     },
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Frr(#[from] FrrUserError),
     #[error("host {host} did not come up: {reason}")]
     Child { host: HostName, reason: String },
 }
@@ -227,10 +235,16 @@ fn make_view(dir: &ClusterDir, state: &ClusterState, host: HostName) -> Result<(
     if !state.kvm && kvm.exists() {
         hide(kvm, &disk.no_kvm())?;
     }
+    // FRRouting's daemons would meet there those of other hosts with the same process numbers
+    mount(Path::new("tmpfs"), Path::new("/var/tmp"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
     // last: the state's folder might be under /run
     mount(Path::new("tmpfs"), Path::new("/run"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
-    for at in ["/run/lock", "/run/libvirt", HOLD_DIR] {
+    for at in ["/run/lock", "/run/libvirt", "/run/pvc", "/run/frr", HOLD_DIR] {
         step(format!("make {at}"), fs::create_dir_all(at))?;
+    }
+    let (user, group) = frr::user()?;
+    for at in FRR_DIRS {
+        step(format!("give {at} to FRRouting"), chown(at, Some(user), Some(group)))?;
     }
     let name = host.to_string();
     // SAFETY: pointer and length are of one living string
@@ -244,7 +258,12 @@ fn services(state: &ClusterState) -> Vec<Service> {
     let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     // libvirtd refuses to start when it shall listen by TLS and has no certificate
     let certificate = PathBuf::from("/etc/pki/libvirt/servercert.pem");
-    let mut all = vec![
+    // The daemons come up with nothing configured: pvcd tells them all by their sockets, also one that has died.
+    let mut all: Vec<Service> = frr::DAEMONS
+        .into_iter()
+        .map(|daemon| Service::new(daemon, frr::argv(daemon, frr::NO_CONFIG), vec![], hold(daemon)))
+        .collect();
+    all.extend([
         Service::new("virtlogd", argv(&["/usr/sbin/virtlogd"]), vec![], hold("virtlogd")),
         Service::new(
             "libvirtd",
@@ -252,7 +271,7 @@ fn services(state: &ClusterState) -> Vec<Service> {
             vec![certificate.clone()],
             hold("libvirtd"),
         ),
-    ];
+    ]);
     if let Some(pvcd) = &state.pvcd {
         // Without a watchdog: the machine's would reset the machine.
         all.push(Service::new(

@@ -1,11 +1,14 @@
 //! A whole cluster on one machine: hosts as namespaces, each with its own libvirtd and its own `pvcd`.
 //!
 //! ```text
-//!   machine ──┬─ pvc-NAME-c ─┐                      ┌─ eth0 ── pvcd, libvirtd     netns pvc-NAME-hv1
-//!             │              ├─ switch "cluster" ───┤                             netns pvc-NAME-hv2 …
+//!   machine ──┬─ pvc-NAME-c ─┐                      ┌─ eth0 ── pvcd, libvirtd, FRR    netns pvc-NAME-hv1
+//!             │              ├─ switch "cluster" ───┤                                  netns pvc-NAME-hv2 …
 //!             │              │  netns pvc-NAME-hub  └─ …
 //!             │              │  the hosts' BMCs
-//!             └─ pvc-NAME-v ─┴─ switch "vm" ──────── eth1 ── vmbr0 ── guests
+//!             ├─ pvc-NAME-v ─┼─ switch "vm" ──────── eth1 ── vmbr0 ── guests
+//!             │              │
+//!             └─ pvc-NAME-u ─┴─ switch "upstream" ─┬─ eth2 of each host
+//!                                                  └─ eth0 ── FRR, names ── the world     netns pvc-NAME-router
 //! ```
 //! Everything is found by the cluster's name and by looking at the machine, never by remembered process numbers: a kill
 //! at any moment leaves nothing that `down` does not find.
@@ -17,6 +20,7 @@ pub mod connection;
 pub mod cut;
 pub mod enrolment;
 pub mod enter;
+pub mod frr;
 pub mod host_disk;
 pub mod index;
 pub mod init;
@@ -25,6 +29,7 @@ pub mod people;
 pub mod plan;
 pub mod power;
 pub mod processes;
+pub mod router;
 pub mod state;
 pub mod status;
 pub mod supervisor;

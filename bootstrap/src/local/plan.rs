@@ -4,7 +4,7 @@
 //! killed `up` left behind without any state file.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -13,15 +13,20 @@ use serde::{Deserialize, Serialize};
 pub const NAME_LEN_MAX: usize = 9;
 /// Most hosts that a local cluster may have.
 pub const HOSTS_MAX: u8 = 32;
-/// Number of local clusters that may exist at once: two /24 networks each, from 10.100.0.0/24 on.
+/// Number of local clusters that may exist at once: two /24 networks each from 10.100.0.0/24 on, and one from 10.200.0.0/24 on.
 pub const INDEX_COUNT: u8 = 50;
 
 const FIRST_OCTET: u8 = 100;
+const FIRST_UPSTREAM_OCTET: u8 = 200;
+/// A /64 for each upstream network, out of a unique local prefix (RFC 4193); 70:7663 spells "pvc".
+const UPSTREAM_V6: [u16; 3] = [0xfd70, 0x7663, 0];
 const HUB_HOST: u8 = 1;
+const ROUTER_HOST: u8 = 2;
 const MACHINE_HOST: u8 = 254;
 const FLOATING_HOST: u8 = 9;
 /// More than any host's number.
 const HUB_MAC: u8 = 0xfe;
+const ROUTER_MAC: u8 = 0xfd;
 const FIRST_HOST: u8 = 10;
 const FIRST_BMC: u8 = 100;
 const FIRST_GUEST: u8 = 100;
@@ -35,7 +40,7 @@ pub enum NameError {
     Cluster(String),
     #[error("host name {0:?} is not usable: hosts of a local cluster are called hv1 to hv{HOSTS_MAX}")]
     Host(String),
-    #[error("there is no network {0:?}: use `cluster` or `vm`")]
+    #[error("there is no network {0:?}: use `cluster`, `vm` or `upstream`")]
     Net(String),
 }
 
@@ -55,9 +60,14 @@ impl ClusterName {
         format!("pvc-{}-", self.0)
     }
 
-    /// Network namespace that holds the two switches.
+    /// Network namespace that holds the switches.
     pub fn hub_netns(&self) -> String {
         format!("{}hub", self.prefix())
+    }
+
+    /// Network namespace of the upstream router.
+    pub fn router_netns(&self) -> String {
+        format!("{}router", self.prefix())
     }
 
     /// Network namespace of one host.
@@ -158,7 +168,7 @@ impl fmt::Display for HostName {
     }
 }
 
-/// The two networks of a local cluster.
+/// The networks of a local cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Net {
@@ -166,17 +176,28 @@ pub enum Net {
     Cluster,
     /// Between guests: `eth1` of each host, a port of its bridge `vmbr0`.
     Vm,
+    /// Between hosts and the upstream router: `eth2` of each.
+    Upstream,
 }
 
 impl Net {
-    /// Both networks.
-    pub const ALL: [Net; 2] = [Net::Cluster, Net::Vm];
+    /// All networks.
+    pub const ALL: [Net; 3] = [Net::Cluster, Net::Vm, Net::Upstream];
 
     /// Name of the switch in the hub's namespace.
     pub fn switch(self) -> &'static str {
         match self {
             Net::Cluster => "cluster",
             Net::Vm => "vm",
+            Net::Upstream => "upstream",
+        }
+    }
+
+    /// Largest packet. The cluster's network takes an overlay's on top of what guests send.
+    pub fn mtu(self) -> u16 {
+        match self {
+            Net::Cluster => 9000,
+            Net::Vm | Net::Upstream => 1500,
         }
     }
 
@@ -190,6 +211,7 @@ impl Net {
         match self {
             Net::Cluster => "eth0",
             Net::Vm => "eth1",
+            Net::Upstream => "eth2",
         }
     }
 
@@ -197,13 +219,16 @@ impl Net {
         match self {
             Net::Cluster => 'c',
             Net::Vm => 'v',
+            Net::Upstream => 'u',
         }
     }
 
-    fn number(self) -> u8 {
+    /// Second octet of the addresses in the network of the cluster with this index.
+    fn octet(self, index: u8) -> u8 {
         match self {
-            Net::Cluster => 0,
-            Net::Vm => 1,
+            Net::Cluster => FIRST_OCTET + 2 * index,
+            Net::Vm => FIRST_OCTET + 2 * index + 1,
+            Net::Upstream => FIRST_UPSTREAM_OCTET + index,
         }
     }
 }
@@ -215,6 +240,7 @@ impl FromStr for Net {
         match text {
             "cluster" => Ok(Net::Cluster),
             "vm" => Ok(Net::Vm),
+            "upstream" => Ok(Net::Upstream),
             _ => Err(NameError::Net(text.to_owned())),
         }
     }
@@ -233,8 +259,10 @@ pub struct AddressPlan {
 }
 
 impl AddressPlan {
-    /// Length of both networks' prefix.
+    /// Length of the networks' prefix.
     pub const PREFIX_LEN: u8 = 24;
+    /// Length of the upstream network's IPv6 prefix.
+    pub const PREFIX_LEN_V6: u8 = 64;
 
     /// The plan of the cluster with this index; `None` from [`INDEX_COUNT`] on.
     pub fn new(index: u8) -> Option<Self> {
@@ -248,7 +276,7 @@ impl AddressPlan {
     }
 
     fn address(self, net: Net, last: u8) -> Ipv4Addr {
-        Ipv4Addr::new(10, FIRST_OCTET + 2 * self.index + net.number(), 0, last)
+        Ipv4Addr::new(10, net.octet(self.index), 0, last)
     }
 
     /// The network's own address, such as 10.100.0.0.
@@ -279,7 +307,39 @@ impl AddressPlan {
 
     /// Address of a host in the cluster network: .11 for hv1.
     pub fn host(self, host: HostName) -> Ipv4Addr {
-        self.address(Net::Cluster, FIRST_HOST + host.number())
+        self.host_in(Net::Cluster, host)
+    }
+
+    /// Address of a host in a network that it has one in: .11 for hv1.
+    pub fn host_in(self, net: Net, host: HostName) -> Ipv4Addr {
+        self.address(net, FIRST_HOST + host.number())
+    }
+
+    /// The same in the upstream network's IPv6 prefix: ::11 for hv1, so that both are told apart at a glance.
+    pub fn host_upstream_v6(self, host: HostName) -> Ipv6Addr {
+        self.upstream_v6(u16::from(FIRST_HOST + host.number()))
+    }
+
+    /// Address of the upstream router: .2.
+    pub fn router(self) -> Ipv4Addr {
+        self.address(Net::Upstream, ROUTER_HOST)
+    }
+
+    /// Its IPv6 address: ::2.
+    pub fn router_v6(self) -> Ipv6Addr {
+        self.upstream_v6(u16::from(ROUTER_HOST))
+    }
+
+    /// The upstream network's IPv6 prefix, such as fd70:7663:0:0::.
+    pub fn upstream_network_v6(self) -> Ipv6Addr {
+        self.upstream_v6(0)
+    }
+
+    /// `last` is written as a decimal: 11 becomes ::11.
+    fn upstream_v6(self, last: u16) -> Ipv6Addr {
+        let [a, b, c] = UPSTREAM_V6;
+        let last = last / 10 * 16 + last % 10;
+        Ipv6Addr::new(a, b, c, u16::from(self.index), 0, 0, 0, last)
     }
 
     /// Address of a host's BMC in the cluster network: .101 for hv1.
@@ -298,9 +358,14 @@ impl AddressPlan {
         self.mac_of(net, host.number())
     }
 
+    /// Hardware address of the upstream router.
+    pub fn router_mac(self) -> String {
+        self.mac_of(Net::Upstream, ROUTER_MAC)
+    }
+
     fn mac_of(self, net: Net, last: u8) -> String {
         // 02 = locally administered; 70:76:63 spells "pvc"
-        format!("02:70:76:63:{:02x}:{last:02x}", self.index * 2 + net.number())
+        format!("02:70:76:63:{:02x}:{last:02x}", net.octet(self.index) - FIRST_OCTET)
     }
 }
 
@@ -349,6 +414,12 @@ mod tests {
         assert_eq!(plan.hub(Net::Vm).to_string(), "10.101.0.1");
         assert_eq!(plan.machine(Net::Cluster).to_string(), "10.100.0.254");
         assert_eq!(plan.mac(Net::Vm, host("hv3")), "02:70:76:63:01:03");
+        assert_eq!(plan.host_in(Net::Upstream, host("hv1")).to_string(), "10.200.0.11");
+        assert_eq!(plan.host_upstream_v6(host("hv32")).to_string(), "fd70:7663::42");
+        assert_eq!(
+            (plan.router().to_string(), plan.router_v6().to_string()),
+            ("10.200.0.2".to_owned(), "fd70:7663::2".to_owned())
+        );
     }
 
     #[test]
@@ -366,7 +437,10 @@ mod tests {
             }
             for host in HostName::first(HOSTS_MAX) {
                 assert!(addresses.insert(plan.host(host)));
+                assert!(addresses.insert(plan.bmc(host)));
+                assert!(addresses.insert(plan.host_in(Net::Upstream, host)));
             }
+            assert!(addresses.insert(plan.router()) && macs.insert(plan.router_mac()));
             for number in 1..=99 {
                 assert!(addresses.insert(plan.guest(number)));
             }

@@ -11,7 +11,7 @@ use super::plan::{ClusterName, HostName};
 use super::power::{self, PowerError};
 use super::processes::{self, Process};
 use super::state::{ClusterDir, DEFAULT_ROOT, Lock, StateError};
-use super::wiring;
+use super::{router, wiring};
 use crate::durable_file::FileError;
 use crate::tool::{self, ToolError};
 
@@ -65,6 +65,8 @@ pub async fn down(dir: &ClusterDir) -> Result<Removed, DownError> {
             wiring::unplug(cluster, host).await?;
         }
     }
+    wiring::unplug_router(cluster).await?;
+    router::remove_folder(cluster)?;
     wiring::remove_hub(cluster).await?;
     mountpoints::release()?;
     drop(machine);

@@ -45,6 +45,7 @@ async fn guest(setting: &Setting, uid: u128, volume: u128) -> GuestSpec {
         stamp: Stamp::default(),
         spec: spec(&name("a")),
         disks: vec![disk],
+        nics: vec![],
         console_log: "/console/a.log".into(),
         virt_type: VirtType::Qemu,
     }

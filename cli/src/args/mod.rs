@@ -11,6 +11,7 @@ pub mod storage;
 pub mod task;
 pub mod token;
 pub mod vm;
+pub mod vm_network;
 pub mod why;
 
 use std::time::Duration;

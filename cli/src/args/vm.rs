@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::vm_network::NetworkCommand;
 use super::{Last, Wait, Watch, parse_duration};
 use crate::spec::size::parse_mib;
 
@@ -86,6 +87,9 @@ pub enum VmCommand {
     /// A VM's memory
     #[command(subcommand)]
     Memory(MemoryCommand),
+    /// A VM's NICs
+    #[command(subcommand)]
+    Network(NetworkCommand),
     /// Remove a VM that is off; its volumes stay
     Undefine {
         vm: String,
@@ -160,7 +164,7 @@ pub enum VmCommand {
 const DEFINE_EXAMPLES: &str = "\
 Examples:
   pvc vm define web1 -f web1.yaml
-  pvc vm define web1 --vcpus 2 --memory 2G --disk web1-root:10G --nic bridge=vmbr0 --tag web
+  pvc vm define web1 --vcpus 2 --memory 2G --disk web1-root:10G --nic network=1001 --tag web
   pvc vm define old1 --xml old1.xml
 
 A spec file holds the fields of VmSpec; sizes may have K, M, G or T:
@@ -170,7 +174,7 @@ A spec file holds the fields of VmSpec; sizes may have K, M, G or T:
     - volume: web1-root
       size: 10G
   nics:
-    - bridge: vmbr0";
+    - network: 1001";
 
 #[derive(Clone, Debug, Args)]
 pub struct Define {
@@ -201,8 +205,9 @@ pub struct SpecFlags {
     /// VOLUME of that name, or VOLUME:SIZE to make it when there is none; then ,bus=scsi ,pool=NAME ,ro
     #[arg(long = "disk", value_name = "VOLUME[:SIZE]")]
     pub disks: Vec<String>,
-    /// bridge=NAME[,mac=MAC][,model=MODEL]
-    #[arg(long = "nic", value_name = "bridge=NAME")]
+    /// network=NUMBER, upstream, cluster or storage, or bridge=NAME; then ,mac= ,model= ,link=up|down ,rate-in= ,rate-out=
+    /// ,spoof-check=on|off ,address=IP
+    #[arg(long = "nic", value_name = "network=NETWORK")]
     pub nics: Vec<String>,
     /// A tag; may be repeated
     #[arg(short = 'g', long = "tag", value_name = "TAG")]

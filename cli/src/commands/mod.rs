@@ -12,6 +12,7 @@ mod task;
 mod token;
 mod vm;
 mod vm_edit;
+mod vm_network;
 mod volume;
 mod why;
 

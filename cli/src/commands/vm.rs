@@ -7,7 +7,7 @@ use pvc_proto::v1::{
     StopVmRequest, TailVmLogRequest, Task, UnmigrateVmRequest, Vm, VmPhase, WatchVmsRequest,
 };
 
-use super::{history, logs, vm_edit};
+use super::{history, logs, vm_edit, vm_network};
 use crate::args::Wait;
 use crate::args::vm::{Grace, PhaseWord, VmCommand, VmList};
 use crate::call::{Session, request_id};
@@ -28,6 +28,7 @@ pub async fn run(cx: &mut Context<'_>, command: VmCommand) -> Result<(), Failure
         VmCommand::Tag(command) => vm_edit::tag(cx, command).await,
         VmCommand::Vcpu(command) => vm_edit::vcpu(cx, command).await,
         VmCommand::Memory(command) => vm_edit::memory(cx, command).await,
+        VmCommand::Network(command) => vm_network::run(cx, command).await,
         VmCommand::List(list) => {
             let watch = list.watch;
             listing::run(cx, &list, watch).await

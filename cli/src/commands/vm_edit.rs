@@ -162,10 +162,15 @@ async fn update(cx: &mut Context<'_>, mut request: UpdateVmRequest) -> Result<()
 
 /// What is changed, and when it takes effect.
 fn changed(name: &str, vm: &Vm) -> String {
+    format!("vm/{name} changed{}", when(name, vm))
+}
+
+/// When a change takes effect, unless at once.
+pub(super) fn when(name: &str, vm: &Vm) -> String {
     if vm.status.as_ref().is_some_and(|status| status.restart_pending) {
-        format!("vm/{name} changed; it takes effect at its next start (pvc vm restart {name})")
+        format!("; it takes effect at its next start (pvc vm restart {name})")
     } else {
-        format!("vm/{name} changed")
+        String::new()
     }
 }
 

@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod bmc;
 pub mod cluster;
 pub mod event;
+pub mod nic;
 pub mod node;
 pub mod task;
 pub mod token;

@@ -2,10 +2,12 @@
 
 use pvc_proto::v1::{DiskBus, MigrationMethod, MigrationPhase, Power, Vm, VmPhase, VmSpec, VmStatus};
 
+use super::nic;
 use super::words::{choice, name, some, time, yes_no};
 use crate::output::Tone;
 use crate::output::page::Page;
 use crate::output::table::{Cell, Column, figures, optional, render, text};
+use crate::spec::nic::attachment;
 use crate::spec::size::{show_bytes, show_mib};
 
 const COLUMNS: &[Column] = &[
@@ -73,7 +75,7 @@ fn row(vm: &Vm) -> Vec<Cell> {
         spec.vcpus.to_string().into(),
         show_mib(spec.memory_mib).into(),
         join(spec.disks.iter().map(|disk| disk.volume.as_str()).collect()),
-        join(spec.nics.iter().map(|nic| nic.bridge.as_str()).collect()),
+        join(spec.nics.iter().map(attachment).collect()),
         join(spec.tags.iter().map(String::as_str).collect()),
         note(vm).into(),
     ]
@@ -92,7 +94,7 @@ fn note(vm: &Vm) -> String {
     if let Some(migration) = &status.migration {
         notes.push(format!("to {}", migration.to));
     }
-    if !status.reason.is_empty() && !matches!(status.phase(), VmPhase::Running | VmPhase::Stopped) {
+    if !status.reason.is_empty() && status.phase() != VmPhase::Stopped {
         notes.push(status.reason.clone());
     }
     if status.restart_pending {
@@ -133,7 +135,7 @@ pub fn page(vm: &Vm, colour: bool) -> String {
         .row("CPU model", if spec.cpu_model.is_empty() { "the host's" } else { &spec.cpu_model })
         .row("Machine", if spec.machine.is_empty() { "pc" } else { &spec.machine })
         .section("Disks", &disks(&spec))
-        .section("Networks", &nics(&spec))
+        .section("Networks", &nic::lines(&spec))
         .section("Direct boot", &boot(&spec))
         .row("Raw XML", if spec.raw_xml.is_empty() { "" } else { "yes; see pvc vm dump" })
         .row("Tags", spec.tags.join(", "))
@@ -209,12 +211,6 @@ fn disks(spec: &VmSpec) -> Vec<String> {
         line + ")"
     };
     spec.disks.iter().map(disk).collect()
-}
-
-fn nics(spec: &VmSpec) -> Vec<String> {
-    let model = |model: &str| if model.is_empty() { "virtio".to_owned() } else { model.to_owned() };
-    let mac = |mac: &str| if mac.is_empty() { "no address yet".to_owned() } else { mac.to_owned() };
-    spec.nics.iter().map(|nic| format!("{} {} ({})", nic.bridge, mac(&nic.mac), model(&nic.model))).collect()
 }
 
 fn boot(spec: &VmSpec) -> Vec<String> {

@@ -1,7 +1,8 @@
-//! A spec by flags: `--vcpus 2 --disk root:10G,bus=scsi --nic bridge=vmbr0`.
+//! A spec by flags: `--vcpus 2 --disk root:10G,bus=scsi --nic network=1001`.
 
-use pvc_proto::v1::{DirectBoot, Disk, DiskBus, MigrationMethod, Nic, RestartPolicy, VmSpec};
+use pvc_proto::v1::{DirectBoot, Disk, DiskBus, MigrationMethod, RestartPolicy, VmSpec};
 
+use super::nic::nic;
 use super::size::parse_bytes;
 use crate::args::vm::{MethodWord, SpecFlags};
 use crate::failure::Failure;
@@ -107,23 +108,6 @@ fn disk(text: &str) -> Result<Disk, Failure> {
 
 const DISK_FORM: &str = "--disk VOLUME[:SIZE][,bus=virtio|scsi|sata][,pool=POOL][,ro]";
 
-/// bridge=NAME[,mac=MAC][,model=MODEL]
-fn nic(text: &str) -> Result<Nic, Failure> {
-    let refuse = |detail: String| Failure::usage(format!("--nic {text}"), detail).help(NIC_FORM);
-    let mut nic = Nic::default();
-    for part in text.split(',') {
-        match part.split_once('=') {
-            Some(("bridge", bridge)) => nic.bridge = bridge.to_owned(),
-            Some(("mac", mac)) => nic.mac = mac.to_owned(),
-            Some(("model", model)) => nic.model = model.to_owned(),
-            _ => return Err(refuse(format!("unknown part \"{part}\""))),
-        }
-    }
-    if nic.bridge.is_empty() { Err(refuse("the bridge is missing".to_owned())) } else { Ok(nic) }
-}
-
-const NIC_FORM: &str = "--nic bridge=NAME[,mac=MAC][,model=virtio|e1000e|rtl8139]";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,14 +129,6 @@ mod tests {
             let failure = disk(bad).expect_err("it is refused");
             assert_eq!((failure.detail.as_str(), failure.help.as_str()), (detail, DISK_FORM));
         }
-    }
-
-    #[test]
-    fn nics() {
-        let made = nic("bridge=vmbr0,model=e1000e").expect("it is right");
-        assert_eq!((made.bridge.as_str(), made.model.as_str()), ("vmbr0", "e1000e"));
-        assert_eq!(nic("mac=52:54:00:00:00:01").expect_err("it is refused").detail, "the bridge is missing");
-        assert_eq!(nic("vmbr0").expect_err("it is refused").detail, "unknown part \"vmbr0\"");
     }
 
     #[test]

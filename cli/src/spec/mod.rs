@@ -3,6 +3,7 @@
 
 pub mod flags;
 pub mod located;
+pub mod nic;
 pub mod schema;
 pub mod size;
 pub mod xml;
@@ -73,6 +74,8 @@ disks:
 nics:
   - bridge: vmbr0
     mac: 52:54:00:00:00:01
+  - network: 1001
+    rate_in: {average_kbit: 1000}
 tags: [web, prod]
 meta:
   owner: ann
@@ -88,6 +91,7 @@ priority: 900
         assert_eq!(spec.disks[0].bus, pvc_proto::v1::DiskBus::Scsi as i32);
         assert!(spec.disks[1].read_only);
         assert_eq!(spec.nics[0].mac, "52:54:00:00:00:01");
+        assert_eq!(spec.nics[1].network, "1001", "without quotes");
         assert_eq!(spec.tags, ["web", "prod"]);
         assert_eq!(spec.meta["owner"], "ann");
         assert_eq!(spec.migration_method, pvc_proto::v1::MigrationMethod::Live as i32);
@@ -119,11 +123,12 @@ priority: 900
         refused(
             "vcpus: 2\nnics:\n  - brige: vmbr0\n",
             "web1.yaml: line 3, column 5: unknown field \"brige\"; did you mean \"bridge\"? [spec-must-fit]; \
-             fields: bridge, mac, model",
+             fields: bridge, mac, model, network, link_down, rate_in, rate_out, trusted, addresses",
         );
         refused(
             "nics: [{wat: 1}]\n",
-            "web1.yaml: line 1, column 9: unknown field \"wat\" [spec-must-fit]; fields: bridge, mac, model",
+            "web1.yaml: line 1, column 9: unknown field \"wat\" [spec-must-fit]; fields: bridge, mac, model, \
+             network, link_down, rate_in, rate_out, trusted, addresses",
         );
     }
 

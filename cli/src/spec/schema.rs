@@ -3,7 +3,7 @@
 //! The message's own descriptor is the schema, so a field that is added to the .proto is known here
 //! at once. What people may write more freely than JSON allows: sizes with units where a field's name
 //! ends in `_bytes` or `_mib`, choices by their short names (`live` for MIGRATION_METHOD_LIVE), and
-//! the short names of [`SHORT_NAMES`].
+//! the short names of [`SHORT_NAMES`], the numbers of [`NUMBERS`] without quotes.
 
 use prost_reflect::{EnumDescriptor, EnumValueDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value as Json};
@@ -14,6 +14,9 @@ use super::size::{parse_bytes, parse_mib};
 /// Message, what people write, the field.
 const SHORT_NAMES: &[(&str, &str, &str)] =
     &[("VmSpec", "memory", "memory_mib"), ("Disk", "size", "create_bytes")];
+
+/// Message and field of texts that are most often numbers, and then need no quotes.
+const NUMBERS: &[(&str, &str)] = &[("Nic", "network")];
 
 /// What is wrong with a document, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,7 +126,12 @@ fn one_json(at: &Located, field: &FieldDescriptor, path: &str) -> Result<Json, M
     match field.kind() {
         Kind::Message(message) => message_json(at, &message, path),
         Kind::Enum(choices) => choice_json(at, &choices, path),
-        Kind::String => text_json(at, path),
+        Kind::String => match at.value {
+            Value::Unsigned(number) if NUMBERS.contains(&(field.parent_message().name(), field.name())) => {
+                Ok(Json::String(number.to_string()))
+            }
+            _ => text_json(at, path),
+        },
         Kind::Bool => match at.value {
             Value::Bool(value) => Ok(Json::Bool(value)),
             _ => Err(mismatch(at.place, format!("{path} is true or false, not {}", at.value.what()), "")),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::draft::{Draft, check_revision};
-use super::{advance, volume};
+use super::{advance, nic, volume};
 use crate::Revision;
 use crate::change::{Changes, Collection};
 use crate::context::Context;
@@ -11,7 +11,7 @@ use crate::name::Name;
 use crate::plan;
 use crate::rejection::{Rejection, RejectionKind};
 use crate::task::{Subject, TaskKind};
-use crate::vm::{Mac, MigrationMethod, Power, Vm, VmSpec};
+use crate::vm::{Mac, MigrationMethod, Nic, NicChange, Power, Vm, VmSpec};
 use crate::volume::VolumeSpec;
 use crate::world::World;
 
@@ -31,6 +31,9 @@ pub struct SpecPatch {
     pub node_limit: Option<BTreeSet<Name>>,
     pub recover: Option<bool>,
     pub priority: Option<u32>,
+    pub add_nics: Vec<Nic>,
+    pub change_nics: Vec<NicChange>,
+    pub remove_nics: BTreeSet<Mac>,
 }
 
 /// Tags of a VM at most.
@@ -52,7 +55,7 @@ pub(super) fn create(
     let meta = draft.new_meta(name.clone());
     let mut vm = Vm::new(meta, spec.clone(), world.incarnation());
     check_spec(&draft.world, &vm)?;
-    complete_macs(&mut draft, &mut vm);
+    nic::complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
     let subject = vm.subject();
     draft.put_vm(vm);
@@ -72,22 +75,22 @@ pub(super) fn update(
     check_revision(&subject, expected, old.meta.revision)?;
     refuse_deleting(old)?;
     let mut vm = Vm::clone(old);
-    vm.spec = patched(&old.spec, patch);
+    vm.spec = patched(old, patch)?;
     check_spec(world, &vm)?;
 
-    let hardware_changed = hardware(&vm.spec) != hardware(&old.spec);
+    let needs_restart = hardware(&vm.spec) != hardware(&old.spec) || nic::models_differ(&old.spec, &vm.spec);
     // A running guest still writes to a disk that its spec no longer names, and another VM could take it.
     if vm.spec.disks != old.spec.disks && !old.is_proven_off() {
         let detail = "its disks can be changed only while it is off";
         return Err(Rejection::precondition("vm-must-be-off", subject, detail)
             .help(format!("pvc vm shutdown {name}")));
     }
-    if hardware_changed {
+    if needs_restart {
         // No new intent: its node has nothing to do before the next start, which brings one.
         vm.spec_generation += 1;
     }
     let mut draft = Draft::new(world, format!("modify {subject}"), context);
-    complete_macs(&mut draft, &mut vm);
+    nic::complete_macs(&mut draft, &mut vm);
     make_missing_volumes(&mut draft, &vm)?;
     if vm != **old {
         let ruled = vm.spec.tags != old.spec.tags || vm.spec.node_limit != old.spec.node_limit;
@@ -99,7 +102,8 @@ pub(super) fn update(
     Ok(draft.finish_replying(Collection::Vms, name))
 }
 
-fn patched(old: &VmSpec, patch: &SpecPatch) -> VmSpec {
+fn patched(vm: &Vm, patch: &SpecPatch) -> Result<VmSpec, Rejection> {
+    let old = &vm.spec;
     let mut spec = patch.spec.clone().unwrap_or_else(|| old.clone());
     if let Some(new) = &patch.spec {
         // The whole spec anew, but a NIC whose address was not given keeps the one it has.
@@ -122,15 +126,13 @@ fn patched(old: &VmSpec, patch: &SpecPatch) -> VmSpec {
     if let Some(limit) = &patch.node_limit {
         spec.node_limit = limit.clone();
     }
-    spec
+    nic::patch(vm, &mut spec, patch)?;
+    Ok(spec)
 }
 
-/// What a running guest is made of: a change of it needs a restart.
+/// What a running guest is made of and can't change: a change of it needs a restart.
 fn hardware(spec: &VmSpec) -> impl PartialEq + use<'_> {
-    (
-        (spec.vcpus, spec.memory_mib, &spec.disks, &spec.nics),
-        (&spec.boot, &spec.raw_xml, &spec.cpu_model, spec.machine),
-    )
+    ((spec.vcpus, spec.memory_mib, &spec.disks), (&spec.boot, &spec.raw_xml, &spec.cpu_model, spec.machine))
 }
 
 pub(super) fn rename(
@@ -223,22 +225,7 @@ fn check_spec(world: &World, vm: &Vm) -> Result<(), Rejection> {
         }
         check_disk(world, vm, disk)?;
     }
-    let mut macs = BTreeSet::new();
-    for mac in spec.nics.iter().filter_map(|nic| nic.mac) {
-        if !macs.insert(mac) {
-            return Err(Rejection::invalid(
-                "mac-once",
-                subject,
-                format!("the address {mac} stands in it twice"),
-            ));
-        }
-    }
-    if let Some((mac, owner)) = mac_conflict(world, vm, &macs) {
-        let detail = format!("the address {mac} is vm/{owner}'s");
-        return Err(
-            Rejection::precondition("mac-unique", subject, detail).help("leave it out: one is chosen")
-        );
-    }
+    nic::check(world, vm)?;
     plan::check_fits_some_node(world, &subject, spec)
 }
 
@@ -263,36 +250,6 @@ fn check_disk(world: &World, vm: &Vm, disk: &crate::vm::Disk) -> Result<(), Reje
                 .help("clone it: pvc storage volume clone"))
         }
         _ => Ok(()),
-    }
-}
-
-fn mac_conflict(world: &World, vm: &Vm, macs: &BTreeSet<Mac>) -> Option<(Mac, Name)> {
-    if macs.is_empty() {
-        return None;
-    }
-    world.vms.values().filter(|other| other.uid() != vm.uid()).find_map(|other| {
-        let taken = other.spec.nics.iter().filter_map(|nic| nic.mac).find(|mac| macs.contains(mac));
-        taken.map(|mac| (mac, other.meta.name.clone()))
-    })
-}
-
-/// Gives each NIC without an address one of 52:54:00 (QEMU's and libvirt's customary prefix) that is free.
-fn complete_macs(draft: &mut Draft<'_>, vm: &mut Vm) {
-    if vm.spec.nics.iter().all(|nic| nic.mac.is_some()) {
-        return;
-    }
-    let nics = draft.world.vms.values().filter(|v| v.uid() != vm.uid()).flat_map(|v| &v.spec.nics);
-    let mut taken: BTreeSet<Mac> = nics.filter_map(|nic| nic.mac).collect();
-    taken.extend(vm.spec.nics.iter().filter_map(|nic| nic.mac));
-    for nic in vm.spec.nics.iter_mut().filter(|nic| nic.mac.is_none()) {
-        let mac = loop {
-            let [.., a, b, c] = draft.context.draw().to_be_bytes();
-            let mac = Mac([0x52, 0x54, 0x00, a, b, c]);
-            if taken.insert(mac) {
-                break mac;
-            }
-        };
-        nic.mac = Some(mac);
     }
 }
 

@@ -5,6 +5,9 @@
 //! `network` makes it so.
 
 pub mod acl;
+pub mod check;
+pub mod check_acl;
+pub mod conflict;
 pub mod fabric;
 pub mod host;
 pub mod lease;
@@ -55,6 +58,13 @@ impl Vni {
     /// The bridge on each host that guests' NICs are ports of.
     pub fn bridge(self) -> String {
         format!("vmbr{self}")
+    }
+
+    /// The network whose bridge has this name.
+    pub fn of_bridge(bridge: &str) -> Option<Vni> {
+        let vni: Vni = bridge.strip_prefix("vmbr")?.parse().ok()?;
+        // "vmbr01" and "vmbr+1" are read as 1, and are none of ours.
+        (vni.bridge() == bridge).then_some(vni)
     }
 
     /// The tunnel's end on each host, of a managed network.
@@ -157,11 +167,36 @@ pub struct Reservation {
 }
 
 impl Network {
+    /// "network/1001".
+    pub fn subject(&self) -> String {
+        format!("network/{}", self.vni)
+    }
+
+    /// For people: "network 1001 (lan)".
+    pub fn called(&self) -> String {
+        format!("network {} ({})", self.vni, self.spec.description)
+    }
+
     pub fn managed(&self) -> Option<&Managed> {
         match &self.spec.kind {
             NetworkKind::Managed(managed) => Some(managed),
             NetworkKind::Bridged { .. } => None,
         }
+    }
+}
+
+impl Reservation {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.hostname, self.mac)?;
+        self.addresses().try_for_each(|address| write!(f, ", {address}"))?;
+        f.write_str(")")
     }
 }
 
@@ -221,7 +256,27 @@ impl HostNetwork {
     }
 }
 
+impl FromStr for HostNetwork {
+    type Err = NotHostNetwork;
+
+    fn from_str(text: &str) -> Result<HostNetwork, NotHostNetwork> {
+        HostNetwork::ALL.into_iter().find(|network| network.as_str() == text).ok_or(NotHostNetwork)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hosts' own networks are upstream, cluster and storage")]
+pub struct NotHostNetwork;
+
 impl Attachment {
+    /// The client network, where it is one.
+    pub fn network(&self) -> Option<Vni> {
+        match self {
+            Attachment::Network(vni) => Some(*vni),
+            Attachment::Host(_) | Attachment::Bridge(_) => None,
+        }
+    }
+
     /// The bridge on each host that the NIC is a port of.
     pub fn bridge(&self) -> String {
         match self {

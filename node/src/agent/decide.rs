@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use pvc_model::command::{MigrationEvent, MigrationReport};
+use pvc_model::network::Attachment;
 use pvc_model::vm::{Migration, MigrationPhase, Observed, ObservedPhase, Placement};
 use pvc_model::{Name, Timestamp, Vm};
 use tokio::time::Instant;
 
 use super::memory::{Doing, GoingOff, Receiving, Sending, VmMemory};
+use super::nics;
 use crate::hypervisor::{Guest, GuestState, MigrationOrder, Stamp};
 
 /// The power button is pressed again this often: a guest that was still booting has missed it.
@@ -20,6 +22,9 @@ const PRESS_AGAIN: Duration = Duration::from_secs(10);
 /// A start whose outcome is unknown is taken for dead when this long nothing of it was seen and the
 /// hypervisor has ended whatever there was.
 const UNCERTAIN_FOR: Duration = Duration::from_secs(30);
+
+/// A bridge that is being made is looked for this often: nobody tells that it has come.
+const BRIDGE_LOOK: Duration = Duration::from_millis(250);
 
 /// A guest that has arrived is first told of by its source, which knows what it cost; if that is silent for so long, by
 /// its target.
@@ -36,6 +41,8 @@ pub struct Look<'a> {
     pub guest: Option<&'a Guest>,
     /// Why the VM's volumes can't be used yet; empty when they can.
     pub volumes_wait: String,
+    /// What one of the VM's NICs is attached to, and whose bridge is missing here.
+    pub missing_bridge: Option<Attachment>,
     /// Why no start is begun here now; empty when one may be.
     pub starts_wait: &'static str,
     /// How the guest ended, if the hypervisor told.
@@ -51,6 +58,8 @@ pub enum Action {
     PowerButton,
     PowerOff,
     Stamp(Stamp),
+    /// Look whether the guest's NICs are as they are wanted, and make them so.
+    Nics,
     /// Look whether the guest could be received.
     CheckReceiving {
         task: Name,
@@ -117,8 +126,13 @@ fn keep(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory) 
     if guest.stamp.epoch < placement.epoch {
         verdict.action = Action::Stamp(Stamp { epoch: placement.epoch, ..guest.stamp });
     }
-    let reason = if guest.state == GuestState::Paused { "its processors are paused" } else { "" };
-    verdict.observed = say(ObservedPhase::Running, reason, memory);
+    if verdict.action == Action::Nothing && memory.nics.is_due(vm, guest, look.now) {
+        verdict.action = Action::Nics;
+    }
+    verdict.look_at = memory.nics.again_at();
+    let paused = guest.state == GuestState::Paused;
+    let reason = if paused { "its processors are paused" } else { memory.nics.problem(vm) }.to_owned();
+    verdict.observed = say(ObservedPhase::Running, &reason, memory);
     verdict
 }
 
@@ -138,6 +152,7 @@ fn absent(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory
         memory.uncertain_since = None;
     }
     memory.going_off = None;
+    memory.nics.forget();
     if !vm.should_run() {
         memory.running_since = None;
         verdict.observed = say(ObservedPhase::Stopped, "", memory);
@@ -160,8 +175,12 @@ fn absent(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory
         verdict.look_at = Some(retry_at);
         return verdict;
     }
+    let bridge_wait = bridge_wait(look, memory);
     if !look.volumes_wait.is_empty() {
         verdict.observed = say(ObservedPhase::Pending, &look.volumes_wait, memory);
+    } else if let Some(wait) = bridge_wait {
+        verdict.observed = say(ObservedPhase::Pending, &wait.why, memory);
+        verdict.look_at = wait.being_made.then_some(look.now + BRIDGE_LOOK);
     } else if !look.lease_valid {
         verdict.observed = say(ObservedPhase::Pending, "its node has lost its lease", memory);
         verdict.look_at = Some(look.now + Duration::from_millis(500));
@@ -172,6 +191,21 @@ fn absent(vm: &Vm, placement: &Placement, look: &Look<'_>, memory: &mut VmMemory
         verdict.observed = say(ObservedPhase::Starting, "", memory);
     }
     verdict
+}
+
+struct BridgeWait {
+    why: String,
+    /// It is the cluster's own, and will be there in a moment.
+    being_made: bool,
+}
+
+/// None: no bridge is missing.
+fn bridge_wait(look: &Look<'_>, memory: &mut VmMemory) -> Option<BridgeWait> {
+    let missing_for = memory.bridge_missing_for(look.missing_bridge.is_some(), look.now)?;
+    let attachment = look.missing_bridge.as_ref()?;
+    let why = nics::missing_bridge(attachment, look.me, missing_for);
+    let being_made = attachment.network().is_some() && missing_for < nics::BRIDGE_PATIENCE;
+    Some(BridgeWait { why, being_made })
 }
 
 /// The guest is to end: at once, or by its power button and a grace.
@@ -256,7 +290,13 @@ fn receive(placement: &Placement, migration: &Migration, look: &Look<'_>, memory
             Some(_) => {}
             None if !look.lease_valid => {}
             None => match memory.receiving_of(task) {
-                None => verdict.action = Action::CheckReceiving { task: task.clone() },
+                None => match bridge_wait(look, memory) {
+                    None => verdict.action = Action::CheckReceiving { task: task.clone() },
+                    Some(wait) if wait.being_made => verdict.look_at = Some(look.now + BRIDGE_LOOK),
+                    Some(wait) => {
+                        verdict.word = Some(word(task, MigrationEvent::Failed, "", &wait.why));
+                    }
+                },
                 Some(Receiving::Ready) => {
                     verdict.word = Some(word(task, MigrationEvent::Ready, look.migration_address, ""));
                 }

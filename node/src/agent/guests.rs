@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use pvc_model::command::{CountedGuest, VmReport};
 use pvc_model::guard::Isolation;
+use pvc_model::network::Attachment;
+use pvc_model::nic::Nic;
 use pvc_model::vm::Observed;
 use pvc_model::{Name, Uid, Vm};
 use tokio::time::Instant;
@@ -12,7 +14,7 @@ use tokio::time::Instant;
 use super::decide::{Action, Look, Verdict, decide};
 use super::link::{GuestCount, LinkError, WorkProgress};
 use super::memory::{Doing, Receiving, Sending, VmMemory};
-use super::{Agent, Done, LOOK_EVERY, volumes};
+use super::{Agent, Done, LOOK_EVERY, nics, volumes};
 use crate::hypervisor::{
     EndReason, Ending, Guest, GuestSpec, HypervisorError, MigrateError, MigrationOrder, MigrationReport,
     ResolvedDisk, Stamp,
@@ -36,6 +38,8 @@ pub(super) enum GuestDone {
     Other,
     Sent(Name, Result<MigrationReport, MigrateError>),
     Looked(Name, Result<(), String>),
+    /// The NICs of a guest were looked at, for these: what is wrong with them still.
+    Nics(Vec<Nic>, String),
 }
 
 impl Agent {
@@ -115,6 +119,8 @@ impl Agent {
 
     fn judge(&mut self, vm: &Vm, guest: Option<&Guest>, now: Instant) -> Verdict {
         let volumes_wait = self.view.volumes_wait(vm);
+        // Only a guest that is to come needs to wait for one.
+        let missing_bridge = if guest.is_none() { self.missing_bridge(vm) } else { None };
         let starts_wait = if self.starts_are_full(now) { STARTS_WAIT } else { "" };
         let ending = self.endings.get(&vm.uid()).map(|e| in_words(e).to_string());
         let memory = self.memories.entry(vm.uid()).or_default();
@@ -128,6 +134,7 @@ impl Agent {
             guarded,
             guest,
             volumes_wait,
+            missing_bridge,
             starts_wait,
             ending,
             migration_address: &self.parts.settings.migration_address,
@@ -149,7 +156,9 @@ impl Agent {
     fn act(&mut self, vm: &Vm, guest: Option<&Guest>, action: Action, now: Instant) -> Option<Instant> {
         let uid = vm.uid();
         let memory = self.memories.entry(uid).or_default();
-        let busy = memory.doing.is_some() && action != Action::CancelMigration;
+        // NICs are changed beside all else; only what is on its way to another host must hold still.
+        let at_nics = memory.nics.busy && matches!(action, Action::Migrate { .. } | Action::Nics);
+        let busy = at_nics || (memory.doing.is_some() && action != Action::CancelMigration);
         if action == Action::Nothing || busy {
             return None;
         }
@@ -190,6 +199,10 @@ impl Agent {
                 memory.doing = Some(Doing::Other);
                 self.works.spawn(async move { tell(uid, "stamp", hypervisor.stamp(uid, stamp).await) });
             }
+            Action::Nics => {
+                memory.nics.busy = true;
+                self.spawn_nics(vm);
+            }
             Action::CheckReceiving { task } => {
                 memory.doing = Some(Doing::Other);
                 self.spawn_check(vm, task);
@@ -206,10 +219,26 @@ impl Agent {
         }
     }
 
+    /// What one of the VM's NICs is attached to, and whose bridge is missing on this host.
+    fn missing_bridge(&self, vm: &Vm) -> Option<Attachment> {
+        let mut attachments = vm.spec.nics.iter().map(|nic| &nic.attachment);
+        attachments.find(|attachment| !self.parts.hypervisor.has_bridge(&attachment.bridge())).cloned()
+    }
+
+    fn spawn_nics(&mut self, vm: &Vm) {
+        let (uid, hypervisor) = (vm.uid(), self.parts.hypervisor.clone());
+        let (wanted, nics) = (self.view.guest_nics(vm), vm.spec.nics.clone());
+        self.works.spawn(async move {
+            let problem = nics::put_right(hypervisor, uid, &wanted).await;
+            Done::Guest(uid, GuestDone::Nics(nics, problem))
+        });
+    }
+
     fn spawn_start(&mut self, vm: &Vm) {
         let (uid, parts, vm) = (vm.uid(), self.parts.clone(), vm.clone());
         let life = parts.lease.life();
         let volumes: Vec<_> = vm.spec.disks.iter().map(|d| self.view.volume(&d.volume).cloned()).collect();
+        let nics = self.view.guest_nics(&vm);
         self.works.spawn(async move {
             let mut disks = Vec::new();
             for (disk, volume) in vm.spec.disks.iter().zip(volumes) {
@@ -235,6 +264,7 @@ impl Agent {
                 stamp: stamp_of(&vm),
                 spec: vm.spec.clone(),
                 disks,
+                nics,
                 console_log: parts.settings.console_log(uid),
                 virt_type: parts.settings.virt_type,
             };
@@ -314,6 +344,7 @@ impl Agent {
                 let receiving = outcome.map_or_else(Receiving::Refused, |()| Receiving::Ready);
                 memory.receiving = Some((task, receiving));
             }
+            GuestDone::Nics(wanted, problem) => memory.nics.looked(wanted, problem, now),
             GuestDone::Sent(task, outcome) => memory.finish_sending(task, outcome),
         }
     }

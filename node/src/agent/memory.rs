@@ -8,6 +8,7 @@ use pvc_model::{Name, Vm};
 use tokio::time::Instant;
 
 use super::decide::Action;
+use super::nics::NicMemory;
 
 /// A guest that has run this long has shown that it works: its restarts are forgotten.
 pub const STEADY_AFTER: Duration = Duration::from_secs(600);
@@ -66,6 +67,9 @@ pub struct VmMemory {
     pub receiving: Option<(Name, Receiving)>,
     /// The guest of this migration was first seen running here then.
     arrived: Option<(Name, Instant)>,
+    pub(super) nics: NicMemory,
+    /// A bridge that it needs to come here is missing since then.
+    bridge_missing_since: Option<Instant>,
 }
 
 impl VmMemory {
@@ -135,6 +139,15 @@ impl VmMemory {
                 now
             }
         }
+    }
+
+    /// For how long a bridge that it needs is missing now; None: none is.
+    pub fn bridge_missing_for(&mut self, missing: bool, now: Instant) -> Option<Duration> {
+        if !missing {
+            self.bridge_missing_since = None;
+            return None;
+        }
+        Some(now.duration_since(*self.bridge_missing_since.get_or_insert(now)))
     }
 
     pub fn receiving_of(&self, task: &Name) -> Option<&Receiving> {

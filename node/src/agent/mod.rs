@@ -14,6 +14,7 @@ pub mod incarnation;
 pub mod lease;
 pub mod link;
 mod memory;
+mod nics;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod view;

@@ -30,6 +30,7 @@ pub fn read(path: &Path) -> anyhow::Result<DaemonConfig> {
         _ => {}
     }
     config.store.validate().with_context(|| says("store"))?;
+    config.network.validate().with_context(|| says("network"))?;
     Ok(config)
 }
 

@@ -18,7 +18,7 @@ use super::logs::LogTail;
 use super::serial_log::SerialLog;
 use crate::agent::SharedView;
 use crate::agent::volumes::Pools;
-use crate::hypervisor::{GuestSpec, Hypervisor, HypervisorError, ResolvedDisk, Stamp};
+use crate::hypervisor::{GuestNic, GuestSpec, Hypervisor, HypervisorError, ResolvedDisk, Stamp};
 use pvc_coordinator::services::{Answers, answers};
 use pvc_coordinator::status;
 
@@ -103,6 +103,7 @@ impl HostCalls {
             },
             spec: vm.spec.clone(),
             disks,
+            nics: vm.spec.nics.iter().filter_map(|nic| GuestNic::of(nic, None)).collect(),
             console_log: settings.console_log(vm.uid()),
             virt_type: settings.virt_type,
         };

@@ -88,9 +88,9 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let lease = Lease::default();
     let incarnation = Incarnation::load(&config.data_dir.join("incarnation"), &config.cluster_id)?;
     let known = KnownCoordinators::new(config.coordinators.iter().map(|c| c.node.as_str()));
-    let cluster = coordinators(&config, &tls);
+    let cluster = coordinators(&config, &tls, KeepAlive::ASSIGNMENTS);
     // Heartbeats have connections of their own: nothing else is before them in the way.
-    let pulse = coordinators(&config, &tls);
+    let pulse = coordinators(&config, &tls, KeepAlive::NODE);
     let link = Arc::new(ClusterLink::new(cluster.clone(), vec![pulse.clone()], known.clone()));
     let beat = Arc::new(Pulse { link: Arc::new(ClusterLink::new(pulse.clone(), Vec::new(), known.clone())) });
     let agent_view = AgentView::default();
@@ -271,13 +271,13 @@ fn host_settings(config: &DaemonConfig) -> anyhow::Result<HostSettings> {
 }
 
 /// The way to the coordinators, over which the agent and the renewal of certificates call.
-fn coordinators(config: &DaemonConfig, tls: &Arc<TlsStore>) -> Coordinators {
+fn coordinators(config: &DaemonConfig, tls: &Arc<TlsStore>, keep_alive: KeepAlive) -> Coordinators {
     let mut addresses: Vec<String> = config.coordinators.iter().map(|c| c.address.to_string()).collect();
     if config.role == Role::Coordinator && !addresses.contains(&config.listen.to_string()) {
         addresses.push(config.listen.to_string());
     }
     let trust = Trust::Mutual(tls.clone(), ExpectedPeer::AnyNode);
-    let options = Options { keep_alive: KeepAlive::NODE, ..Options::default() };
+    let options = Options { keep_alive, ..Options::default() };
     Coordinators::new(&addresses, trust, options)
 }
 

@@ -10,16 +10,18 @@
 
 pub mod fake;
 pub mod libvirt;
+mod nic;
 pub mod xml;
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use pvc_model::vm::DiskBus;
+use pvc_model::vm::{DiskBus, Mac};
 use pvc_model::{Name, Uid};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
+pub use self::nic::{GuestNic, LiveNic, NicPort};
 use crate::storage::DiskSource;
 
 /// What a guest was last told about itself; carried by the guest, through migrations too.
@@ -105,6 +107,8 @@ pub struct GuestSpec {
     pub spec: pvc_model::vm::VmSpec,
     /// In the order of `spec.disks`.
     pub disks: Vec<ResolvedDisk>,
+    /// In the order of `spec.nics`.
+    pub nics: Vec<GuestNic>,
     /// All that the guest writes on its serial console is appended to this file.
     pub console_log: PathBuf,
     pub virt_type: VirtType,
@@ -264,6 +268,22 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Tells a running guest that a disk of it has grown. Legal after the storage driver has grown it.
     /// Repeated: no change.
     async fn disk_grown(&self, uid: Uid, disk: &DiskSource, size_bytes: u64) -> Result<(), HypervisorError>;
+
+    /// Whether this host has a bridge of that name: without it no guest with a NIC there can be started or received.
+    fn has_bridge(&self, bridge: &str) -> bool;
+
+    /// The NICs that a guest on this host has now.
+    async fn nics(&self, uid: Uid) -> Result<Vec<LiveNic>, HypervisorError>;
+
+    /// Gives a running guest a NIC. Repeated: no change, whatever the NIC with that address is like.
+    async fn attach_nic(&self, uid: Uid, nic: &GuestNic) -> Result<(), HypervisorError>;
+
+    /// Makes a NIC of a running guest be so. Legal where the guest has it. Repeated: no change.
+    async fn update_nic(&self, uid: Uid, port: &NicPort) -> Result<(), HypervisorError>;
+
+    /// Takes a NIC from a running guest; one that it hasn't is a success. It is gone when [`Hypervisor::nics`] does
+    /// not show it any more: the guest's operating system must let go of it, and may never do so.
+    async fn detach_nic(&self, uid: Uid, mac: Mac) -> Result<(), HypervisorError>;
 
     /// Moves a running guest to another host, live; returns at the end. Legal while the target has
     /// agreed to receive it (the leader's `Transferring`). On an error but `Unknown` the guest is here

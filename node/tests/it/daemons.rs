@@ -190,6 +190,7 @@ impl Cluster {
             system_uuid: None,
             networks: std::collections::BTreeMap::new(),
             store: StoreConfig::default(),
+            network: pvc_host::daemon_config::Network::default(),
             storage: vec![Storage { pool: "shared".to_owned(), directory: shared }],
         };
         let tools = folder.join("tools");

@@ -48,6 +48,7 @@ fn guest(number: u128) -> GuestSpec {
             priority: 100,
         },
         disks: Vec::new(),
+        nics: Vec::new(),
         console_log: "/dev/null".into(),
         virt_type: VirtType::Qemu,
     }

@@ -5,10 +5,9 @@ use std::ops::RangeInclusive;
 
 use pvc_model::Rejection;
 use pvc_model::command::SpecPatch;
-use pvc_model::vm::{
-    DirectBoot, Disk, DiskBus, Machine, MigrationMethod, Nic, NicModel, PRIORITY_DEFAULT, VmSpec,
-};
+use pvc_model::vm::{DirectBoot, Disk, DiskBus, Machine, MigrationMethod, PRIORITY_DEFAULT, VmSpec};
 
+use super::nic::{nic, nic_change, nic_mac};
 use super::refuse::{At, WireEnum, wire_enum, wire_name};
 use super::volume::POOL_DEFAULT;
 use crate::v1;
@@ -27,8 +26,6 @@ const TAGS_MAX: usize = 64;
 const NOTES_MAX: usize = 64;
 const NOTE_KEY_CHARS_MAX: usize = 63;
 const NOTE_CHARS_MAX: usize = 1024;
-/// Linux: IFNAMSIZ is 16, with the closing zero.
-const BRIDGE_BYTES_MAX: usize = 15;
 /// Below the store's limit of 256 KiB for a value, with room for the rest of the VM.
 const RAW_XML_BYTES_MAX: usize = 192 * 1024;
 
@@ -86,21 +83,6 @@ impl From<&Disk> for v1::Disk {
     }
 }
 
-impl From<&Nic> for v1::Nic {
-    fn from(nic: &Nic) -> Self {
-        let model = match nic.model {
-            NicModel::Virtio => "virtio",
-            NicModel::E1000e => "e1000e",
-            NicModel::Rtl8139 => "rtl8139",
-        };
-        v1::Nic {
-            bridge: nic.bridge.clone(),
-            mac: nic.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            model: model.to_string(),
-        }
-    }
-}
-
 /// `at` is the spec itself: `At::new("vm/web1").field("spec")`.
 pub fn vm_spec(at: &At<'_>, wire: &v1::VmSpec) -> Result<VmSpec, Rejection> {
     let or_default = |value, default| if value == 0 { default } else { value };
@@ -109,13 +91,11 @@ pub fn vm_spec(at: &At<'_>, wire: &v1::VmSpec) -> Result<VmSpec, Rejection> {
     let max_restarts = wire.restart.as_ref().and_then(|r| r.max_restarts).unwrap_or(MAX_RESTARTS_DEFAULT);
     at.field("tags").at_most(wire.tags.len(), TAGS_MAX, "tags")?;
     at.field("raw_xml").at_most(wire.raw_xml.len(), RAW_XML_BYTES_MAX, "bytes")?;
-    let disks = wire.disks.iter().enumerate().map(|(i, d)| disk(&at.item("disks", i), d));
-    let nics = wire.nics.iter().enumerate().map(|(i, n)| nic(&at.item("nics", i), n));
     Ok(VmSpec {
         vcpus: at.field("vcpus").within(wire.vcpus, VCPUS)?,
         memory_mib: at.field("memory_mib").within(wire.memory_mib, MEMORY_MIB)?,
-        disks: disks.collect::<Result<_, _>>()?,
-        nics: nics.collect::<Result<_, _>>()?,
+        disks: each(&wire.disks, |i, d| disk(&at.item("disks", i), d))?,
+        nics: each(&wire.nics, |i, n| nic(&at.item("nics", i), n))?,
         tags: at.names("tags", &wire.tags)?,
         notes: notes(&at.field("meta"), &wire.meta)?,
         boot: wire.boot.as_ref().map(|boot| direct_boot(&at.field("boot"), boot)).transpose()?,
@@ -168,12 +148,23 @@ pub fn spec_patch(at: &At<'_>, wire: &v1::UpdateVmRequest) -> Result<SpecPatch, 
         node_limit,
         recover: wire.recover,
         priority: wire.priority.map(|n| at.field("priority").within(n, PRIORITY)).transpose()?,
+        add_nics: each(&wire.add_nics, |i, n| nic(&at.item("add_nics", i), n))?,
+        change_nics: each(&wire.change_nics, |i, c| nic_change(&at.item("change_nics", i), c))?,
+        remove_nics: each(&wire.remove_nics, |i, mac| nic_mac(&at.item("remove_nics", i), mac))?,
     };
     if spec.is_some() && patch != SpecPatch::default() {
         let detail = "stands for the whole spec, and can't be given with single changes";
         return Err(at.field("spec").refuse("one-way-to-change", detail));
     }
     Ok(SpecPatch { spec, ..patch })
+}
+
+/// Reads all values of a repeated field, each with its place in it.
+fn each<W, T, C: FromIterator<T>>(
+    values: &[W],
+    read: impl Fn(usize, &W) -> Result<T, Rejection>,
+) -> Result<C, Rejection> {
+    values.iter().enumerate().map(|(index, value)| read(index, value)).collect()
 }
 
 fn disk(at: &At<'_>, wire: &v1::Disk) -> Result<Disk, Rejection> {
@@ -185,32 +176,6 @@ fn disk(at: &At<'_>, wire: &v1::Disk) -> Result<Disk, Rejection> {
         create_bytes: wire.create_bytes,
         pool: at.field("pool").name(pool)?,
     })
-}
-
-fn nic(at: &At<'_>, wire: &v1::Nic) -> Result<Nic, Rejection> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let good = (1..=BRIDGE_BYTES_MAX).contains(&wire.bridge.len()) && wire.bridge.chars().all(allowed);
-    if !good || matches!(wire.bridge.as_str(), "." | "..") {
-        let detail = format!(
-            "must be the name of a bridge on the host: 1 to {BRIDGE_BYTES_MAX} letters, digits, '-', '_' or '.', not {:?}",
-            wire.bridge
-        );
-        return Err(at.field("bridge").refuse("bad-name", detail));
-    }
-    let mac = match wire.mac.as_str() {
-        "" => None,
-        text => Some(text.parse().map_err(|error| at.field("mac").refuse("bad-mac", error))?),
-    };
-    let model = match wire.model.as_str() {
-        "" | "virtio" => NicModel::Virtio,
-        "e1000e" => NicModel::E1000e,
-        "rtl8139" => NicModel::Rtl8139,
-        other => {
-            let detail = format!("must be \"virtio\", \"e1000e\" or \"rtl8139\", not {other:?}");
-            return Err(at.field("model").refuse("unknown-value", detail));
-        }
-    };
-    Ok(Nic { bridge: wire.bridge.clone(), mac, model })
 }
 
 fn notes(at: &At<'_>, wire: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Rejection> {

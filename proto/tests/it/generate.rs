@@ -1,6 +1,7 @@
 //! Any object that the model can hold, within the ranges that its own comments give.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::collection::{btree_map, btree_set, vec};
@@ -11,6 +12,7 @@ use pvc_model::cluster::{Admission, Balance, Cluster, ClusterSpec, ClusterState,
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::leaving::{Leaving, OnShutdown};
+use pvc_model::network::{Attachment, HostNetwork, VNI_MAX, Vni};
 use pvc_model::node::{NetworkHealth, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -18,7 +20,7 @@ use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Mac, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel,
-    Observed, ObservedPhase, Placement, Power, VmSpec, Waiting,
+    Observed, ObservedPhase, Placement, Power, Rate, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -208,17 +210,46 @@ prop_compose! {
     }
 }
 
+fn attachment() -> impl Strategy<Value = Attachment> {
+    prop_oneof![
+        (1..=VNI_MAX).prop_map(|number| Attachment::Network(Vni::new(number).unwrap())),
+        one_of(&HostNetwork::ALL).prop_map(Attachment::Host),
+        "[a-zA-Z0-9_-]{1,15}".prop_map(Attachment::Bridge),
+    ]
+}
+
+prop_compose! {
+    fn rate()(
+        average_kbit in 8..=200_000_000u32,
+        more in option::of(0..=200_000_000u32),
+        burst_kib in option::of(1..=1_048_576u32),
+    ) -> Rate {
+        Rate { average_kbit, peak_kbit: more.map(|more| average_kbit + more), burst_kib }
+    }
+}
+
+fn own_address() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        (1..=0x7eff_ffffu32).prop_map(|bits| IpAddr::V4(bits.into())),
+        any::<u64>().prop_map(|bits| IpAddr::V6((0x2001_0db8 << 96 | u128::from(bits)).into())),
+    ]
+}
+
 prop_compose! {
     fn nic()(
-        bridge in "[a-zA-Z0-9_-]{1,15}",
+        attachment in attachment(),
         mac in option::of(any::<[u8; 6]>()),
-        model in one_of(&[NicModel::Virtio, NicModel::E1000e, NicModel::Rtl8139]),
+        model in one_of(&NicModel::ALL),
+        (link_up, spoof_check) in any::<(bool, bool)>(),
+        (rate_in, rate_out) in (option::of(rate()), option::of(rate())),
+        addresses in btree_set(own_address(), 0..4),
     ) -> Nic {
         let unicast = |mut bytes: [u8; 6]| {
             bytes[0] &= 0xfe;
             Mac(bytes)
         };
-        Nic { bridge, mac: mac.map(unicast), model }
+        let addresses = addresses.into_iter().collect();
+        Nic { attachment, mac: mac.map(unicast), model, link_up, rate_in, rate_out, spoof_check, addresses }
     }
 }
 

@@ -13,6 +13,7 @@ use pvc_model::event::Event;
 use pvc_model::fence::{Brake, Disarmed, Fence, FencePhase, OnReturn, Proof, ProofKind};
 use pvc_model::guard::{Guard, GuardKind, Isolation};
 use pvc_model::leaving::{Leaving, OnShutdown};
+use pvc_model::network::{Attachment, HostNetwork, Vni};
 use pvc_model::node::{NetworkHealth, NodeFacts, NodeRole, NodeSpec, NodeStatus, Reachability};
 use pvc_model::primary::{Floating, Primary, PrimaryPhase};
 use pvc_model::rule::{Rule, RuleKind, RuleSpec, Strength};
@@ -20,7 +21,7 @@ use pvc_model::task::{Subject, TaskKind, TaskState};
 use pvc_model::token::{Spent, TokenKind};
 use pvc_model::vm::{
     DirectBoot, Disk, DiskBus, Machine, Migration, MigrationMethod, MigrationPhase, Nic, NicModel, Observed,
-    ObservedPhase, Placement, Power, VmSpec, Waiting,
+    ObservedPhase, Placement, Power, Rate, VmSpec, Waiting,
 };
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
@@ -164,9 +165,9 @@ fn vm_spec() -> VmSpec {
             pool: name("shared"),
         }],
         nics: vec![Nic {
-            bridge: "pvcbr0".into(),
             mac: Some("52:54:00:12:34:56".parse().unwrap()),
             model: NicModel::E1000e,
+            ..Nic::new(Attachment::Bridge("pvcbr0".into()))
         }],
         tags: [name("prod"), name("web")].into(),
         notes: [("owner".to_string(), "Ada".to_string())].into(),
@@ -236,7 +237,24 @@ fn vm() {
     vm.spec.priority = 900;
     check("vm-recovery.bin", Object::Vm(vm.clone()));
     vm.waits = Some(Waiting { reason: "no node takes it".into(), since: Timestamp(1_795_000_004_000) });
-    check("vm-waits.bin", Object::Vm(vm));
+    check("vm-waits.bin", Object::Vm(vm.clone()));
+    vm.spec.nics = vec![
+        Nic {
+            mac: Some("52:54:00:12:34:57".parse().unwrap()),
+            model: NicModel::Rtl8139,
+            link_up: false,
+            rate_in: Some(Rate { average_kbit: 8000, peak_kbit: Some(16_000), burst_kib: Some(512) }),
+            rate_out: Some(Rate { average_kbit: 4000, peak_kbit: None, burst_kib: None }),
+            spoof_check: false,
+            addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
+            ..Nic::new(Attachment::Network(Vni::new(1001).unwrap()))
+        },
+        Nic {
+            mac: Some("52:54:00:12:34:58".parse().unwrap()),
+            ..Nic::new(Attachment::Host(HostNetwork::Storage))
+        },
+    ];
+    check("vm-networks.bin", Object::Vm(vm));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use pvc_model::RejectionKind;
 use pvc_model::command::SpecPatch;
-use pvc_model::vm::{Disk, DiskBus, Machine, MigrationMethod, NicModel, VmSpec};
+use pvc_model::network::{Attachment, HostNetwork, Vni};
+use pvc_model::vm::{Disk, DiskBus, Machine, MigrationMethod, Nic, NicChange, NicModel, VmSpec};
 use pvc_proto::convert::{At, spec_patch, vm_spec, volume_spec};
 use pvc_proto::v1;
 
@@ -111,12 +112,96 @@ fn specs_that_are_refused() {
 
 #[test]
 fn bridges_that_are_refused() {
-    for bridge in ["", "..", "a b", "a/b", "sixteen-letters-", "br0'"] {
+    for bridge in ["..", "a b", "a/b", "sixteen-letters-", "br0'"] {
         let nic = v1::Nic { bridge: bridge.into(), ..v1::Nic::default() };
         let rejection = read(&v1::VmSpec { nics: vec![nic], ..least() }).unwrap_err();
         assert_eq!(rejection.rule, "bad-name", "{bridge:?}");
         assert!(rejection.detail.starts_with("spec.nics[0].bridge: "), "{}", rejection.detail);
     }
+}
+
+#[test]
+fn nics_that_are_refused() {
+    let check = |change: &dyn Fn(&mut v1::Nic), text: &str| {
+        let mut nic = v1::Nic { network: "1001".into(), ..v1::Nic::default() };
+        change(&mut nic);
+        let rejection = read(&v1::VmSpec { nics: vec![nic], ..least() }).unwrap_err();
+        assert_eq!(format!("{} [{}]", rejection.detail, rejection.rule), text);
+    };
+    check(
+        &|n| n.network.clear(),
+        "spec.nics[0]: network or bridge must be set: the number of a network, upstream, …, or a bridge [must-be-set]",
+    );
+    check(
+        &|n| n.bridge = "br0".into(),
+        "spec.nics[0]: network and bridge can't both be set [one-attachment]",
+    );
+    for bad in ["0", "16777215", "web", "Upstream"] {
+        check(
+            &|n| n.network = bad.into(),
+            &format!(
+                "spec.nics[0].network: must be the number of a network (1 to 16777214), upstream, cluster or \
+                 storage, not {bad:?} [bad-network]"
+            ),
+        );
+    }
+    let rate = |average_kbit, peak_kbit, burst_kib| Some(v1::NicRate { average_kbit, peak_kbit, burst_kib });
+    check(
+        &|n| n.rate_in = rate(7, 0, 0),
+        "spec.nics[0].rate_in.average_kbit: must be 8 to 400000000, not 7 [out-of-range]",
+    );
+    check(
+        &|n| n.rate_out = rate(100, 99, 0),
+        "spec.nics[0].rate_out.peak_kbit: must be 100 to 400000000, not 99 [out-of-range]",
+    );
+    check(
+        &|n| n.rate_out = rate(100, 0, 1_048_577),
+        "spec.nics[0].rate_out.burst_kib: must be 1 to 1048576, not 1048577 [out-of-range]",
+    );
+    check(
+        &|n| n.addresses = vec!["192.0.2.1".into(), "192.0.2.0/24".into()],
+        "spec.nics[0].addresses[1]: must be an IP address, not \"192.0.2.0/24\" [bad-address]",
+    );
+    for bad in ["0.0.0.0", "255.255.255.255", "127.0.0.1", "224.0.0.5", "::", "::1", "ff02::1"] {
+        check(
+            &|n| n.addresses = vec![bad.into()],
+            &format!("spec.nics[0].addresses[0]: {bad} can't be a NIC's own address [bad-address]"),
+        );
+    }
+}
+
+#[test]
+fn a_nic_is_up_and_checked_unless_said_otherwise() {
+    let wire = v1::Nic { network: "upstream".into(), ..v1::Nic::default() };
+    let nic = read(&v1::VmSpec { nics: vec![wire], ..least() }).unwrap().nics.remove(0);
+    assert_eq!(nic, Nic::new(Attachment::Host(HostNetwork::Upstream)));
+    assert!(nic.link_up && nic.spoof_check);
+}
+
+#[test]
+fn a_changed_nic_keeps_what_is_not_said() {
+    let mac = "52:54:00:00:00:01";
+    let read = |wire: v1::NicChange| {
+        let wire = v1::UpdateVmRequest { change_nics: vec![wire], ..Default::default() };
+        patch(&wire).map(|mut patch| patch.change_nics.remove(0))
+    };
+    let nothing = v1::NicChange { mac: mac.into(), ..Default::default() };
+    assert_eq!(read(nothing.clone()), Ok(NicChange::of(mac.parse().unwrap())));
+    let lifted = v1::NicChange { rate_in: Some(v1::NicRate::default()), ..nothing.clone() };
+    assert_eq!(read(lifted).unwrap().rate_in, Some(None));
+    let moved = v1::NicChange { network: "7".into(), link_down: Some(false), ..nothing.clone() };
+    let moved = read(moved).unwrap();
+    assert_eq!(moved.attachment, Some(Attachment::Network(Vni::new(7).unwrap())));
+    assert_eq!((moved.link_up, moved.spoof_check), (Some(true), None));
+    let cleared = v1::NicChange { set_addresses: true, ..nothing.clone() };
+    assert_eq!(read(cleared).unwrap().addresses, Some(Vec::new()));
+    let unclear = v1::NicChange { addresses: vec!["192.0.2.1".into()], ..nothing };
+    assert_eq!(read(unclear), Err("change_nics[0].set_addresses: must be set with addresses".into()));
+    assert_eq!(
+        read(v1::NicChange::default()),
+        Err("change_nics[0].mac: \"\" is not an Ethernet address (six hexadecimal pairs joined by ':')"
+            .into())
+    );
 }
 
 fn patch(wire: &v1::UpdateVmRequest) -> Result<SpecPatch, String> {

@@ -6,6 +6,7 @@ mod guarding;
 mod joining;
 mod leaving;
 mod moving;
+mod nics;
 mod power;
 mod primary;
 mod rules;

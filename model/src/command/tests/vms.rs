@@ -1,7 +1,7 @@
 use crate::command::Command::*;
 use crate::command::SpecPatch;
 use crate::testing::{Cluster, disk, name, spec};
-use crate::vm::{Mac, Nic, NicModel, ObservedPhase};
+use crate::vm::ObservedPhase;
 
 fn cluster() -> Cluster {
     Cluster::of(&["hv1", "hv2"])
@@ -43,27 +43,6 @@ fn only_what_is_off_is_renamed_or_removed() {
     c.ok(delete(false));
     assert!(c.world.vms.is_empty());
     assert_eq!(c.last_task().state, crate::task::TaskState::Succeeded);
-}
-
-#[test]
-fn every_nic_gets_an_address_of_its_own() {
-    let mut c = cluster();
-    let nic = Nic { bridge: "vmbr0".into(), mac: None, model: NicModel::Virtio };
-    for vm in ["a", "b"] {
-        let mut spec = spec();
-        spec.nics = vec![nic.clone(), nic.clone()];
-        c.ok(CreateVm { name: name(vm), spec });
-    }
-    let macs: std::collections::BTreeSet<Mac> =
-        c.world.vms.values().flat_map(|v| v.spec.nics.iter().map(|n| n.mac.expect("given"))).collect();
-    assert_eq!(macs.len(), 4);
-    assert!(macs.iter().all(|m| m.0[..3] == [0x52, 0x54, 0x00]));
-
-    let mut thief = spec();
-    thief.nics = vec![Nic { mac: c.vm("a").spec.nics[0].mac, ..nic }];
-    assert_eq!(c.rule(CreateVm { name: name("c"), spec: thief.clone() }), "mac-unique");
-    thief.nics.push(thief.nics[0].clone());
-    assert_eq!(c.rule(CreateVm { name: name("c"), spec: thief }), "mac-once");
 }
 
 #[test]

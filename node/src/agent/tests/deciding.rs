@@ -72,6 +72,7 @@ fn decided(vm: &Vm, guest: Option<&Guest>, memory: &mut VmMemory) -> Verdict {
         lease_valid: true,
         guest,
         volumes_wait: String::new(),
+        missing_bridge: None,
         starts_wait: "",
         guarded: false,
         ending: None,

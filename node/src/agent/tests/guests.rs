@@ -171,6 +171,7 @@ async fn boot_by_hand(lab: &Lab, node: &str, vm: &pvc_model::Vm, epoch: u64) {
         stamp: Stamp { epoch, boot_generation: 1, spec_generation: 1 },
         spec: vm.spec.clone(),
         disks: vec![],
+        nics: vec![],
         console_log: "/console/x.log".into(),
         virt_type: VirtType::Qemu,
     };

@@ -6,6 +6,7 @@ mod guests;
 pub mod leader;
 mod leaving;
 mod moving;
+mod nics;
 mod random;
 mod starts;
 mod volumes;

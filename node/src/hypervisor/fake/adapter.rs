@@ -2,14 +2,16 @@
 
 use async_trait::async_trait;
 use pvc_model::Uid;
+use pvc_model::vm::Mac;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
+use super::nics::no_bridge;
 use super::world::{Host, State, TransferEnd};
 use super::{FakeHypervisor, FakeWorld};
 use crate::hypervisor::{
-    Console, EndReason, Ending, Guest, GuestSpec, HostFacts, Hypervisor, HypervisorError, MigrateError,
-    MigrationOrder, MigrationProgress, MigrationReport, Stamp,
+    Console, EndReason, Ending, Guest, GuestNic, GuestSpec, HostFacts, Hypervisor, HypervisorError, LiveNic,
+    MigrateError, MigrationOrder, MigrationProgress, MigrationReport, NicPort, Stamp,
 };
 use crate::storage::DiskSource;
 
@@ -75,6 +77,7 @@ impl Hypervisor for FakeHypervisor {
         let (takes, deadline) = self.world.look(|s| (s.timing.start, s.timing.deadline));
         let lost = self.world.look(|s| {
             self.check_reachable(s)?;
+            let lacks = s.lacks_bridge(&self.host, spec);
             let Some(host) = s.hosts.get_mut(&self.host) else { return Ok(false) };
             if host.guests.contains_key(&spec.uid) {
                 return Err(HypervisorError::AlreadyHere { uid: spec.uid });
@@ -83,6 +86,9 @@ impl Hypervisor for FakeHypervisor {
                 host.faults.fail_starts -= 1;
                 let detail = "internal error: process exited while connecting to monitor".to_owned();
                 return Err(HypervisorError::Refused { request: REQUEST, detail });
+            }
+            if let Some(bridge) = lacks {
+                return Err(HypervisorError::Refused { request: REQUEST, detail: no_bridge(&bridge) });
             }
             let lost = host.faults.lose_starts > 0;
             host.faults.lose_starts = host.faults.lose_starts.saturating_sub(1);
@@ -130,6 +136,30 @@ impl Hypervisor for FakeHypervisor {
         self.reach("grow the disk").await?;
         let here = self.world.look(|s| s.hosts.get(&self.host).is_some_and(|h| h.guests.contains_key(&uid)));
         if here { Ok(()) } else { Err(HypervisorError::NoSuchGuest { uid }) }
+    }
+
+    fn has_bridge(&self, bridge: &str) -> bool {
+        self.world.look(|s| s.has_bridge(&self.host, bridge))
+    }
+
+    async fn nics(&self, uid: Uid) -> Result<Vec<LiveNic>, HypervisorError> {
+        self.reach("describe the guest").await?;
+        self.world.look(|s| s.live_nics(&self.host, uid))
+    }
+
+    async fn attach_nic(&self, uid: Uid, nic: &GuestNic) -> Result<(), HypervisorError> {
+        self.reach("attach a NIC").await?;
+        self.world.look(|s| s.attach_nic(&self.host, uid, nic))
+    }
+
+    async fn update_nic(&self, uid: Uid, port: &NicPort) -> Result<(), HypervisorError> {
+        self.reach("change a NIC").await?;
+        self.world.look(|s| s.update_nic(&self.host, uid, port))
+    }
+
+    async fn detach_nic(&self, uid: Uid, mac: Mac) -> Result<(), HypervisorError> {
+        self.reach("detach a NIC").await?;
+        self.world.look(|s| s.detach_nic(&self.host, uid, mac))
     }
 
     async fn migrate(&self, uid: Uid, order: &MigrationOrder) -> Result<MigrationReport, MigrateError> {

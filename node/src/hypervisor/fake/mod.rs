@@ -10,11 +10,12 @@
 
 mod adapter;
 mod journal;
+mod nics;
 #[cfg(test)]
 mod tests;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +53,12 @@ pub struct Faults {
     pub lose_migrations: u32,
     /// Endings are never told.
     pub mute_endings: bool,
+    /// Bridges that the host lacks; it has all others.
+    pub missing_bridges: BTreeSet<String>,
+    /// So many coming changes of guests' NICs are refused; taking one away is none.
+    pub fail_nics: u32,
+    /// Guests don't let go of a NIC.
+    pub clinging_guests: bool,
 }
 
 /// How long things take in this world.

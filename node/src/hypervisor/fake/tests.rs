@@ -45,6 +45,7 @@ fn guest(raw_xml: &str) -> GuestSpec {
         stamp,
         spec,
         disks: Vec::new(),
+        nics: Vec::new(),
         console_log: "/var/log/pvc/web1.log".into(),
         virt_type,
     }

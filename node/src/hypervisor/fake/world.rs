@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::journal::{Happening, Journal};
+use super::nics::no_bridge;
 use super::{Faults, Timing};
 use crate::hypervisor::{
     EndReason, Ending, Guest, GuestSpec, GuestState, MigrationOrder, MigrationProgress, MigrationReport,
@@ -315,6 +316,10 @@ impl State {
         let to = to.ok_or_else(|| format!("unable to connect to server at {}", order.target_address))?;
         if self.hosts.get(&to).is_some_and(|h| h.guests.contains_key(&uid)) {
             return Err(format!("guest {uid} is at {to} already"));
+        }
+        let spec = self.hosts.get(from).and_then(|h| h.guests.get(&uid)).map(|guest| &guest.spec);
+        if let Some(bridge) = spec.and_then(|spec| self.lacks_bridge(&to, spec)) {
+            return Err(no_bridge(&bridge));
         }
         let (number, life) = (self.number(), self.number());
         let mut duration = self.timing.migration;

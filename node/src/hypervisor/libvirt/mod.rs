@@ -13,6 +13,7 @@ mod events;
 mod jobs;
 mod listing;
 mod migrate;
+mod nics;
 mod threads;
 
 use std::collections::{HashMap, HashSet};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pvc_model::Uid;
+use pvc_model::vm::Mac;
 use tokio::sync::watch;
 use virt::domain::Domain;
 use virt::error::ErrorNumber;
@@ -32,8 +34,8 @@ use self::events::Notices;
 use self::jobs::Job;
 use self::threads::{CallError, Terms, Threads};
 use super::{
-    Console, Ending, Guest, GuestSpec, GuestState, HostFacts, Hypervisor, HypervisorError, MigrateError,
-    MigrationOrder, MigrationProgress, MigrationReport, Stamp, xml,
+    Console, Ending, Guest, GuestNic, GuestSpec, GuestState, HostFacts, Hypervisor, HypervisorError, LiveNic,
+    MigrateError, MigrationOrder, MigrationProgress, MigrationReport, NicPort, Stamp, xml,
 };
 use crate::storage::DiskSource;
 
@@ -248,6 +250,33 @@ impl Hypervisor for Libvirt {
             Ok(())
         };
         self.change("grow the disk", grow).await
+    }
+
+    fn has_bridge(&self, bridge: &str) -> bool {
+        // libvirt and its guests' devices are in this process's network namespace.
+        std::path::Path::new("/sys/class/net").join(bridge).join("bridge").is_dir()
+    }
+
+    async fn nics(&self, uid: Uid) -> Result<Vec<LiveNic>, HypervisorError> {
+        let document = self.xml(uid).await?;
+        xml::nics(&document).map_err(|source| HypervisorError::Render { uid, source })
+    }
+
+    async fn attach_nic(&self, uid: Uid, nic: &GuestNic) -> Result<(), HypervisorError> {
+        let nic = nic.clone();
+        let attach = move |c: &Arc<Connection>| nics::attach(&find(c, uid)?, uid, &nic);
+        self.threads.run("attach a NIC", self.terms(self.config.long_deadline, true), attach).await
+    }
+
+    async fn update_nic(&self, uid: Uid, port: &NicPort) -> Result<(), HypervisorError> {
+        let port = port.clone();
+        let update = move |c: &Arc<Connection>| nics::update(&find(c, uid)?, uid, &port);
+        self.threads.run("change a NIC", self.terms(self.config.long_deadline, true), update).await
+    }
+
+    async fn detach_nic(&self, uid: Uid, mac: Mac) -> Result<(), HypervisorError> {
+        let detach = move |c: &Arc<Connection>| nics::detach(&find(c, uid)?, uid, mac);
+        self.threads.run("detach a NIC", self.terms(self.config.long_deadline, true), detach).await
     }
 
     async fn migrate(&self, uid: Uid, order: &MigrationOrder) -> Result<MigrationReport, MigrateError> {

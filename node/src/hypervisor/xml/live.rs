@@ -50,11 +50,11 @@ fn is_stamp(element: &Element) -> bool {
         || element.name().strip_prefix(METADATA_PREFIX) == Some(":vm")
 }
 
-fn parse(text: &str) -> Result<Element, RenderError> {
+pub(super) fn parse(text: &str) -> Result<Element, RenderError> {
     Ok(tree::parse(text).map_err(|e| std::io::Error::other(e.to_string()))?)
 }
 
-fn write(root: &Element) -> Result<String, RenderError> {
+pub(super) fn write(root: &Element) -> Result<String, RenderError> {
     let mut writer = Writer::new(Vec::new());
     root.write(&mut writer)?;
     Ok(String::from_utf8_lossy(&writer.into_inner()).into_owned())

@@ -5,6 +5,7 @@
 //! what it must (see `raw`). Never is libvirt's whole schema modelled here.
 
 mod live;
+mod nic;
 mod raw;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use pvc_model::Name;
 use super::{GuestSpec, Stamp, VirtType};
 
 pub use live::{has_file_disk, read_stamp, with_domain_type, with_stamp};
+pub use nic::{nic, nic_as_it_is, nic_with_port, nics};
 
 /// Namespace of PVC's element in a domain's metadata.
 pub const METADATA_NAMESPACE: &str = "urn:parallelvirtualcluster:vm:1";

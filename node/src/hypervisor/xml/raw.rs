@@ -1,9 +1,10 @@
 //! The document made from the user's own domain XML. All of it is kept but what PVC must own: name,
 //! uuid, memory, vCPUs, what happens at the guest's end, PVC's metadata, the disks that name volumes
-//! (`<disk type='volume'><source volume='NAME'/>`), and the first serial port with its console.
+//! (`<disk type='volume'><source volume='NAME'/>`), the NICs of its spec, and the first serial port with its console.
 
 use quick_xml::Writer;
 
+use super::nic::{has_mac, interface};
 use super::tree::{self, Element};
 use super::{RenderError, typed};
 use crate::hypervisor::GuestSpec;
@@ -27,6 +28,10 @@ pub(super) fn render(guest: &GuestSpec) -> Result<String, RenderError> {
     *metadata = metadata.clone().child(stamp);
     let devices = domain.find_or_add("devices");
     disks(guest, devices)?;
+    devices.drop_elements(|e| guest.nics.iter().any(|nic| has_mac(e, nic.port.mac)));
+    for nic in &guest.nics {
+        *devices = devices.clone().child(interface(nic));
+    }
     devices.drop_elements(|e| e.name() == "console");
     devices.replace(typed::serial(guest));
     *devices = devices.clone().child(typed::console());

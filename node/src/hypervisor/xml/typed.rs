@@ -1,8 +1,10 @@
 //! The document made from a typed spec.
 
-use pvc_model::vm::{DiskBus, Machine, NicModel};
+use pvc_model::nic::NICS_MAX;
+use pvc_model::vm::{DiskBus, Machine};
 use quick_xml::Writer;
 
+use super::nic::interface;
 use super::tree::Element;
 use super::{METADATA_NAMESPACE, METADATA_PREFIX, RenderError, domain_type};
 use crate::hypervisor::{GuestSpec, ResolvedDisk, Stamp, VirtType};
@@ -80,21 +82,11 @@ fn devices(guest: &GuestSpec) -> Element {
         devices = devices.child(Element::new("controller").with("type", "scsi").with("model", "virtio-scsi"));
     }
     devices = devices.child(Element::new("controller").with("type", "usb").with("model", "none"));
-    for nic in &guest.spec.nics {
-        let mut interface = Element::new("interface").with("type", "bridge");
-        if let Some(mac) = nic.mac {
-            interface = interface.child(Element::new("mac").with("address", mac.to_string()));
-        }
-        let model = match nic.model {
-            NicModel::Virtio => "virtio",
-            NicModel::E1000e => "e1000e",
-            NicModel::Rtl8139 => "rtl8139",
-        };
-        interface = interface
-            .child(Element::new("source").with("bridge", nic.bridge.as_str()))
-            .child(Element::new("model").with("type", model))
-            .child(Element::new("rom").with("enabled", "no"));
-        devices = devices.child(interface);
+    if guest.spec.machine == Machine::Q35 {
+        devices = root_ports(devices, guest);
+    }
+    for nic in &guest.nics {
+        devices = devices.child(interface(nic));
     }
     let agent = Element::new("target").with("type", "virtio").with("name", "org.qemu.guest_agent.0");
     let entropy = Element::new("backend").with("model", "random").text("/dev/urandom");
@@ -106,6 +98,20 @@ fn devices(guest: &GuestSpec) -> Element {
         .child(Element::new("memballoon").with("model", "virtio"))
         .child(Element::new("rng").with("model", "virtio").child(entropy))
         .child(Element::new("panic").with("model", "isa"))
+}
+
+/// A q35 machine takes devices while it runs only in root ports that it began with: one for each NIC that it may have, and
+/// for each of its other devices.
+fn root_ports(mut devices: Element, guest: &GuestSpec) -> Element {
+    // Of serial ports, the balloon and the entropy.
+    const ALWAYS: usize = 3;
+    let disks = guest.disks.iter().filter(|d| d.bus == DiskBus::Virtio).count();
+    let scsi = usize::from(guest.disks.iter().any(|d| d.bus == DiskBus::Scsi));
+    for _ in 0..ALWAYS + disks + scsi + NICS_MAX {
+        let port = Element::new("controller").with("type", "pci").with("model", "pcie-root-port");
+        devices = devices.child(port);
+    }
+    devices
 }
 
 pub(super) fn serial(guest: &GuestSpec) -> Element {
