@@ -6,14 +6,20 @@
 #   build   to compile PVC           run   to run hosts and guests           test   for the tests besides
 #   bench   what PVC is measured against; only where it is named
 #
-# Says what it will install before it does. Runs as root, or by sudo. Nothing is fetched when nothing is missing.
+# Says what it will install before it does. Runs as root, or by sudo. Nothing is fetched when nothing is missing. FRRouting's and
+# PowerDNS's own services are not started and not enabled where this installs them; where they were before, they are left alone.
 set -euo pipefail
 
 build=(gcc libc6-dev pkg-config libvirt-dev make)
 run=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils
-  iproute2 nftables iputils-ping util-linux socat ca-certificates ipmitool openipmi)
-test=(curl python3 python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev openssl)
+  iproute2 nftables iputils-ping util-linux socat ca-certificates ipmitool openipmi procps
+  frr dnsmasq-base pdns-server pdns-backend-remote)
+test=(curl python3 python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev openssl
+  bind9-dnsutils udhcpc isc-dhcp-client)
 bench=(zookeeper etcd-server)
+# Packages whose services would take the machine's own routes and its port of names: hosts of local clusters run their
+# programs themselves.
+silent=(frr pdns-server)
 
 packages=()
 for set in "${@:-build run test}"; do
@@ -76,4 +82,21 @@ case " ${missing[*]} " in
     fi
     ;;
 esac
+
+quiet=()
+for package in "${silent[@]}"; do
+  case " ${missing[*]} " in *" $package "*) quiet+=("${package%-server}.service") ;; esac
+done
+# Debian's packages ask this program whether a service may be started; 101 is no, 0 is yes.
+policy=/usr/sbin/policy-rc.d
+if [ ${#quiet[@]} -gt 0 ] && [ ! -e $policy ]; then
+  trap '"${as_root[@]}" rm -f $policy' EXIT
+  names_of=$(printf '%s|%s|' "${quiet[@]%.service}" "${quiet[@]}")
+  printf '#!/bin/sh\nfor word; do case $word in %s) exit 101 ;; esac; done\n' "${names_of%|}" |
+    "${as_root[@]}" install -m 755 /dev/stdin $policy
+fi
 apt install -y --no-install-recommends "${options[@]}" "${names[@]}"
+if [ ${#quiet[@]} -gt 0 ] && command -v systemctl >/dev/null; then
+  echo "install-deps: not started and not enabled: ${quiet[*]}"
+  "${as_root[@]}" systemctl --quiet disable "${quiet[@]}"
+fi

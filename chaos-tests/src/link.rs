@@ -15,8 +15,8 @@ use pvc_model::guard::Guard;
 use pvc_model::{Name, Revision, Uid};
 use pvc_node::agent::lease::LEASE;
 use pvc_node::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError,
-    PrimaryRole, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LeasesReport,
+    LinkError, PrimaryRole, Report,
 };
 use raft_store::Pause;
 use tokio::sync::mpsc;
@@ -196,6 +196,15 @@ impl CoordinatorLink for SimLink {
         Ok(asked.await.map_err(link_error)?.revision)
     }
 
+    async fn report_leases(&self, report: LeasesReport) -> Result<Revision, LinkError> {
+        let asked = self.asking.leader(PATIENCE, PATIENCE, move |there| {
+            let LeasesReport { node, session, epoch, put, gone } = report.clone();
+            async move { there.coordinator.report_leases(&node, (session, epoch), put, gone).await }
+        });
+        self.awake().await;
+        Ok(asked.await.map_err(link_error)?.revision)
+    }
+
     async fn leave_node(
         &self,
         node: &Name,
@@ -274,6 +283,11 @@ pub(crate) fn translate(told: core::Assignments) -> Assignments {
         incarnation: told.incarnation,
         count_guests: told.count_guests,
         primary: told.primary.map(|role| PrimaryRole { primary: role.primary, floating: role.floating }),
+        networks: told.network.networks.iter().map(|network| (**network).clone()).collect(),
+        networks_gone: told.network.networks_gone,
+        leases: told.network.leases.iter().map(|lease| (**lease).clone()).collect(),
+        leases_gone: told.network.leases_gone,
+        fabric: told.network.fabric,
     }
 }
 

@@ -72,7 +72,9 @@ fn is_usual_frr_snippets(dir: &PathBuf) -> bool {
 /// A setting of `[network]` that can't be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkConfigError {
-    #[error("{setting} = {device:?} is no name of a device: 1 to {DEVICE_LEN_MAX} characters, without blanks and `/`")]
+    #[error(
+        "{setting} = {device:?} is no name of a device: 1 to {DEVICE_LEN_MAX} characters, without blanks and `/`"
+    )]
     Device { setting: &'static str, device: String },
     #[error("{setting} = {device:?} is a name that PVC gives to devices which it makes itself")]
     Ours { setting: &'static str, device: String },
@@ -177,10 +179,7 @@ mod tests {
         }
         for ours in ["vmbr1001", "vxlan7", "vlan12", "nic525400aabbcc"] {
             let error = with(ours).validate().unwrap_err();
-            assert_eq!(
-                error,
-                NetworkConfigError::Ours { setting: "bridge_device", device: ours.to_owned() }
-            );
+            assert_eq!(error, NetworkConfigError::Ours { setting: "bridge_device", device: ours.to_owned() });
         }
     }
 

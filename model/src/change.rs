@@ -5,6 +5,8 @@ use std::fmt;
 use crate::cluster::Cluster;
 use crate::fault::Fault;
 use crate::name::Name;
+use crate::network::Network;
+use crate::network::lease::Lease;
 use crate::node::Node;
 use crate::rule::Rule;
 use crate::task::Task;
@@ -24,10 +26,14 @@ pub enum Collection {
     /// The cluster's own object; there is one.
     Cluster,
     Rules,
+    /// Client networks.
+    Networks,
+    /// Addresses that were lent in client networks.
+    Leases,
 }
 
 impl Collection {
-    pub const ALL: [Collection; 8] = [
+    pub const ALL: [Collection; 10] = [
         Collection::Nodes,
         Collection::Vms,
         Collection::Volumes,
@@ -36,6 +42,8 @@ impl Collection {
         Collection::Faults,
         Collection::Cluster,
         Collection::Rules,
+        Collection::Networks,
+        Collection::Leases,
     ];
 
     /// The collection's name in the store's keys. Never changes once released.
@@ -49,6 +57,8 @@ impl Collection {
             Collection::Faults => "faults",
             Collection::Cluster => "cluster",
             Collection::Rules => "rules",
+            Collection::Networks => "networks",
+            Collection::Leases => "leases",
         }
     }
 
@@ -81,6 +91,8 @@ pub enum Object {
     Fault(Fault),
     Cluster(Cluster),
     Rule(Rule),
+    Network(Network),
+    Lease(Lease),
 }
 
 impl Object {
@@ -94,6 +106,8 @@ impl Object {
             Object::Fault(o) => (Collection::Faults, &o.meta),
             Object::Cluster(o) => (Collection::Cluster, &o.meta),
             Object::Rule(o) => (Collection::Rules, &o.meta),
+            Object::Network(o) => (Collection::Networks, &o.meta),
+            Object::Lease(o) => (Collection::Leases, &o.meta),
         };
         ObjectKey { collection, name: meta.name.clone() }
     }

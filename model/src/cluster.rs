@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::Meta;
 use crate::fence::{Brake, Disarmed};
 use crate::name::Name;
+use crate::network::fabric::Fabric;
 use crate::primary::{Floating, Primary};
 
 /// The name of the one object.
@@ -55,6 +56,8 @@ pub struct ClusterSpec {
     pub balance: Balance,
     /// Where the primary is reached. None: it has no address of its own.
     pub floating: Option<Floating>,
+    /// What carries the client networks.
+    pub fabric: Fabric,
 }
 
 impl Default for ClusterSpec {
@@ -65,6 +68,7 @@ impl Default for ClusterSpec {
             migrations_per_node: MIGRATIONS_PER_NODE_DEFAULT,
             balance: Balance::Manual,
             floating: None,
+            fabric: Fabric::default(),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! A small cluster to test decisions on, and the two things that move it: commands and reports.
 
 use crate::change::Object;
-use crate::command::{Command, MigrationEvent, MigrationReport, VmReport, VolumeReport, decide};
+use crate::command::{
+    Command, MigrationEvent, MigrationReport, NetworkCommand, VmReport, VolumeReport, decide,
+};
 use crate::context::Context;
 use crate::event::happened;
 use crate::name::{Name, Uid};
+use crate::network::{NetworkKind, NetworkSpec, Vni};
 use crate::node::{NodeFacts, NodeRole, Reachability};
 use crate::rejection::Rejection;
 use crate::task::{Task, TaskState};
@@ -23,6 +26,13 @@ pub fn spec() -> VmSpec {
 
 pub fn disk(volume: &str, create_bytes: u64) -> Disk {
     Disk { volume: name(volume), bus: DiskBus::Virtio, read_only: false, create_bytes, pool: name("shared") }
+}
+
+/// Makes a bridged network of this number.
+pub fn bridged_network(vni: Vni) -> Command {
+    let kind = NetworkKind::Bridged { device: None };
+    let spec = NetworkSpec { description: name(&format!("net-{vni}")), mtu: None, kind };
+    Command::Network(Box::new(NetworkCommand::CreateNetwork { vni, spec: Box::new(spec) }))
 }
 
 /// A cluster whose log index is `world.revision`.

@@ -11,7 +11,8 @@ use crate::fault::Fault;
 use crate::fence::Brake;
 use crate::mac::Mac;
 use crate::name::{Name, Uid};
-use crate::network::Vni;
+use crate::network::lease::Lease;
+use crate::network::{Network, Vni};
 use crate::node::Node;
 use crate::primary::Primary;
 use crate::rejection::Rejection;
@@ -31,6 +32,10 @@ pub struct World {
     pub tokens: OrdMap<Name, Arc<Token>>,
     pub faults: OrdMap<Name, Arc<Fault>>,
     pub rules: OrdMap<Name, Arc<Rule>>,
+    /// Client networks, by their numbers in decimal.
+    pub networks: OrdMap<Name, Arc<Network>>,
+    /// Those of one network stand together: see [`World::leases_of`].
+    pub leases: OrdMap<Name, Arc<Lease>>,
     /// None: all as it is from the beginning.
     pub cluster: Option<Arc<Cluster>>,
     vm_names: OrdMap<Uid, Name>,
@@ -64,6 +69,8 @@ impl World {
             Object::Fault(o) => drop(self.faults.insert(o.meta.name.clone(), Arc::new(o))),
             Object::Cluster(o) => self.cluster = Some(Arc::new(o)),
             Object::Rule(o) => drop(self.rules.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Network(o) => drop(self.networks.insert(o.meta.name.clone(), Arc::new(o))),
+            Object::Lease(o) => drop(self.leases.insert(o.meta.name.clone(), Arc::new(o))),
         }
     }
 
@@ -127,6 +134,8 @@ impl World {
             Collection::Faults => drop(self.faults.remove(&key.name)),
             Collection::Cluster => self.cluster = None,
             Collection::Rules => drop(self.rules.remove(&key.name)),
+            Collection::Networks => drop(self.networks.remove(&key.name)),
+            Collection::Leases => drop(self.leases.remove(&key.name)),
         }
     }
 
@@ -146,6 +155,8 @@ impl World {
                 Object::Fault(o) => o.meta.revision = revision,
                 Object::Cluster(o) => o.meta.revision = revision,
                 Object::Rule(o) => o.meta.revision = revision,
+                Object::Network(o) => o.meta.revision = revision,
+                Object::Lease(o) => o.meta.revision = revision,
             }
             self.put(object);
         }
@@ -170,6 +181,21 @@ impl World {
 
     pub fn rule(&self, name: &Name) -> Result<&Arc<Rule>, Rejection> {
         self.rules.get(name).ok_or_else(|| Rejection::not_found(format!("affinity/{name}")))
+    }
+
+    /// A network by its number, or by what people call it: that is never a number.
+    pub fn network(&self, name: &Name) -> Result<&Arc<Network>, Rejection> {
+        let called = || self.networks.values().find(|network| network.spec.description == *name);
+        let found = self.networks.get(name).or_else(called);
+        found.ok_or_else(|| Rejection::not_found(format!("network/{name}")))
+    }
+
+    /// What was lent in a network.
+    pub fn leases_of(&self, vni: Vni) -> impl Iterator<Item = &Arc<Lease>> {
+        // Each hexadecimal address begins with 0 or what comes after it.
+        let first = Lease::name(vni, std::net::Ipv4Addr::UNSPECIFIED.into());
+        let of_it = move |lease: &&Arc<Lease>| lease.network == vni;
+        self.leases.range(first..).map(|(_, lease)| lease).take_while(of_it)
     }
 
     pub fn task(&self, name: &Name) -> Result<&Arc<Task>, Rejection> {

@@ -50,6 +50,13 @@ impl Health {
     pub fn is_ready(&self, epoch: u64) -> bool {
         self.parts.values().all(|part| part.settled == Some((Stance::Ready, epoch)))
     }
+
+    /// What is not as it should be and has not been for a while: "frr: bgpd does not run"; empty: nothing.
+    pub fn problems(&self) -> String {
+        let problems = self.parts.iter().filter(|(_, part)| !part.problem.is_empty());
+        let words: Vec<String> = problems.map(|(name, part)| format!("{name}: {}", part.problem)).collect();
+        words.join("; ")
+    }
 }
 
 /// The running parts. Dropping it stops them where they are, and leaves the host as it is.
@@ -113,9 +120,10 @@ impl Driver {
                     if failing.take().is_some() {
                         tracing::info!(part = name, "is as it should be again");
                     }
+                    let complaint = self.part.complaint();
                     self.note(|part| {
                         part.settled = Some((plan.stance, plan.epoch));
-                        part.problem.clear();
+                        part.problem = complaint;
                     });
                     settled = Some(plan);
                     LOOK_EVERY

@@ -10,9 +10,19 @@
 //! What may never happen here: deciding what a host is to have; touching what is not ours (all that is ours can be told by its
 //! name); a guest's frames stopping because a daemon of ours starts, stops or fails.
 
+pub mod announce;
 pub mod drive;
+pub mod firewall;
+pub mod frr;
+pub mod gateway;
+pub mod links;
+mod netlink;
 mod part;
 mod site;
+mod wake;
+mod words;
 
 pub use part::{Blocked, Outcome, Part};
-pub use site::Site;
+pub use netlink::NetlinkError;
+pub use site::{Site, device_of};
+pub use wake::Wake;

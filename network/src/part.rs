@@ -12,6 +12,12 @@ pub trait Part: Send {
     /// Looks at what there is, and makes it as `plan` says, once. Called on each change of the plan, when the part's thing says
     /// that it has changed, and on a timer. Must not wait for long: what takes its time is `Progressed`, and looked at again.
     async fn pass(&mut self, plan: &HostPlan) -> Result<Outcome, Blocked>;
+
+    /// What people should know though the last pass has settled: something asked for that can't be, and holds up nothing else.
+    /// Empty: nothing.
+    fn complaint(&self) -> String {
+        String::new()
+    }
 }
 
 /// How a pass ended.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use pvc_model::Name;
 
+use crate::netlink::{Netlink, NetlinkError};
+
 /// What a host is of itself, and where things are on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
@@ -27,6 +29,19 @@ pub struct Site {
     pub frr_dir: PathBuf,
     /// FRRouting's sockets: /run/frr.
     pub frr_run_dir: PathBuf,
+    /// Where people put settings of their own for FRRouting, one or more files `*.conf`: /etc/pvc/frr.conf.d.
+    pub frr_snippets_dir: PathBuf,
     /// The program that DHCP servers call with what they lend: `pvcd`.
     pub program: PathBuf,
+}
+
+/// The device that has this address; None: none has.
+pub async fn device_of(address: IpAddr) -> Result<Option<String>, NetlinkError> {
+    let netlink = Netlink::open()?;
+    let Some(index) =
+        netlink.addresses().await?.into_iter().find(|a| a.address == address).map(|a| a.device)
+    else {
+        return Ok(None);
+    };
+    Ok(netlink.devices().await?.into_iter().find(|device| device.index == index).map(|device| device.name))
 }

@@ -20,7 +20,9 @@ use pvc_model::{Name, Revision, Uid};
 use pvc_node::agent::heartbeat::{Beat, HEARTBEAT_INTERVAL, Heartbeats, InTask, LoadSource, Told};
 use pvc_node::agent::incarnation::Incarnation;
 use pvc_node::agent::lease::Lease;
-use pvc_node::agent::link::{AssignmentStream, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, Report};
+use pvc_node::agent::link::{
+    AssignmentStream, CoordinatorLink, Heartbeat, HeartbeatAck, LeasesReport, LinkError, Report,
+};
 use pvc_node::pulse::Pulse;
 
 #[derive(Parser)]
@@ -63,6 +65,10 @@ impl CoordinatorLink for Noting {
     }
 
     async fn report_guard(&self, _: &Name, _: u64, _: u64, _: Option<Guard>) -> Result<Revision, LinkError> {
+        nothing()
+    }
+
+    async fn report_leases(&self, _: LeasesReport) -> Result<Revision, LinkError> {
         nothing()
     }
 

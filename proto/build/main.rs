@@ -14,7 +14,7 @@ mod openapi;
 mod rest;
 
 const PUBLIC: &[&str] =
-    &["authz", "cluster", "common", "event", "node", "rule", "task", "token", "vm", "volume"];
+    &["authz", "cluster", "common", "event", "network", "node", "rule", "task", "token", "vm", "volume"];
 const INTERNAL: &[&str] = &["agent", "join", "raft"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

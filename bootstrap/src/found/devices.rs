@@ -87,11 +87,12 @@ fn names(links: &[Link]) -> String {
 }
 
 fn addresses(links: &[Link]) -> String {
-    let of = |link: &Link| {
-        let name = link.ifname.clone();
-        link.addr_info.iter().filter_map(|known| known.local).map(move |known| format!("{known} on {name}"))
-    };
-    links.iter().flat_map(|link| of(link).collect::<Vec<_>>()).collect::<Vec<_>>().join(", ")
+    let mut found = Vec::new();
+    for link in links {
+        let own = link.addr_info.iter().filter_map(|known| known.local);
+        found.extend(own.map(|address| format!("{address} on {}", link.ifname)));
+    }
+    found.join(", ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The little guest: Debian's cloud kernel and a file system in memory made of busybox, built in seconds.
+//! The little guest: Debian's cloud kernel and a file system in memory made of busybox and a DHCPv6 client, built in seconds.
 //!
 //! Its packages are fetched and unpacked, never installed. It boots under plain emulation, answers ping, counts aloud on
 //! its console, and can be told to crash: a real guest for tests and demos. What it does is in `guest/init`.
@@ -21,12 +21,19 @@ pub const KERNEL: &str = "vmlinuz";
 pub const INITRAMFS: &str = "initramfs.cpio";
 
 const INIT: &[u8] = include_bytes!("../../guest/init");
+const DHCLIENT6_SCRIPT: &[u8] = include_bytes!("../../guest/dhclient6.script");
 const UDHCPC_SCRIPT: &[u8] = include_bytes!("../../guest/udhcpc.script");
 const MANIFEST: &str = "guest.toml";
 /// Changes whenever the same packages and scripts would give other files.
-const BUILDER: u32 = 1;
+const BUILDER: u32 = 2;
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 const BUSYBOX_PACKAGE: &str = "busybox-static";
+/// busybox has no DHCPv6 client; this one needs nothing but libc.
+const DHCLIENT_PACKAGE: &str = "isc-dhcp-client";
+const LIBC_PACKAGE: &str = "libc6";
+/// Where dhclient looks for libc's files, and their names in the package.
+const LIBC_FILES: [(&str, &str); 2] =
+    [("lib64", "ld-linux-x86-64.so.2"), ("lib/x86_64-linux-gnu", "libc.so.6")];
 /// In the order in which they can be loaded: there is no depmod in the guest.
 const MODULES: [&str; 17] = [
     "virtio_ring",
@@ -90,6 +97,8 @@ struct Manifest {
     scripts: String,
     kernel: String,
     busybox: String,
+    dhclient: String,
+    libc: String,
 }
 
 /// Builds the guest into `out`, or takes the build that is there if it has the same inputs. Without apt's lists a build
@@ -140,7 +149,7 @@ impl Manifest {
 
 fn scripts_hash() -> String {
     let mut hasher = blake3::Hasher::new();
-    for part in [INIT, UDHCPC_SCRIPT] {
+    for part in [INIT, UDHCPC_SCRIPT, DHCLIENT6_SCRIPT] {
         hasher.update(&part.len().to_le_bytes());
         hasher.update(part);
     }
@@ -162,6 +171,8 @@ async fn wanted() -> Result<Manifest, GuestError> {
         scripts: scripts_hash(),
         kernel: versioned(&kernel, KERNEL_PACKAGE).await?,
         busybox: versioned(BUSYBOX_PACKAGE, BUSYBOX_PACKAGE).await?,
+        dhclient: versioned(DHCLIENT_PACKAGE, DHCLIENT_PACKAGE).await?,
+        libc: versioned(LIBC_PACKAGE, LIBC_PACKAGE).await?,
     })
 }
 
@@ -190,7 +201,9 @@ async fn make(guest: &Guest, manifest: &Manifest) -> Result<(), GuestError> {
 
 async fn make_in(work: &Path, guest: &Guest, manifest: &Manifest) -> Result<(), GuestError> {
     // as root apt would drop to a user who may not write here
-    let args = ["-o", "APT::Sandbox::User=root", "download", "-q", &manifest.kernel, &manifest.busybox];
+    let packages =
+        [&manifest.kernel, &manifest.busybox, &manifest.dhclient, &manifest.libc].map(String::as_str);
+    let args = [&["-o", "APT::Sandbox::User=root", "download", "-q"], &packages[..]].concat();
     tool::run_in(work, "apt-get", &args, APT_LIMIT).await.map_err(GuestError::Fetch)?;
     let kernel_files = unpack(work, &manifest.kernel).await?;
     let busybox_files = unpack(work, &manifest.busybox).await?;
@@ -202,16 +215,33 @@ async fn make_in(work: &Path, guest: &Guest, manifest: &Manifest) -> Result<(), 
     let busybox = find(&busybox_files, &|path| path.ends_with("bin/busybox"))?
         .ok_or_else(|| layout(&manifest.busybox, "busybox"))?;
     let mut archive = cpio::Archive::default();
-    for name in ["bin", "dev", "etc", "etc/acpi", "mod", "proc", "root", "run", "sys", "tmp", "www"] {
+    for name in [
+        "bin",
+        "dev",
+        "etc",
+        "etc/acpi",
+        "lib",
+        "lib/x86_64-linux-gnu",
+        "lib64",
+        "mod",
+        "proc",
+        "root",
+        "run",
+        "sys",
+        "tmp",
+        "www",
+    ] {
         archive.directory(name);
     }
     archive.file("init", 0o755, INIT);
     archive.file("etc/udhcpc.script", 0o755, UDHCPC_SCRIPT);
+    archive.file("etc/dhclient6.script", 0o755, DHCLIENT6_SCRIPT);
     archive.file("bin/busybox", 0o755, &read(&busybox)?);
     let applets = tool::run(&busybox.to_string_lossy(), &["--list"], QUERY_LIMIT).await?;
     for applet in applets.lines().filter(|name| !name.is_empty() && *name != "busybox") {
         archive.symlink(&format!("bin/{applet}"), "busybox");
     }
+    add_dhclient(work, manifest, &mut archive).await?;
     let modules = kernel_files.join("lib/modules");
     for name in MODULES {
         let file = format!("{name}.ko");
@@ -221,6 +251,24 @@ async fn make_in(work: &Path, guest: &Guest, manifest: &Manifest) -> Result<(), 
     }
     archive.file("mod/order", 0o644, (MODULES.join("\n") + "\n").as_bytes());
     Ok(durable_file::write(&guest.initramfs, &archive.finish(), 0o644)?)
+}
+
+/// The DHCPv6 client and the parts of libc that it needs.
+async fn add_dhclient(
+    work: &Path,
+    manifest: &Manifest,
+    archive: &mut cpio::Archive,
+) -> Result<(), GuestError> {
+    let files = unpack(work, &manifest.dhclient).await?;
+    let program = find(&files, &|path| path.ends_with("sbin/dhclient"))?
+        .ok_or_else(|| layout(&manifest.dhclient, "sbin/dhclient"))?;
+    archive.file("bin/dhclient", 0o755, &read(&program)?);
+    let libc = unpack(work, &manifest.libc).await?;
+    for (folder, name) in LIBC_FILES {
+        let path = find(&libc, &|path| name_of(path) == name)?.ok_or_else(|| layout(&manifest.libc, name))?;
+        archive.file(&format!("{folder}/{name}"), 0o755, &read(&path)?);
+    }
+    Ok(())
 }
 
 fn layout(package: &str, what: &str) -> GuestError {
@@ -277,6 +325,8 @@ mod tests {
             scripts: scripts_hash(),
             kernel: "k=1".to_owned(),
             busybox: "b=1".to_owned(),
+            dhclient: "d=1".to_owned(),
+            libc: "l=1".to_owned(),
         };
         let text = toml::to_string(&manifest).unwrap();
         fs::write(dir.path().join(MANIFEST), text).unwrap();

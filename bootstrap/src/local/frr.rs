@@ -2,6 +2,7 @@
 //! files are, and given up by root.
 
 use std::io;
+use std::path::Path;
 
 /// Routes in the kernel; the other daemons speak to it, so it is first.
 pub const ZEBRA: &str = "zebra";
@@ -15,13 +16,19 @@ pub const DAEMONS: [&str; 3] = [ZEBRA, BGPD, BFDD];
 const USER: &str = "frr";
 /// Where Debian keeps users.
 const PASSWD: &str = "/etc/passwd";
+/// A configuration that says nothing.
+pub const NO_CONFIG: &str = "/dev/null";
+/// Where the daemons keep what they may say in their last moment: a folder for each process. They never remove them.
+const LAST_WORDS_DIR: &str = "/var/tmp/frr";
 /// What the kernel may keep for zebra while it is busy: thousands of links and routes change at once.
 const NETLINK_BYTES: &str = "90000000";
 
 /// Why FRRouting's user is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum FrrUserError {
-    #[error("there is no user {USER:?}: package frr makes it, and `scripts/install-deps.sh run` installs that")]
+    #[error(
+        "there is no user {USER:?}: package frr makes it, and `scripts/install-deps.sh run` installs that"
+    )]
     NoUser,
     #[error("could not read {PASSWD}")]
     Read(#[source] io::Error),
@@ -46,15 +53,27 @@ fn numbers_in(passwd: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// The words that start one of the daemons. It listens on no port for people: only on its socket.
-pub fn argv(daemon: &str) -> Vec<String> {
+/// The words that start one of the daemons with this configuration. It listens on no port for people: only on its socket.
+pub fn argv(daemon: &str, config: &str) -> Vec<String> {
     let program = format!("/usr/lib/frr/{daemon}");
     let mut argv = vec![program, "-u".to_owned(), USER.to_owned(), "-g".to_owned(), USER.to_owned()];
-    argv.extend(["-P", "0", "--log", "stdout", "--log-level", "informational"].map(str::to_owned));
+    argv.extend(
+        ["-f", config, "-P", "0", "--log", "stdout", "--log-level", "informational"].map(str::to_owned),
+    );
     if daemon == ZEBRA {
         argv.extend(["-s", NETLINK_BYTES].map(str::to_owned));
     }
     argv
+}
+
+/// Removes what a daemon that has ended would have said its last words into; fine when there is nothing.
+pub fn remove_last_words(daemon: &str, pid: &str) {
+    let dir = Path::new(LAST_WORDS_DIR);
+    if !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit()) {
+        let _ = std::fs::remove_dir_all(dir.join(format!("{daemon}.{pid}")));
+    }
+    // only when it is empty, so that nobody's is lost
+    let _ = std::fs::remove_dir(dir);
 }
 
 #[cfg(test)]
@@ -72,7 +91,7 @@ mod tests {
     #[test]
     fn each_daemon_runs_in_the_foreground_as_its_own_user() {
         for daemon in DAEMONS {
-            let argv = argv(daemon);
+            let argv = argv(daemon, NO_CONFIG);
             assert_eq!(argv[..5], [&format!("/usr/lib/frr/{daemon}"), "-u", "frr", "-g", "frr"]);
             assert!(!argv.contains(&"-d".to_owned()));
             assert_eq!(argv.contains(&"-s".to_owned()), daemon == ZEBRA);

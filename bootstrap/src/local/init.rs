@@ -235,6 +235,8 @@ fn make_view(dir: &ClusterDir, state: &ClusterState, host: HostName) -> Result<(
     if !state.kvm && kvm.exists() {
         hide(kvm, &disk.no_kvm())?;
     }
+    // FRRouting's daemons would meet there those of other hosts with the same process numbers
+    mount(Path::new("tmpfs"), Path::new("/var/tmp"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
     // last: the state's folder might be under /run
     mount(Path::new("tmpfs"), Path::new("/run"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
     for at in ["/run/lock", "/run/libvirt", "/run/pvc", "/run/frr", HOLD_DIR] {
@@ -259,7 +261,7 @@ fn services(state: &ClusterState) -> Vec<Service> {
     // The daemons come up with nothing configured: pvcd tells them all by their sockets, also one that has died.
     let mut all: Vec<Service> = frr::DAEMONS
         .into_iter()
-        .map(|daemon| Service::new(daemon, frr::argv(daemon), vec![], hold(daemon)))
+        .map(|daemon| Service::new(daemon, frr::argv(daemon, frr::NO_CONFIG), vec![], hold(daemon)))
         .collect();
     all.extend([
         Service::new("virtlogd", argv(&["/usr/sbin/virtlogd"]), vec![], hold("virtlogd")),

@@ -416,7 +416,10 @@ mod tests {
         assert_eq!(plan.mac(Net::Vm, host("hv3")), "02:70:76:63:01:03");
         assert_eq!(plan.host_in(Net::Upstream, host("hv1")).to_string(), "10.200.0.11");
         assert_eq!(plan.host_upstream_v6(host("hv32")).to_string(), "fd70:7663::42");
-        assert_eq!((plan.router().to_string(), plan.router_v6().to_string()), ("10.200.0.2".to_owned(), "fd70:7663::2".to_owned()));
+        assert_eq!(
+            (plan.router().to_string(), plan.router_v6().to_string()),
+            ("10.200.0.2".to_owned(), "fd70:7663::2".to_owned())
+        );
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub enum RouterError {
         #[source]
         source: CmdError,
     },
-    #[error("the upstream router's {0} survived SIGKILL for {} s", DIE_LIMIT.as_secs())]
-    Undead(&'static str),
+    #[error("the upstream router's {program} survived SIGKILL for {} s", DIE_LIMIT.as_secs())]
+    Undead { program: &'static str },
     #[error(transparent)]
     User(#[from] FrrUserError),
     #[error(transparent)]
@@ -93,7 +93,7 @@ async fn kill(cluster: &ClusterName) -> Result<(), RouterError> {
         let Some(process) = running(cluster, program) else { continue };
         process.signal(libc::SIGKILL);
         if !processes::wait_gone(vec![process], DIE_LIMIT).await.is_empty() {
-            return Err(RouterError::Undead(program));
+            return Err(RouterError::Undead { program });
         }
     }
     Ok(())
@@ -102,6 +102,10 @@ async fn kill(cluster: &ClusterName) -> Result<(), RouterError> {
 /// Removes its folder; fine when there is none. Its programs have ended with all others of its namespace.
 pub fn remove_folder(cluster: &ClusterName) -> Result<(), FileError> {
     let folder = folder(cluster);
+    for daemon in frr::DAEMONS {
+        let pid = fs::read_to_string(pid_file(cluster, daemon)).unwrap_or_default();
+        frr::remove_last_words(daemon, pid.trim());
+    }
     match fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(FileError::new("remove", &folder, error))
@@ -114,9 +118,11 @@ fn lay_out(cluster: &ClusterName, addresses: AddressPlan) -> Result<(), RouterEr
     remove_folder(cluster)?;
     let folder = folder(cluster);
     durable_file::make_directory(&folder, 0o755)?;
-    for (name, text) in
-        [("bgpd.conf", bgpd_conf(addresses)), ("bfdd.conf", BFDD_CONF.to_owned()), ("vtysh.conf", String::new())]
-    {
+    for (name, text) in [
+        ("bgpd.conf", bgpd_conf(addresses)),
+        ("bfdd.conf", BFDD_CONF.to_owned()),
+        ("vtysh.conf", String::new()),
+    ] {
         durable_file::write(&folder.join(name), text.as_bytes(), 0o644)?;
     }
     let (user, group) = frr::user()?;
@@ -131,9 +137,11 @@ fn start(cluster: &ClusterName, addresses: AddressPlan, program: &'static str) -
     let argv = if program == DNSMASQ {
         dnsmasq_argv(addresses, &pid_file(cluster, program))
     } else {
-        let mut argv = frr::argv(program);
+        let conf =
+            if program == frr::ZEBRA { frr::NO_CONFIG.to_owned() } else { at(&format!("{program}.conf")) };
+        let mut argv = frr::argv(program, &conf);
         argv.extend(["--vty_socket", &*folder.to_string_lossy(), "-z", &at("zserv.api")].map(str::to_owned));
-        argv.extend(["-i".to_owned(), pid_file(cluster, program), "-f".to_owned(), at(&format!("{program}.conf"))]);
+        argv.extend(["-i".to_owned(), pid_file(cluster, program)]);
         if program == frr::BFDD {
             argv.extend(["--bfdctl".to_owned(), at("bfdd.sock")]);
         }
@@ -196,10 +204,16 @@ exit
 
 /// Knows the one name and its address's, and asks nobody.
 fn dnsmasq_argv(addresses: AddressPlan, pid_file: &str) -> Vec<String> {
-    let mut argv: Vec<String> =
-        ["/usr/sbin/dnsmasq", "-k", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]
-            .map(str::to_owned)
-            .to_vec();
+    let mut argv: Vec<String> = [
+        "/usr/sbin/dnsmasq",
+        "-k",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--bind-interfaces",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     argv.push(format!("--pid-file={pid_file}"));
     argv.push(format!("--listen-address={},{}", addresses.router(), addresses.router_v6()));
     argv.push("--except-interface=lo".to_owned());

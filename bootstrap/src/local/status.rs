@@ -191,7 +191,12 @@ impl LocalStatus {
             Some(_) => format!("at {} (AS {})", self.router.address, self.router.asn),
             None => "is down, `pvc-bootstrap local up` makes it anew".to_owned(),
         };
-        let _ = writeln!(text, "upstream router {router}; behind it is {} ({})", self.router.name, self.router.behind.join(", "));
+        let _ = writeln!(
+            text,
+            "upstream router {router}; behind it is {} ({})",
+            self.router.name,
+            self.router.behind.join(", ")
+        );
         let _ = writeln!(
             text,
             "{:<5} {:<7} {:<13} {:>8} {:>9} {:>8} {:>8}  {:<12} {:<8} {:>6}",
@@ -235,7 +240,10 @@ mod tests {
         let table = describe(&dir, &state, &Ok(BTreeMap::from([("hv1".to_owned(), leads)]))).table();
         let lines: Vec<&str> = table.lines().collect();
         let words = |line: &str| line.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(lines[3]), ["hv1", "off", "10.100.0.11", "-", "-", "-", "-", "reachable", "leader", "0"]);
+        assert_eq!(
+            words(lines[3]),
+            ["hv1", "off", "10.100.0.11", "-", "-", "-", "-", "reachable", "leader", "0"]
+        );
         assert_eq!(words(lines[4]), ["hv2", "off", "10.100.0.12", "-", "-", "-", "-", "?", "?", "0"]);
         let table = describe(&dir, &state, &Err("no coordinator answers".to_owned())).table();
         assert!(table.ends_with("the cluster does not answer: no coordinator answers\n"), "{table}");

@@ -216,8 +216,20 @@ pub async fn plug_in_router(
     sysctl(&own, &ROUTES).await?;
     let mac = addresses.router_mac();
     tool::ip(&[
-        "link", "add", ROUTER_PORT, "netns", &hub, "type", "veth", "peer", "name", ROUTER_CARD, "netns",
-        &own, "address", &mac,
+        "link",
+        "add",
+        ROUTER_PORT,
+        "netns",
+        &hub,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        ROUTER_CARD,
+        "netns",
+        &own,
+        "address",
+        &mac,
     ])
     .await?;
     tool::ip(&["-n", &hub, "link", "set", ROUTER_PORT, "master", Net::Upstream.switch(), "up"]).await?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use pvc_bootstrap::daemon_config::{DaemonConfig, Role, VirtType};
+use pvc_bootstrap::daemon_config::{DaemonConfig, Network, Role, VirtType};
 use pvc_bootstrap::found::{self, GivenToken, HostSetup, JoinRequest, Places, TokenSource};
 use pvc_bootstrap::step::{self, StepError};
 use pvc_identity::{
@@ -107,6 +107,7 @@ fn setup(dir: &Path, role: Role) -> HostSetup {
         recoveries: 0,
         virt_type: VirtType::Qemu,
         coordinators: vec![],
+        network: Network::default(),
         storage: vec![],
         system_uuid: None,
         authority: places.authority(),

@@ -6,3 +6,4 @@ mod join;
 mod local;
 mod primary;
 mod restore;
+mod upstream;

@@ -11,7 +11,8 @@ use pvc_model::command::PrimaryReport;
 use pvc_model::guard::Guard;
 use pvc_model::{Command, Name, Revision, Uid, World};
 use pvc_node::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LeasesReport,
+    LinkError, Report,
 };
 use raft_store::Pause;
 use tokio::sync::watch;
@@ -187,6 +188,10 @@ impl CoordinatorLink for AgeLink {
 
     async fn report_guard(&self, _: &Name, _: u64, _: u64, _: Option<Guard>) -> Result<Revision, LinkError> {
         Err(away("no guard in these clusters"))
+    }
+
+    async fn report_leases(&self, _: LeasesReport) -> Result<Revision, LinkError> {
+        Err(away("no primary in these clusters"))
     }
 
     async fn leave_node(

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_nic_is_named_by_its_network_where_that_is_enough() {
-        let on = |network: &str, mac: &str| Nic { network: network.into(), mac: mac.into(), ..Nic::default() };
+        let on =
+            |network: &str, mac: &str| Nic { network: network.into(), mac: mac.into(), ..Nic::default() };
         let bridged = Nic { bridge: "br0".into(), mac: "c".into(), ..Nic::default() };
         let nics = [on("1001", "a"), on("upstream", "b"), bridged, on("7", "d"), on("7", "e")];
         for (network, mac) in [("1001", "a"), ("upstream", "b"), ("br0", "c")] {

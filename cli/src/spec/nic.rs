@@ -121,8 +121,9 @@ mod tests {
     fn nics() {
         let made = nic("bridge=vmbr0,model=e1000e").expect("it is right");
         assert_eq!((made.bridge.as_str(), made.model.as_str()), ("vmbr0", "e1000e"));
-        let made = nic("network=1001,link=down,spoof-check=off,rate-in=1M,address=192.0.2.7,address=2001:db8::7")
-            .expect("it is right");
+        let made =
+            nic("network=1001,link=down,spoof-check=off,rate-in=1M,address=192.0.2.7,address=2001:db8::7")
+                .expect("it is right");
         assert_eq!((made.network.as_str(), made.link_down, made.trusted), ("1001", true, true));
         assert_eq!(made.rate_in.map(|rate| rate.average_kbit), Some(1000));
         assert_eq!(made.addresses, ["192.0.2.7", "2001:db8::7"]);
@@ -137,7 +138,9 @@ mod tests {
             let failure = nic(bad).expect_err("it is refused");
             assert_eq!((failure.detail.as_str(), failure.help.as_str()), (detail, NIC_FORM));
         }
-        assert!(nic("network=1,rate-in=fast").expect_err("it is refused").detail.starts_with("bad rate \"fast\""));
+        assert!(
+            nic("network=1,rate-in=fast").expect_err("it is refused").detail.starts_with("bad rate \"fast\"")
+        );
     }
 
     #[test]

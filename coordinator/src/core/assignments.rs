@@ -12,6 +12,7 @@ use pvc_model::{Name, Node, Uid, Vm, Volume, World};
 use tokio::time::Instant;
 
 use super::error::WatchStop;
+use super::told_networks::{NetworkNews, ToldNetworks};
 use super::watch::ObjectWatch;
 
 /// Where other nodes' changes only move the revision on, the node learns of it this much later.
@@ -50,6 +51,8 @@ pub struct Assignments {
     pub world: World,
     /// Who is the primary and at which address, when that has changed.
     pub primary: Option<PrimaryRole>,
+    /// Client networks; of the fabric, all where all is told.
+    pub network: NetworkNews,
     /// Whether `count_guests` is new.
     news: bool,
 }
@@ -64,6 +67,7 @@ impl Assignments {
             && self.node.is_none()
             && self.coordinators.is_none()
             && self.primary.is_none()
+            && self.network.is_empty()
             && !self.news
     }
 }
@@ -141,6 +145,7 @@ pub struct Told {
     /// It was asked to count its guests.
     counts: bool,
     primary: PrimaryRole,
+    networks: ToldNetworks,
 }
 
 impl Told {
@@ -150,6 +155,7 @@ impl Told {
         let mut first = told.step(node, world);
         first.full = true;
         first.primary = Some(told.primary.clone());
+        first.network.fabric = Some(told.networks.fabric().clone());
         (told, first)
     }
 
@@ -166,6 +172,7 @@ impl Told {
             incarnation: self.world.incarnation(),
             count_guests: self.counts,
             primary: None,
+            network: NetworkNews::default(),
             news: false,
             world: self.world.clone(),
         }
@@ -195,7 +202,7 @@ impl Told {
                 message.coordinators = Some(coordinators);
             }
         }
-        let mut look_at_volumes = self.forget_unconfirmed(&older, world, &mut message);
+        let mut vms_changed = self.forget_unconfirmed(&older, world, &mut message);
         let mut seen = BTreeSet::new();
         for item in older.vms.diff(&world.vms) {
             let (DiffItem::Add(_, vm) | DiffItem::Update { old: (_, vm), .. } | DiffItem::Remove(_, vm)) =
@@ -207,8 +214,10 @@ impl Told {
             let named = self.guests.contains(&vm.uid());
             let now = world.vm_by_uid(vm.uid());
             let now = now.filter(|vm| world.is_confirmed(vm) && (named || concerns(vm, node)));
-            look_at_volumes |= self.tell_vm(vm.uid(), now, &mut message);
+            vms_changed |= self.tell_vm(vm.uid(), now, &mut message);
         }
+        message.network = self.networks.step(node, (&older, world), self.vms.values(), vms_changed);
+        let mut look_at_volumes = vms_changed;
         for item in older.volumes.diff(&world.volumes) {
             let (DiffItem::Add(name, _)
             | DiffItem::Update { old: (name, _), .. }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, LeaseReport, NetworkCommand, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
 use pvc_model::guard::Guard;
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
@@ -344,6 +344,18 @@ impl Coordinator {
     ) -> Result<Committed, SubmitError> {
         let command = Command::ReportPrimary { node: node.clone(), session, epoch, report };
         self.submit(command, &format!("node/{node}"), None).await
+    }
+
+    /// The primary's word about the addresses that it lends, at an epoch of its role.
+    pub async fn report_leases(
+        &self,
+        node: &Name,
+        (session, epoch): (u64, u64),
+        put: Vec<LeaseReport>,
+        gone: Vec<Name>,
+    ) -> Result<Committed, SubmitError> {
+        let command = NetworkCommand::ReportLeases { node: node.clone(), session, epoch, put, gone };
+        self.submit(Command::Network(Box::new(command)), &format!("node/{node}"), None).await
     }
 
     /// A node's word that its host is being shut down.

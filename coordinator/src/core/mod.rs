@@ -18,6 +18,7 @@ pub mod power;
 mod probe;
 mod round;
 mod seat;
+mod told_networks;
 mod watch;
 mod world;
 
@@ -31,5 +32,6 @@ pub use lane::{Committed, LaneStats, QUEUE_COMMANDS_MAX};
 pub use leader::{leader_name, member_name};
 pub use probe::{Knock, Probe};
 pub use seat::Seat;
+pub use told_networks::NetworkNews;
 pub use watch::{Change, Changed, ObjectWatch};
 pub use world::{DecodeError, decode};

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use pvc_model::{Name, Uid};
 use pvc_proto::convert::{
-    At, counted_guest, guard, node_facts, primary_report, store_health, vm_report, volume_report,
-    wire_primary_role,
+    At, counted_guest, guard, lease_report, node_facts, primary_report, store_health, vm_report,
+    volume_report, wire_primary_role,
 };
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
     Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, LeaveNodeRequest, LeaveNodeResponse,
-    ReportGuardRequest, ReportGuardResponse, ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest,
-    ReportResponse, WatchAssignmentsRequest, WorkProgress,
+    ReportGuardRequest, ReportGuardResponse, ReportLeasesRequest, ReportLeasesResponse, ReportPrimaryRequest,
+    ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest, WorkProgress,
 };
 use tonic::{Request, Response, Status};
 
@@ -114,6 +114,24 @@ impl AgentService for Agents {
         Ok(Response::new(ReportGuardResponse { revision: committed.revision }))
     }
 
+    async fn report_leases(
+        &self,
+        request: Request<ReportLeasesRequest>,
+    ) -> Result<Response<ReportLeasesResponse>, Status> {
+        let caller = Caller::of(&request)?;
+        let ReportLeasesRequest { node, session, epoch, put, gone } = request.into_inner();
+        let node = name("node", "node", &node)?;
+        caller.must_be_node(&node)?;
+        let at = At::new("request");
+        let put = put.iter().enumerate().map(|(i, lease)| lease_report(&at.item("put", i), lease));
+        let put = put.collect::<Result<_, _>>().map_err(refuse)?;
+        let gone = gone.iter().enumerate().map(|(i, lease)| at.item("gone", i).name(lease));
+        let gone = gone.collect::<Result<_, _>>().map_err(refuse)?;
+        let committed = self.0.core.report_leases(&node, (session, epoch), put, gone).await;
+        let committed = committed.map_err(|error| status::submit(&error, self.0.leader().as_ref()))?;
+        Ok(Response::new(ReportLeasesResponse { revision: committed.revision }))
+    }
+
     async fn leave_node(
         &self,
         request: Request<LeaveNodeRequest>,
@@ -179,5 +197,10 @@ fn message(told: &core::Assignments) -> Assignments {
             .primary
             .as_ref()
             .map(|role| wire_primary_role(role.primary.as_ref(), role.floating.as_ref())),
+        networks: told.network.networks.iter().map(|network| (&**network).into()).collect(),
+        networks_gone: told.network.networks_gone.iter().map(ToString::to_string).collect(),
+        leases: told.network.leases.iter().map(|lease| (&**lease).into()).collect(),
+        leases_gone: told.network.leases_gone.iter().map(ToString::to_string).collect(),
+        fabric: told.network.fabric.as_ref().map(Into::into),
     }
 }

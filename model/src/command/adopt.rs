@@ -151,6 +151,13 @@ pub(super) fn restore_objects(
             Object::Rule(rule) if !world.rules.contains_key(&rule.meta.name) => {
                 draft.put(Object::Rule(rule.clone()));
             }
+            Object::Network(network) if !world.networks.contains_key(&network.meta.name) => {
+                draft.put(Object::Network(network.clone()));
+            }
+            // Guests still have these addresses.
+            Object::Lease(lease) if !world.leases.contains_key(&lease.meta.name) => {
+                draft.put(Object::Lease(lease.clone()));
+            }
             _ => {}
         }
     }

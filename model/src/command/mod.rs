@@ -15,6 +15,7 @@ mod fence;
 mod guard;
 mod leave;
 mod migration;
+mod network;
 mod nic;
 mod node;
 mod pacing;
@@ -34,6 +35,7 @@ mod volume;
 pub use adopt::CountedGuest;
 pub use bmc::{PowerOrder, bmc_wiring};
 pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
+pub use network::{LeaseReport, NetworkCommand};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;
@@ -166,6 +168,9 @@ pub enum Command {
         name: Name,
         expected_revision: Revision,
     },
+
+    // Client networks, asked by people, and by the primary
+    Network(Box<NetworkCommand>),
 
     // Nodes, tokens, faults, tasks, asked by people
     UpdateNode {
@@ -504,6 +509,7 @@ pub fn decide(world: &World, command: &Command, context: &mut Context) -> Result
             rule::update(world, name, spec, *expected_revision, context)
         }
         Command::DeleteRule { name, expected_revision } => rule::delete(world, name, *expected_revision),
+        Command::Network(command) => network::decide(world, command, context),
         Command::UpdateNode { name, schedulable, on_return, isolation, on_shutdown, expected_revision } => {
             let patch = node::NodePatch {
                 schedulable: *schedulable,

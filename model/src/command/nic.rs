@@ -77,13 +77,18 @@ pub(super) fn check(world: &World, vm: &Vm) -> Result<(), Rejection> {
     let had = world.vm_by_uid(vm.uid()).map_or(&[][..], |old| &old.spec.nics);
     let new = nics.iter().map(|nic| &nic.attachment);
     for attachment in new.filter(|attachment| !had.iter().any(|nic| nic.attachment == **attachment)) {
-        check_attachment(vm, attachment)?;
+        check_attachment(world, vm, attachment)?;
     }
     Ok(())
 }
 
-fn check_attachment(vm: &Vm, attachment: &Attachment) -> Result<(), Rejection> {
+fn check_attachment(world: &World, vm: &Vm, attachment: &Attachment) -> Result<(), Rejection> {
     match attachment {
+        Attachment::Network(vni) if !world.networks.contains_key(&vni.name()) => {
+            let detail = format!("network {vni} does not exist");
+            Err(Rejection::precondition("network-must-exist", vm.subject(), detail)
+                .help(format!("see `pvc network list`, or make it: pvc network add {vni}")))
+        }
         Attachment::Network(_) | Attachment::Host(_) => Ok(()),
         // It would go around the network's rules.
         Attachment::Bridge(bridge) => match Vni::of_bridge(bridge) {

@@ -1,7 +1,7 @@
 //! Cancelling, advancing and forgetting tasks.
 
-use super::advance;
 use super::draft::Draft;
+use super::{advance, network};
 use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
 use crate::name::Name;
@@ -68,7 +68,7 @@ pub(super) fn advance(world: &World, name: &Name, context: &mut Context) -> Resu
 /// Forgets what nobody will ask for any more.
 pub(super) fn prune(world: &World, context: &mut Context) -> Changes {
     let now = context.now;
-    let mut draft = Draft::new(world, "forget old tasks and tokens", context);
+    let mut draft = Draft::new(world, "forget old tasks, tokens and leases", context);
     let mut ended: Vec<_> =
         world.tasks.values().filter_map(|task| task.ended.map(|at| (at, task.meta.name.clone()))).collect();
     ended.sort();
@@ -85,6 +85,7 @@ pub(super) fn prune(world: &World, context: &mut Context) -> Changes {
             draft.delete(Collection::Tokens, &token.meta.name);
         }
     }
+    network::prune_leases(&mut draft);
     debug_assert!(
         draft.changes.puts().iter().all(|o| !matches!(o, Object::Vm(_))),
         "pruning never changes a VM"

@@ -78,8 +78,7 @@ pub(super) fn update(
     vm.spec = patched(old, patch)?;
     check_spec(world, &vm)?;
 
-    let needs_restart =
-        hardware(&vm.spec) != hardware(&old.spec) || nic::models_differ(&old.spec, &vm.spec);
+    let needs_restart = hardware(&vm.spec) != hardware(&old.spec) || nic::models_differ(&old.spec, &vm.spec);
     // A running guest still writes to a disk that its spec no longer names, and another VM could take it.
     if vm.spec.disks != old.spec.disks && !old.is_proven_off() {
         let detail = "its disks can be changed only while it is off";
@@ -133,10 +132,7 @@ fn patched(vm: &Vm, patch: &SpecPatch) -> Result<VmSpec, Rejection> {
 
 /// What a running guest is made of and can't change: a change of it needs a restart.
 fn hardware(spec: &VmSpec) -> impl PartialEq + use<'_> {
-    (
-        (spec.vcpus, spec.memory_mib, &spec.disks),
-        (&spec.boot, &spec.raw_xml, &spec.cpu_model, spec.machine),
-    )
+    ((spec.vcpus, spec.memory_mib, &spec.disks), (&spec.boot, &spec.raw_xml, &spec.cpu_model, spec.machine))
 }
 
 pub(super) fn rename(

@@ -58,8 +58,14 @@ pub fn happened(before: &World, after: &World, changes: &Changes) -> Vec<Told> {
             Some(told(new.meta.uid, node::events(old.map(|node| &**node), new)))
         }
         Object::Cluster(new) => Some(told(new.meta.uid, cluster::events(before.cluster.as_deref(), new))),
-        // Tasks, faults and tokens tell of themselves; volumes and rules hardly change.
-        Object::Volume(_) | Object::Task(_) | Object::Token(_) | Object::Fault(_) | Object::Rule(_) => None,
+        // Tasks, faults, tokens and leases tell of themselves; volumes, rules and networks hardly change.
+        Object::Volume(_)
+        | Object::Task(_)
+        | Object::Token(_)
+        | Object::Fault(_)
+        | Object::Rule(_)
+        | Object::Network(_)
+        | Object::Lease(_) => None,
     });
     let gone = changes.deletes().iter().filter_map(|key| gone(before, after, key));
     put.chain(gone).filter(|told| told.gone || !told.said.is_empty()).collect()
@@ -79,7 +85,9 @@ fn gone(before: &World, after: &World, key: &ObjectKey) -> Option<Told> {
         | Collection::Tokens
         | Collection::Faults
         | Collection::Cluster
-        | Collection::Rules => None,
+        | Collection::Rules
+        | Collection::Networks
+        | Collection::Leases => None,
     }?;
     let lives = after.vm_by_uid(uid).is_some();
     (!lives).then(|| Told { uid, gone: true, said: Vec::new() })

@@ -85,3 +85,16 @@ impl Acl {
         rules
     }
 }
+
+impl AclRule {
+    /// Bytes that it takes in the store, at most: `field` for each field, `net` for each address with a prefix.
+    pub(super) fn size(&self, field: usize, net: usize) -> usize {
+        let matches = match &self.matches {
+            Matches::Typed { sources, destinations, ports, .. } => {
+                (sources.len() + destinations.len()) * net + ports.len() * 2 * field
+            }
+            Matches::Raw(text) => text.len(),
+        };
+        self.name.as_str().len() + self.description.len() + matches + 8 * field
+    }
+}

@@ -43,6 +43,10 @@ pub struct HostPlan {
     pub stance: Stance,
     /// The primary's epoch; what the services report carries it.
     pub epoch: u64,
+    /// The store's revision that all of this was made from; what was removed up to it is not in here.
+    pub revision: u64,
+    /// The cluster's uid, as a number: DHCPv6 servers have it in their identity, the same on each primary.
+    pub cluster: u128,
     pub fabric: Fabric,
     /// All coordinators and where they are reached in the cluster's network, this host among them where it is one.
     pub coordinators: Vec<(Name, IpAddr)>,

@@ -5,6 +5,9 @@
 //! `network` makes it so.
 
 pub mod acl;
+pub mod check;
+pub mod check_acl;
+pub mod conflict;
 pub mod fabric;
 pub mod host;
 pub mod lease;
@@ -164,11 +167,36 @@ pub struct Reservation {
 }
 
 impl Network {
+    /// "network/1001".
+    pub fn subject(&self) -> String {
+        format!("network/{}", self.vni)
+    }
+
+    /// For people: "network 1001 (lan)".
+    pub fn called(&self) -> String {
+        format!("network {} ({})", self.vni, self.spec.description)
+    }
+
     pub fn managed(&self) -> Option<&Managed> {
         match &self.spec.kind {
             NetworkKind::Managed(managed) => Some(managed),
             NetworkKind::Bridged { .. } => None,
         }
+    }
+}
+
+impl Reservation {
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.hostname, self.mac)?;
+        self.addresses().try_for_each(|address| write!(f, ", {address}"))?;
+        f.write_str(")")
     }
 }
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, LeaseReport, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::guard::Guard;
 use pvc_model::health::StoreHealth;
+use pvc_model::network::Network;
+use pvc_model::network::fabric::Fabric;
+use pvc_model::network::lease::Lease;
 use pvc_model::node::{Node, NodeFacts};
 use pvc_model::primary::{Floating, Primary};
 use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};
@@ -66,6 +69,13 @@ pub struct Assignments {
     pub count_guests: bool,
     /// Who is the primary and at which address; None: as it was, or nobody where all is told.
     pub primary: Option<PrimaryRole>,
+    /// Client networks that concern the node, and what was lent in them.
+    pub networks: Vec<Network>,
+    pub networks_gone: Vec<Name>,
+    pub leases: Vec<Lease>,
+    pub leases_gone: Vec<Name>,
+    /// None: as it was.
+    pub fabric: Option<Fabric>,
 }
 
 /// The primary's role, as nodes are told of it.
@@ -95,6 +105,19 @@ pub struct Report {
     pub count: Option<GuestCount>,
     /// A retry carries the same: it is decided once.
     pub request_id: String,
+}
+
+/// What the primary has lent and what is lent no more; at most 1000 of both together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeasesReport {
+    pub node: Name,
+    pub session: u64,
+    /// Of the primary's role; at another one it is refused, by the rule "primary-epoch".
+    pub epoch: u64,
+    /// Lent, or for longer.
+    pub put: Vec<LeaseReport>,
+    /// Names of leases.
+    pub gone: Vec<Name>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +166,9 @@ pub trait CoordinatorLink: Send + Sync + 'static {
         after: u64,
         guard: Option<Guard>,
     ) -> Result<Revision, LinkError>;
+
+    /// The primary's own word about the addresses that it lends, at an epoch of its role.
+    async fn report_leases(&self, report: LeasesReport) -> Result<Revision, LinkError>;
 
     /// The node's own word that its host is being shut down, which it can hold up for so many seconds.
     async fn leave_node(&self, node: &Name, session: u64, within_seconds: u32)

@@ -178,7 +178,9 @@ pub(super) fn missing_bridge(attachment: &Attachment, me: &Name, since: Duration
         ),
         Attachment::Host(network) => {
             let network = network.as_str();
-            format!("{bridge}, the bridge of the {network} network, is missing on {me}: it must be made there")
+            format!(
+                "{bridge}, the bridge of the {network} network, is missing on {me}: it must be made there"
+            )
         }
         Attachment::Bridge(_) => format!("the bridge {bridge} is missing on {me}: it must be made there"),
     }

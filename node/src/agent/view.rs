@@ -1,7 +1,11 @@
 //! The part of the world that concerns this node, as the assignments told it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use pvc_model::network::Network;
+use pvc_model::network::fabric::Fabric;
+use pvc_model::network::lease::Lease;
 use pvc_model::primary::{Floating, Primary};
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Name, Node, Revision, Uid, Vm, Volume};
@@ -23,6 +27,11 @@ pub struct NodeView {
     pub floating: Option<Floating>,
     /// All coordinators with the addresses of their daemons.
     pub coordinators: Vec<(Name, String)>,
+    /// Client networks: on a coordinator all, on a hypervisor those of its guests.
+    pub networks: BTreeMap<Name, Arc<Network>>,
+    /// What was lent in them.
+    pub leases: BTreeMap<Name, Arc<Lease>>,
+    pub fabric: Fabric,
     /// This daemon's own; 0: it has none yet.
     pub session: u64,
 }
@@ -49,6 +58,18 @@ impl NodeView {
         }
         if let Some(coordinators) = told.coordinators {
             self.coordinators = coordinators;
+        }
+        for name in &told.networks_gone {
+            self.networks.remove(name);
+        }
+        for name in &told.leases_gone {
+            self.leases.remove(name);
+        }
+        let by_name = told.networks.into_iter().map(|network| (network.meta.name.clone(), Arc::new(network)));
+        self.networks.extend(by_name);
+        self.leases.extend(told.leases.into_iter().map(|lease| (lease.meta.name.clone(), Arc::new(lease))));
+        if let Some(fabric) = told.fabric {
+            self.fabric = fabric;
         }
         self.revision = told.revision;
         self.incarnation = told.incarnation;

@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use pvc_client::Coordinators;
 use pvc_model::command::PrimaryReport;
 use pvc_model::guard::Guard;
+use pvc_model::network::Network;
+use pvc_model::network::lease::Lease;
 use pvc_model::{Name, Node, Rejection, RejectionKind, Revision, Uid, Vm, Volume};
-use pvc_proto::convert::primary_role;
+use pvc_proto::convert::{fabric, primary_role};
 use pvc_proto::internal::v1 as wire;
 use pvc_proto::internal::v1::agent_service_client::AgentServiceClient;
 use tonic::{Code, Request, Status, Streaming};
@@ -16,7 +18,8 @@ use tonic_types::StatusExt;
 
 use super::host_door::KnownCoordinators;
 use crate::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LinkError, PrimaryRole, Report,
+    AssignmentStream, Assignments, CoordinatorLink, Heartbeat, HeartbeatAck, LeasesReport, LinkError,
+    PrimaryRole, Report,
 };
 
 /// A report is retried for so long; then the agent looks again at what there is to say.
@@ -114,6 +117,19 @@ impl CoordinatorLink for ClusterLink {
         Ok(answer.into_inner().revision)
     }
 
+    async fn report_leases(&self, report: LeasesReport) -> Result<Revision, LinkError> {
+        let mut request = Request::new(wire::ReportLeasesRequest {
+            node: report.node.to_string(),
+            session: report.session,
+            epoch: report.epoch,
+            put: report.put.iter().map(Into::into).collect(),
+            gone: report.gone.iter().map(Name::to_string).collect(),
+        });
+        request.set_timeout(REPORT_DEADLINE);
+        let answer = self.client().report_leases(request).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().revision)
+    }
+
     async fn leave_node(
         &self,
         node: &Name,
@@ -174,6 +190,9 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
     let uids = |field: &'static str, texts: &[String]| {
         texts.iter().enumerate().map(|(i, text)| at.item(field, i).uid(text)).collect::<Result<Vec<_>, _>>()
     };
+    let names = |field: &'static str, texts: &[String]| {
+        texts.iter().enumerate().map(|(i, text)| at.item(field, i).name(text)).collect::<Result<Vec<_>, _>>()
+    };
     Ok(Assignments {
         revision: told.revision,
         full: told.full,
@@ -201,6 +220,11 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
                 Ok(PrimaryRole { primary, floating })
             })
             .transpose()?,
+        networks: told.networks.iter().map(Network::try_from).collect::<Result<_, _>>()?,
+        networks_gone: names("networks_gone", &told.networks_gone)?,
+        leases: told.leases.iter().map(Lease::try_from).collect::<Result<_, _>>()?,
+        leases_gone: names("leases_gone", &told.leases_gone)?,
+        fabric: told.fabric.as_ref().map(|told| fabric(&at.field("fabric"), told)).transpose()?,
     })
 }
 
@@ -220,8 +244,9 @@ fn failure(status: &Status) -> LinkError {
     };
     let text = |key: &str| info.metadata.get(key).cloned().unwrap_or_default();
     let rule = match info.reason.as_str() {
-        // The agent acts on this one by its name.
+        // The agent acts on these by their names.
         "stale-session" => "stale-session",
+        "primary-epoch" => "primary-epoch",
         _ => "refused",
     };
     let detail = format!("{} ({})", text("detail"), info.reason);

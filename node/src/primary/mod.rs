@@ -22,7 +22,8 @@ use std::time::Duration;
 
 use pvc_model::Name;
 use pvc_model::command::PrimaryReport;
-use pvc_model::primary::{Floating, PrimaryPhase};
+use pvc_model::primary::{Floating, Primary, PrimaryPhase};
+use pvc_network::drive::Health;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -57,6 +58,8 @@ pub struct Parts {
     pub view: SharedView,
     pub addresses: Arc<dyn Addresses>,
     pub record: Record,
+    /// How this host's part of the client networks is: it takes the role over only when it can serve them.
+    pub networks: watch::Receiver<Health>,
 }
 
 /// What the rest of the daemon may ask of it.
@@ -85,6 +88,8 @@ pub struct Keeper {
     said: Option<(u64, PrimaryReport, Instant)>,
     saying: JoinSet<()>,
     trouble: String,
+    /// Why it could not take the role over, as it was told last.
+    unready: String,
 }
 
 impl Keeper {
@@ -108,6 +113,7 @@ impl Keeper {
             said: None,
             saying: JoinSet::new(),
             trouble: String::new(),
+            unready: String::new(),
         };
         (keeper, show)
     }
@@ -142,6 +148,12 @@ impl Keeper {
         carries.then(|| self.parts.lease.covered_until(view.revision)).flatten()
     }
 
+    /// It has the role and no lease, or is to have it and is not ready.
+    fn waits_for(&self, primary: &Primary) -> bool {
+        let to = matches!(&primary.phase, PrimaryPhase::HandingOver { to } if *to == self.parts.me);
+        primary.node == self.parts.me || (to && self.said.is_none())
+    }
+
     /// Makes the host be as it should, once. Returns when to look again.
     async fn pass(&mut self, view: &NodeView, wish: Wish) -> Instant {
         let soon = Instant::now() + AGAIN;
@@ -150,7 +162,7 @@ impl Keeper {
         let mut next = match until {
             // It ends exactly then, if nothing renews it.
             Some(until) => until.min(Instant::now() + LOOK_EVERY),
-            None if view.primary.as_ref().is_some_and(|primary| primary.node == self.parts.me) => soon,
+            None if view.primary.as_ref().is_some_and(|primary| self.waits_for(primary)) => soon,
             None => Instant::now() + LOOK_EVERY,
         };
         if self.held.is_some() && self.held != wanted {
@@ -249,6 +261,12 @@ impl Keeper {
                         Err(trouble) => return self.not_ready(trouble),
                     }
                 }
+                let networks = self.parts.networks.borrow().clone();
+                if !networks.is_ready(primary.epoch) {
+                    let problems = networks.problems();
+                    // Without one they are only not ready yet.
+                    return if problems.is_empty() { None } else { self.not_ready(problems) };
+                }
                 PrimaryReport::Ready
             }
             PrimaryPhase::TakingOver { from } if from == me && self.held.is_none() => PrimaryReport::Released,
@@ -259,7 +277,10 @@ impl Keeper {
     }
 
     fn not_ready(&mut self, trouble: String) -> Option<(u64, PrimaryReport)> {
-        tracing::error!(trouble, "this node is to be the primary, and can't carry its address");
+        if self.unready != trouble {
+            tracing::error!(trouble, "this node is to be the primary, and can't carry its services");
+        }
+        self.unready = trouble;
         None
     }
 

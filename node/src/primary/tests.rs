@@ -1,14 +1,17 @@
 //! Keepers with their agents, below a leader that is nothing but `pvc_model::decide`, on a network segment that is a
 //! small model. The leader's own controller is played by hand.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::command::{ClusterPatch, Command, Ending, FloatingPatch};
+use pvc_model::network::host::Stance;
 use pvc_model::node::NodeRole;
 use pvc_model::primary::{Floating, PrimaryPhase};
 use pvc_model::{Name, Object};
+use pvc_network::drive::{Health, PartHealth};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -41,6 +44,8 @@ struct House {
     segment: FakeSegment,
     folder: tempfile::TempDir,
     daemons: [Option<Daemon>; 3],
+    /// How all hosts' client networks are.
+    networks: watch::Sender<Health>,
     /// Two holders at once are no fault while this host's daemon is dead.
     dead: Option<usize>,
 }
@@ -58,7 +63,8 @@ impl House {
         }
         let folder = tempfile::tempdir().expect("a folder");
         let daemons = [None, None, None];
-        let mut house = House { leader, hosts, segment: FakeSegment::default(), folder, daemons, dead: None };
+        let (segment, networks) = (FakeSegment::default(), watch::Sender::default());
+        let mut house = House { leader, hosts, segment, folder, daemons, networks, dead: None };
         (0..3).for_each(|index| house.boot(index));
         house.set("10.0.0.9/24");
         house.pass(1.0).await;
@@ -79,6 +85,7 @@ impl House {
             view: view.clone(),
             addresses: Arc::new(self.segment.host(&me)),
             record: Record::at(&self.folder.path().join(me.as_str())),
+            networks: self.networks.subscribe(),
             me,
         };
         let (keeper, _) = Keeper::new(parts, wish);
@@ -165,6 +172,26 @@ async fn a_hand_over_has_a_short_gap_and_no_overlap() {
     assert!(announced >= 4, "announced {announced} times");
     house.pass(10.0).await;
     assert!(house.segment.announced(address()).map_or(0, |(_, times)| times) > announced, "again and again");
+}
+
+/// Gateways without a DHCP server behind them would be no hand-over.
+#[tokio::test(start_paused = true)]
+async fn it_is_taken_over_only_by_a_host_whose_networks_are_ready() {
+    let house = House::new().await;
+    let settled = |stance, problem: &str| {
+        let part = PartHealth { settled: stance, problem: problem.to_owned() };
+        Health { parts: BTreeMap::from([("dhcp", part)]), ..Health::default() }
+    };
+    house.networks.send_replace(settled(Some((Stance::Standby, 1)), ""));
+    house.ask("hv2");
+    house.pass(3.0).await;
+    house.assert_held_by("hv1");
+    house.networks.send_replace(settled(None, "dnsmasq is not installed"));
+    house.pass(3.0).await;
+    house.assert_held_by("hv1");
+    house.networks.send_replace(settled(Some((Stance::Ready, 1)), ""));
+    house.pass(1.0).await;
+    house.assert_held_by("hv2");
 }
 
 #[tokio::test(start_paused = true)]

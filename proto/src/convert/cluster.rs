@@ -4,8 +4,10 @@ use pvc_model::cluster::{
     Admission, Balance, Cluster, ClusterSpec, ClusterState, MIGRATIONS_PER_NODE_DEFAULT, Restored,
 };
 use pvc_model::command::ClusterPatch;
+use pvc_model::network::fabric::Fabric;
 use pvc_model::{Rejection, World};
 
+use super::fabric::fabric;
 use super::fence::{brake, disarmed};
 use super::meta::{meta, subject};
 use super::primary::{floating, floating_patch, primary, wire_floating};
@@ -44,6 +46,7 @@ impl From<&ClusterSpec> for v1::ClusterSpec {
             admission: v1::Admission::from(spec.admission).into(),
             migrations_per_node: spec.migrations_per_node,
             balance: v1::Balance::from(spec.balance).into(),
+            fabric: (spec.fabric != Fabric::default()).then(|| (&spec.fabric).into()),
         }
     }
 }
@@ -103,6 +106,10 @@ impl TryFrom<&v1::Cluster> for Cluster {
                     count => count,
                 },
                 balance: balance.unwrap_or(Balance::Manual),
+                fabric: match &spec.fabric {
+                    Some(wire) => fabric(&of_spec.field("fabric"), wire)?,
+                    None => Fabric::default(),
+                },
             },
             status: ClusterState {
                 incarnation: status.incarnation,

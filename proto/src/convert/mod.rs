@@ -6,14 +6,18 @@
 //! [`World`]: pvc_model::World
 //! [`Rejection`]: pvc_model::Rejection
 
+mod acl;
 mod cluster;
 mod event;
+mod fabric;
 mod fault;
 mod fence;
 mod guard;
 mod health;
+mod lease;
 mod leaving;
 mod meta;
+mod network;
 mod nic;
 mod node;
 mod primary;
@@ -29,12 +33,16 @@ mod vm_spec;
 mod volume;
 mod why;
 
+pub use acl::{acl, acl_rule};
 pub use cluster::{awaited_nodes, cluster_patch};
 pub use event::{decode_event, encode_event};
+pub use fabric::{fabric, fabric_view, optional_addresses, peer};
 pub use fence::asked_on_return;
 pub use guard::{asked_isolation, guard};
 pub use health::store_health;
+pub use lease::{lease_report, lease_view};
 pub use leaving::asked_on_shutdown;
+pub use network::{network_spec, network_view, reservation, vni};
 pub use node::{bmc_adapter, node_facts, node_role, node_view, reachability};
 pub use primary::{floating_patch, primary_report, primary_role, wire_primary_role};
 pub use refuse::{At, wire_time};

@@ -53,7 +53,10 @@ fn wire_attachment(attachment: &Attachment) -> (String, String) {
 
 pub(super) fn nic(at: &At<'_>, wire: &v1::Nic) -> Result<Nic, Rejection> {
     let attachment = attachment(at, &wire.network, &wire.bridge)?.ok_or_else(|| {
-        at.refuse("must-be-set", "network or bridge must be set: the number of a network, upstream, …, or a bridge")
+        at.refuse(
+            "must-be-set",
+            "network or bridge must be set: the number of a network, upstream, …, or a bridge",
+        )
     })?;
     let limit = |field, given: &Option<v1::NicRate>| {
         given.as_ref().map(|wire| rate(&at.field(field), wire)).transpose()

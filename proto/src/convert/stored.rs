@@ -5,6 +5,8 @@
 
 use prost::Message;
 use pvc_model::change::Collection;
+use pvc_model::network::Network;
+use pvc_model::network::lease::Lease;
 use pvc_model::{Cluster, Fault, Node, Object, Rejection, Revision, Rule, Task, Token, Vm, Volume};
 
 use crate::v1;
@@ -37,6 +39,8 @@ pub fn encode_object(object: &Object) -> Vec<u8> {
         Object::Fault(o) => encode(v1::Fault::from(o), |wire| &mut wire.meta),
         Object::Cluster(o) => encode(v1::Cluster::from(o), |wire| &mut wire.meta),
         Object::Rule(o) => encode(v1::Rule::from(o), |wire| &mut wire.meta),
+        Object::Network(o) => encode(v1::Network::from(o), |wire| &mut wire.meta),
+        Object::Lease(o) => encode(v1::Lease::from(o), |wire| &mut wire.meta),
     }
 }
 
@@ -88,6 +92,14 @@ pub fn decode_object(
             let wire = v1::Rule::decode(bytes).map_err(protobuf)?;
             Object::Rule(Rule::try_from(&wire).map_err(refused)?)
         }
+        Collection::Networks => {
+            let wire = v1::Network::decode(bytes).map_err(protobuf)?;
+            Object::Network(Network::try_from(&wire).map_err(refused)?)
+        }
+        Collection::Leases => {
+            let wire = v1::Lease::decode(bytes).map_err(protobuf)?;
+            Object::Lease(Lease::try_from(&wire).map_err(refused)?)
+        }
     };
     let meta = match &mut object {
         Object::Node(o) => &mut o.meta,
@@ -98,6 +110,8 @@ pub fn decode_object(
         Object::Fault(o) => &mut o.meta,
         Object::Cluster(o) => &mut o.meta,
         Object::Rule(o) => &mut o.meta,
+        Object::Network(o) => &mut o.meta,
+        Object::Lease(o) => &mut o.meta,
     };
     meta.revision = revision;
     Ok(object)

@@ -5,9 +5,7 @@ use std::ops::RangeInclusive;
 
 use pvc_model::Rejection;
 use pvc_model::command::SpecPatch;
-use pvc_model::vm::{
-    DirectBoot, Disk, DiskBus, Machine, MigrationMethod, PRIORITY_DEFAULT, VmSpec,
-};
+use pvc_model::vm::{DirectBoot, Disk, DiskBus, Machine, MigrationMethod, PRIORITY_DEFAULT, VmSpec};
 
 use super::nic::{nic, nic_change, nic_mac};
 use super::refuse::{At, WireEnum, wire_enum, wire_name};

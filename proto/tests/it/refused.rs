@@ -199,7 +199,8 @@ fn a_changed_nic_keeps_what_is_not_said() {
     assert_eq!(read(unclear), Err("change_nics[0].set_addresses: must be set with addresses".into()));
     assert_eq!(
         read(v1::NicChange::default()),
-        Err("change_nics[0].mac: \"\" is not an Ethernet address (six hexadecimal pairs joined by ':')".into())
+        Err("change_nics[0].mac: \"\" is not an Ethernet address (six hexadecimal pairs joined by ':')"
+            .into())
     );
 }
 

@@ -4,7 +4,7 @@ use crate::command::Command::*;
 use crate::command::SpecPatch;
 use crate::network::{Attachment, HostNetwork, Vni};
 use crate::nic::{NICS_MAX, Nic, NicChange, NicModel, Rate};
-use crate::testing::{Cluster, name, spec};
+use crate::testing::{Cluster, bridged_network, name, spec};
 use crate::vm::{Mac, ObservedPhase};
 
 fn cluster() -> Cluster {
@@ -71,7 +71,10 @@ fn an_address_is_free_again_once_its_nic_is_gone() {
     c.ok(add("a", on(upstream(), Some(mac(1)))));
     assert_eq!(c.world.mac_user(mac(1)), Some(&name("a")));
     let refusal = c.run(add("b", on(upstream(), Some(mac(1))))).expect_err("taken");
-    assert_eq!((refusal.rule, refusal.detail.as_str()), ("mac-unique", "the address 52:54:00:00:00:01 is vm/a's"));
+    assert_eq!(
+        (refusal.rule, refusal.detail.as_str()),
+        ("mac-unique", "the address 52:54:00:00:00:01 is vm/a's")
+    );
     c.ok(RenameVm { name: name("a"), new_name: name("z"), expected_revision: 0 });
     assert_eq!(c.world.mac_user(mac(1)), Some(&name("z")));
     c.ok(remove("z", mac(1)));
@@ -85,6 +88,9 @@ fn an_address_is_free_again_once_its_nic_is_gone() {
 fn who_uses_a_network_is_known() {
     let (mut c, vni) = (cluster(), Vni::new(1001).expect("a number"));
     let network = || Attachment::Network(vni);
+    c.create("c");
+    assert_eq!(c.rule(add("c", on(network(), None))), "network-must-exist");
+    c.ok(bridged_network(vni));
     for vm in ["b", "a"] {
         c.create(vm);
         c.ok(add(vm, on(network(), None)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pvc_model::command::{Command, PrimaryReport, decide};
+use pvc_model::command::{Command, NetworkCommand, PrimaryReport, decide};
 use pvc_model::guard::Guard;
 use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::{Context, Name, Rejection, Revision, Timestamp, Uid, Vm, World};
@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::agent::link::{
-    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LinkError,
-    PrimaryRole, Report,
+    AssignmentStream, Assignments, CoordinatorLink, GuestCount, Heartbeat, HeartbeatAck, LeasesReport,
+    LinkError, PrimaryRole, Report,
 };
 
 #[derive(Clone)]
@@ -205,6 +205,13 @@ impl CoordinatorLink for Link {
         Ok(answer?)
     }
 
+    async fn report_leases(&self, report: LeasesReport) -> Result<Revision, LinkError> {
+        self.travel().await?;
+        let LeasesReport { node, session, epoch, put, gone } = report;
+        let command = NetworkCommand::ReportLeases { node, session, epoch, put, gone };
+        Ok(self.leader.submit(Command::Network(Box::new(command)))?)
+    }
+
     async fn leave_node(
         &self,
         node: &Name,
@@ -277,6 +284,7 @@ impl AssignmentStream for Stream {
                 primary: world.primary().cloned(),
                 floating: world.settings().floating,
             }),
+            ..Assignments::default()
         })
     }
 }

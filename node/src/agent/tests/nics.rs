@@ -1,8 +1,8 @@
 //! NICs of guests that run: they come, change and go without a restart.
 
 use pvc_model::command::Command::*;
-use pvc_model::command::SpecPatch;
-use pvc_model::network::{Attachment, HostNetwork, Vni};
+use pvc_model::command::{NetworkCommand, SpecPatch};
+use pvc_model::network::{Attachment, HostNetwork, NetworkKind, NetworkSpec, Vni};
 use pvc_model::nic::{Nic, NicChange, NicModel, Rate};
 use pvc_model::phase::VmPhase;
 use pvc_model::task::TaskState;
@@ -31,6 +31,11 @@ fn upstream() -> Attachment {
 impl Lab {
     /// A VM with a NIC on each of these.
     fn create_on(&self, vm: &str, attachments: &[Attachment]) {
+        for vni in attachments.iter().filter_map(Attachment::network) {
+            let kind = NetworkKind::Bridged { device: None };
+            let spec = Box::new(NetworkSpec { description: name("lan"), mtu: None, kind });
+            self.ok(Network(Box::new(NetworkCommand::CreateNetwork { vni, spec })));
+        }
         let nics = attachments.iter().cloned().map(Nic::new).collect();
         self.ok(CreateVm { name: name(vm), spec: VmSpec { nics, ..spec() } });
     }
@@ -140,7 +145,8 @@ async fn a_start_waits_for_the_bridge() {
     lab.pass(20.0).await;
     assert_eq!((lab.phase("a"), lab.reason("a").as_str()), (VmPhase::Pending, "vmbr1001 is being made"));
     lab.pass(20.0).await;
-    let long = "vmbr1001, the bridge of network 1001, is missing on hv1 for more than 30 s: see `pvc node log hv1`";
+    let long =
+        "vmbr1001, the bridge of network 1001, is missing on hv1 for more than 30 s: see `pvc node log hv1`";
     assert_eq!((lab.phase("a"), lab.reason("a").as_str()), (VmPhase::Pending, long));
     lab.hosts.faults(&name("hv1"), |f| f.missing_bridges.clear());
     lab.pass(8.0).await;

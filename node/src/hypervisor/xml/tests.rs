@@ -103,7 +103,8 @@ fn what_is_told_of_a_nic_is_read_back() {
     let expected: Vec<LiveNic> = guest.nics.iter().map(live).collect();
     assert_eq!(nics(&document).expect("read"), expected);
 
-    let other = NicPort { bridge: "br0".to_owned(), link_up: true, rate_in: None, ..guest.nics[0].port.clone() };
+    let other =
+        NicPort { bridge: "br0".to_owned(), link_up: true, rate_in: None, ..guest.nics[0].port.clone() };
     let changed = nic_with_port(&document, &other).expect("read").expect("it has it");
     let alone = format!("<domain><devices>{changed}</devices></domain>");
     assert_eq!(nics(&alone).expect("read"), [LiveNic { port: other.clone(), ours: true }]);
@@ -125,7 +126,9 @@ fn raw_gets_the_specs_nics_beside_the_users() {
     let mut guest = guest(&[]);
     guest.nics = vec![nic(&Nic::new(Attachment::Bridge("br7".to_owned())), 3)];
     let interface = |last: &str| {
-        format!("<interface type='bridge'><mac address='52:54:00:01:02:{last}'/><source bridge='theirs'/></interface>")
+        format!(
+            "<interface type='bridge'><mac address='52:54:00:01:02:{last}'/><source bridge='theirs'/></interface>"
+        )
     };
     guest.spec.raw_xml = format!(
         "<domain type='kvm'><name>x</name><memory>1</memory><vcpu>1</vcpu>\
@@ -134,7 +137,8 @@ fn raw_gets_the_specs_nics_beside_the_users() {
         interface("07"),
     );
     let live = nics(&render(&guest).expect("rendered")).expect("read");
-    let seen: Vec<_> = live.iter().map(|nic| (nic.port.mac.0[5], nic.port.bridge.as_str(), nic.ours)).collect();
+    let seen: Vec<_> =
+        live.iter().map(|nic| (nic.port.mac.0[5], nic.port.bridge.as_str(), nic.ours)).collect();
     assert_eq!(seen, [(7, "theirs", false), (3, "br7", true)], "one address is on one NIC");
 }
 
