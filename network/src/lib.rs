@@ -22,7 +22,7 @@ mod site;
 mod wake;
 mod words;
 
-pub use part::{Blocked, Outcome, Part};
 pub use netlink::NetlinkError;
+pub use part::{Blocked, Outcome, Part};
 pub use site::{Site, device_of};
 pub use wake::Wake;

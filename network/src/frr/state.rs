@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use pvc_model::Mac;
 use pvc_model::network::Vni;
+use pvc_model::vm::Mac;
 use serde::Serialize;
 use serde_json::{Map, Value};
 

@@ -50,7 +50,10 @@ fn states(lab: &Lab) {
     assert_eq!(state.networks.iter().map(|network| network.vni).collect::<Vec<_>>(), [7, 8]);
     let mut hosts = state.networks[0].hosts.clone();
     hosts.sort();
-    assert_eq!(hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.255.0.2", "10.255.0.3", "10.255.0.4"]);
+    assert_eq!(
+        hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.255.0.2", "10.255.0.3", "10.255.0.4"]
+    );
     let place = |mac: &str| places.get(&mac.parse().expect("an address")).cloned();
     assert_eq!(place("52:54:00:00:07:09"), Some(Place::Here("nic525400000709".to_owned())));
     assert_eq!(place("52:54:00:00:07:05"), Some(Place::At("10.255.0.4".parse().expect("an address"))));
