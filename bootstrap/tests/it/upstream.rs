@@ -77,7 +77,8 @@ async fn a_host_reaches_what_is_behind_by_its_name(bench: &Bench, address: &str,
     for kind in ["A", "AAAA"] {
         let known = dig(&[name, kind]).await;
         let behind = status["router"]["behind"].as_array().unwrap();
-        let with_prefix = |entry: &serde_json::Value| entry.as_str().unwrap().starts_with(&format!("{known}/"));
+        let with_prefix =
+            |entry: &serde_json::Value| entry.as_str().unwrap().starts_with(&format!("{known}/"));
         assert!(!known.is_empty() && behind.iter().any(with_prefix), "{name} {kind}: {known}");
         let ping = ["exec", "hv1", "ping", "-c1", "-W2", "-q", &known];
         assert!(bench.try_local(&ping).await.is_ok(), "{known} answers");
