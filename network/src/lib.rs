@@ -12,6 +12,8 @@
 
 pub mod announce;
 pub mod drive;
+pub mod firewall;
+pub mod frr;
 pub mod gateway;
 pub mod links;
 mod netlink;
@@ -20,7 +22,7 @@ mod site;
 mod wake;
 mod words;
 
-pub use part::{Blocked, Outcome, Part};
 pub use netlink::NetlinkError;
+pub use part::{Blocked, Outcome, Part};
 pub use site::{Site, device_of};
 pub use wake::Wake;

@@ -38,8 +38,7 @@ pub struct Site {
 /// The device that has this address; None: none has.
 pub async fn device_of(address: IpAddr) -> Result<Option<String>, NetlinkError> {
     let netlink = Netlink::open()?;
-    let Some(index) =
-        netlink.addresses().await?.into_iter().find(|a| a.address == address).map(|a| a.device)
+    let Some(index) = netlink.addresses().await?.into_iter().find(|a| a.address == address).map(|a| a.device)
     else {
         return Ok(None);
     };

@@ -20,4 +20,15 @@ impl Guest {
     pub fn device(&self) -> String {
         format!("nic{}", self.mac.replace(':', ""))
     }
+
+    pub fn has(&self, address: &str, gateway: &str) -> &Guest {
+        self.netns.ip(&["addr", "add", address, "dev", "eth0"]);
+        self.netns.ip(&["route", "add", "default", "via", gateway]);
+        self
+    }
+
+    /// One answer within a second.
+    pub fn reaches(&self, address: &str) -> bool {
+        self.netns.run("ping", &["-n", "-c1", "-W1", address]).is_some()
+    }
 }

@@ -1,7 +1,9 @@
 //! Hosts in network namespaces, joined by switches.
 
+mod frr;
 mod guest;
 mod plan;
+mod whole;
 
 use std::fs::File;
 use std::future::Future;
@@ -12,8 +14,10 @@ use std::time::Duration;
 use pvc_process::Cmd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+pub use frr::{Frr, Vty};
 pub use guest::Guest;
-pub use plan::{bridged, managed, plan, port, site, vni};
+pub use plan::{bridged, managed, name, plan, port, site, vni};
+pub use whole::{Host, Lab};
 
 /// How long programs that end at once may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -26,6 +30,15 @@ pub fn can_run() -> bool {
         eprintln!("skipped: making network namespaces needs root");
     }
     root
+}
+
+/// Whether those with the routing daemon can.
+pub fn can_route() -> bool {
+    let there = std::path::Path::new("/usr/lib/frr/bgpd").exists();
+    if !there {
+        eprintln!("skipped: FRRouting is not installed (scripts/install-deps.sh test)");
+    }
+    can_run() && there
 }
 
 /// A network namespace; gone with this value.

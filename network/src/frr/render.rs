@@ -1,0 +1,227 @@
+//! FRRouting's configuration of a host. It follows from the membership, the upstream routers and the subnets; which host carries the
+//! gateways does not change it, so a hand-over waits for no route map.
+//!
+//! ```text
+//!              eBGP, BFD: client subnets out, all but those in
+//!   routers ◀──────────────▶ coordinators ◀──── iBGP, EVPN, BFD: full mesh ────▶ coordinators
+//!                                  ▲ route reflectors, for whoever comes from the cluster's network
+//!                                  └── iBGP, EVPN, BFD ──▶ hypervisors
+//! ```
+//! A subnet is announced by whoever has its gateway, because that is the address of a device of its; the other coordinators
+//! learn it from there, announce it too with a worse metric, and forward what comes to them. Written as `show running-config`
+//! prints it, so that nothing seems to differ that does not.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use pvc_model::network::fabric::Peer;
+use pvc_model::network::host::{HostPlan, Stance};
+
+use crate::Site;
+
+/// The first line of a file that is ours.
+pub(super) const MARK: &str =
+    "! Written by pvcd; it is written anew when it differs. Settings of your own belong in ";
+
+/// Milliseconds between two packets of BFD; three missing are a dead link.
+const BFD_INTERVAL: u32 = 250;
+/// Hypervisors, at most, which a coordinator takes up without having been told of them.
+const HYPERVISORS_MAX: u32 = 1000;
+/// Ways that are used at a time to where several lead.
+const WAYS_MAX: u32 = 8;
+/// Written on what was learnt from another coordinator; taken off before it leaves the cluster.
+const PASSED_ON: &str = "65500:2";
+/// The metric (MED) to the outside of subnets whose gateway is here, is elsewhere, and is here on a host that was cut off.
+const METRIC_HERE: u32 = 0;
+const METRIC_PASSED_ON: u32 = 100;
+const METRIC_CUT_OFF: u32 = 200;
+/// How much the other coordinators like the way to a gateway here; 100 is the default.
+const PREFERENCE_HERE: u32 = 200;
+const PREFERENCE_CUT_OFF: u32 = 50;
+/// Of a network's entries in lists: a place of its own, so that none moves when another one goes. What is before them is ours.
+const SEQUENCE_FIRST: u32 = 100;
+
+pub(super) fn render(site: &Site, plan: &HostPlan, cluster: IpNet) -> String {
+    let mut text = format!("{MARK}{}\nfrr defaults traditional\n!\n", site.frr_snippets_dir.display());
+    // Fewer interim states are sent on where many lines change in a row; at most one second.
+    line(&mut text, "bgp route-map delay-timer 1");
+    if plan.stance.is_coordinator() {
+        lists(&mut text, plan, cluster);
+        maps(&mut text, plan.stance);
+    }
+    router(&mut text, site, plan, cluster);
+    let _ = write!(
+        text,
+        "!\nbfd\n profile pvc\n  transmit-interval {BFD_INTERVAL}\n  receive-interval {BFD_INTERVAL}\n exit\n !\nexit\n"
+    );
+    text
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+/// PVC-CLIENTS: what is announced. PVC-INSIDE: what nobody outside may tell us the way to.
+fn lists(text: &mut String, plan: &HostPlan, cluster: IpNet) {
+    for (family, not_outside) in [
+        ("ip", ["127.0.0.0/8 le 32", "169.254.0.0/16 le 32", "224.0.0.0/3 le 32"]),
+        ("ipv6", ["::1/128", "fe80::/10 le 128", "ff00::/8 le 128"]),
+    ] {
+        let of_family = |net: &IpNet| matches!(net, IpNet::V4(_)) == (family == "ip");
+        let most = if family == "ip" { 32 } else { 128 };
+        line(text, "!");
+        for network in &plan.networks {
+            let Some(managed) = network.managed() else { continue };
+            for subnet in managed.subnets().map(|subnet| subnet.subnet).filter(of_family) {
+                let sequence = SEQUENCE_FIRST + network.vni.get();
+                line(text, &format!("{family} prefix-list PVC-CLIENTS seq {sequence} permit {subnet}"));
+                let longer = longer(subnet, most);
+                line(
+                    text,
+                    &format!("{family} prefix-list PVC-INSIDE seq {sequence} permit {subnet}{longer}"),
+                );
+            }
+        }
+        // A list that is not there would let through all that is asked of it.
+        line(text, &format!("{family} prefix-list PVC-CLIENTS seq {} deny any", u32::MAX));
+        for (sequence, net) in (1..).zip(not_outside) {
+            line(text, &format!("{family} prefix-list PVC-INSIDE seq {sequence} permit {net}"));
+        }
+        if of_family(&cluster) {
+            let longer = longer(cluster, most);
+            line(text, &format!("{family} prefix-list PVC-INSIDE seq 10 permit {cluster}{longer}"));
+        }
+    }
+    line(text, "!");
+    line(text, &format!("bgp community-list standard PVC-PASSED-ON seq 5 permit {PASSED_ON}"));
+}
+
+/// And all within it.
+fn longer(net: IpNet, most: u8) -> String {
+    if net.prefix_len() < most { format!(" le {most}") } else { String::new() }
+}
+
+fn maps(text: &mut String, stance: Stance) {
+    let (metric, preference) = match stance {
+        Stance::CutOff => (METRIC_CUT_OFF, PREFERENCE_CUT_OFF),
+        _ => (METRIC_HERE, PREFERENCE_HERE),
+    };
+    let clients = ["ip", "ipv6"].map(|family| format!("match {family} address prefix-list PVC-CLIENTS"));
+    let inside = ["ip", "ipv6"].map(|family| format!("match {family} address prefix-list PVC-INSIDE"));
+    let [v4, v6] = &clients;
+    map(text, "PVC-CONNECTED permit 10", &[v4]);
+    map(text, "PVC-CONNECTED permit 20", &[v6]);
+    map(text, "PVC-FROM-COORDINATOR permit 10", &[&format!("set community {PASSED_ON} additive")]);
+    let preference = format!("set local-preference {preference}");
+    map(text, "PVC-TO-COORDINATOR permit 10", &[v4, &preference]);
+    map(text, "PVC-TO-COORDINATOR permit 20", &[v6, &preference]);
+    map(text, "PVC-TO-COORDINATOR permit 30", &[]);
+    map(text, "PVC-FROM-UPSTREAM deny 10", &[&inside[0]]);
+    map(text, "PVC-FROM-UPSTREAM deny 20", &[&inside[1]]);
+    map(text, "PVC-FROM-UPSTREAM permit 30", &[]);
+    let passed_on = format!("set metric {METRIC_PASSED_ON}");
+    let taken_off = "set comm-list PVC-PASSED-ON delete";
+    for (sequence, clients) in [(10, v4), (20, v6)] {
+        let name = format!("PVC-TO-UPSTREAM permit {sequence}");
+        map(text, &name, &["match community PVC-PASSED-ON", clients, taken_off, &passed_on]);
+    }
+    let here = format!("set metric {metric}");
+    map(text, "PVC-TO-UPSTREAM permit 30", &[v4, &here]);
+    map(text, "PVC-TO-UPSTREAM permit 40", &[v6, &here]);
+}
+
+fn map(text: &mut String, name: &str, lines: &[&str]) {
+    let _ = writeln!(text, "!\nroute-map {name}");
+    for within in lines {
+        line(text, &format!(" {within}"));
+    }
+    line(text, "exit");
+}
+
+fn router(text: &mut String, site: &Site, plan: &HostPlan, cluster: IpNet) {
+    let coordinator = plan.stance.is_coordinator();
+    let _ = writeln!(text, "!\nrouter bgp {}", plan.fabric.asn);
+    let mut put = |lines: &[String]| lines.iter().for_each(|within| line(text, &format!(" {within}")));
+    put(&[
+        format!("bgp router-id {}", site.address),
+        "no bgp default ipv4-unicast".to_owned(),
+        "bgp bestpath as-path multipath-relax".to_owned(),
+        "timers bgp 3 9".to_owned(),
+    ]);
+    put(&group("PVC-COORDINATOR"));
+    // Of several addresses on the device (the cluster's own floating one) it is the host's that the others expect.
+    put(&[format!("neighbor PVC-COORDINATOR update-source {}", site.address)]);
+    put(&[
+        "neighbor PVC-COORDINATOR advertisement-interval 0".to_owned(),
+        "neighbor PVC-COORDINATOR timers connect 1".to_owned(),
+    ]);
+    if coordinator {
+        put(&group("PVC-HYPERVISOR"));
+        put(&["neighbor PVC-HYPERVISOR advertisement-interval 0".to_owned()]);
+    }
+    for (name, address) in plan.coordinators.iter().filter(|(_, address)| *address != site.address) {
+        put(&[
+            format!("neighbor {address} peer-group PVC-COORDINATOR"),
+            format!("neighbor {address} description {name}"),
+        ]);
+    }
+    let upstream: &[Peer] = if coordinator { &plan.fabric.peers } else { &[] };
+    upstream.iter().for_each(|peer| put(&peer_lines(peer)));
+    if coordinator {
+        put(&[
+            format!("bgp listen limit {HYPERVISORS_MAX}"),
+            format!("bgp listen range {cluster} peer-group PVC-HYPERVISOR"),
+        ]);
+        unicast(text, "ipv4", upstream.iter().map(|peer| peer.address).filter(IpAddr::is_ipv4));
+        unicast(text, "ipv6", upstream.iter().map(|peer| peer.address).filter(IpAddr::is_ipv6));
+    }
+    evpn(text, coordinator);
+    line(text, "exit");
+}
+
+fn group(name: &str) -> [String; 4] {
+    ["peer-group", "remote-as internal", "bfd", "bfd profile pvc"]
+        .map(|what| format!("neighbor {name} {what}"))
+}
+
+fn peer_lines(peer: &Peer) -> Vec<String> {
+    let mut lines = vec![format!("remote-as {}", peer.asn), format!("description {}", peer.name)];
+    if peer.bfd {
+        lines.extend(["bfd".to_owned(), "bfd profile pvc".to_owned()]);
+    }
+    lines.extend(["advertisement-interval 0", "timers connect 1"].map(str::to_owned));
+    lines.into_iter().map(|line| format!("neighbor {} {line}", peer.address)).collect()
+}
+
+fn unicast(text: &mut String, family: &str, upstream: impl Iterator<Item = IpAddr>) {
+    let _ = writeln!(text, " !\n address-family {family} unicast");
+    let mut put = |within: &str| line(text, &format!("  {within}"));
+    put("redistribute connected route-map PVC-CONNECTED");
+    for what in
+        ["activate", "next-hop-self", "route-map PVC-FROM-COORDINATOR in", "route-map PVC-TO-COORDINATOR out"]
+    {
+        put(&format!("neighbor PVC-COORDINATOR {what}"));
+    }
+    for peer in upstream {
+        for what in ["activate", "route-map PVC-FROM-UPSTREAM in", "route-map PVC-TO-UPSTREAM out"] {
+            put(&format!("neighbor {peer} {what}"));
+        }
+    }
+    put(&format!("maximum-paths {WAYS_MAX}"));
+    line(text, " exit-address-family");
+}
+
+fn evpn(text: &mut String, coordinator: bool) {
+    line(text, " !\n address-family l2vpn evpn\n  neighbor PVC-COORDINATOR activate");
+    if coordinator {
+        line(text, "  neighbor PVC-HYPERVISOR activate\n  neighbor PVC-HYPERVISOR route-reflector-client");
+    }
+    line(text, "  advertise-all-vni");
+    if coordinator {
+        // Else no other host knows where the gateway's link address is, and floods all that is sent to it.
+        line(text, "  advertise-svi-ip");
+    }
+    line(text, " exit-address-family");
+}
