@@ -168,20 +168,17 @@ class Guest:
     def start(self):
         self.cluster.do("vm", "start", self.name, "--node", self.home)
 
-    def log(self):
-        return self.cluster.do("vm", "log", self.name, "--lines", "400")
-
-    def last_words(self):
-        return " / ".join(self.log().splitlines()[-3:])
-
     def addresses(self):
-        """What it has said last of its addresses; None as long as one of the families is missing."""
-        lines = [line for line in self.log().splitlines() if re.search(r"PVC \S+ address ", line)]
-        words = lines[-1].split() if lines else []
-        found = [word.split("/")[0] for word in words if "/" in word]
-        self.v4 = next((word for word in found if "." in word), None)
-        self.v6 = next((word for word in found if ":" in word), None)
+        """What it was lent; None as long as one of the families is missing."""
+        leases = self.cluster.ask("network", "lease", "list", str(self.network)).get("leases", [])
+        lent = [lease["address"] for lease in leases if lease.get("hostname") == self.name]
+        self.v4 = next((address for address in lent if "." in address), None)
+        self.v6 = next((address for address in lent if ":" in address), None)
         return (self.v4, self.v6) if self.v4 and self.v6 else None
+
+    def has_set(self):
+        """The addresses that it says it has."""
+        return set(re.findall(r"inet6? (\S+)/", self.shell("ip -o addr show scope global")))
 
     def node(self):
         return self.cluster.ask("vm", "info", self.name)["status"]["placement"]["node"]

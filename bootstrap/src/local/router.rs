@@ -119,11 +119,9 @@ fn lay_out(state: &ClusterState) -> Result<(), RouterError> {
     remove_folder(&state.name)?;
     let folder = folder(&state.name);
     durable_file::make_directory(&folder, 0o755)?;
-    for (name, text) in [
-        ("bgpd.conf", bgpd_conf(state)),
-        ("bfdd.conf", BFDD_CONF.to_owned()),
-        ("vtysh.conf", String::new()),
-    ] {
+    for (name, text) in
+        [("bgpd.conf", bgpd_conf(state)), ("bfdd.conf", BFDD_CONF.to_owned()), ("vtysh.conf", String::new())]
+    {
         durable_file::write(&folder.join(name), text.as_bytes(), 0o644)?;
     }
     let (user, group) = frr::user()?;

@@ -14,9 +14,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pvc_model::Timestamp;
-use pvc_model::mac::Mac;
 use pvc_model::network::Vni;
 use pvc_model::network::host::HostPlan;
+use pvc_model::vm::Mac;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -255,7 +255,13 @@ mod tests {
         let mac = Some("52:54:00:f7:cc:aa".parse().unwrap());
         assert_eq!(mac_in("00:03:00:01:52:54:00:f7:cc:aa"), mac);
         assert_eq!(mac_in("00:01:00:01:2a:bb:cc:dd:52:54:00:f7:cc:aa"), mac);
-        for none in ["", "00:02:00:00:ab:11:52:54:00:f7:cc:aa", "00:03:00:01:52:54", "00:01:00:01:2a", "00:03:00:06:52:54:00:f7:cc:aa"] {
+        for none in [
+            "",
+            "00:02:00:00:ab:11:52:54:00:f7:cc:aa",
+            "00:03:00:01:52:54",
+            "00:01:00:01:2a",
+            "00:03:00:06:52:54:00:f7:cc:aa",
+        ] {
             assert_eq!(mac_in(none), None, "{none}");
         }
     }
