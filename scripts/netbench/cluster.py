@@ -183,7 +183,7 @@ class Guest:
     def node(self):
         return self.cluster.ask("vm", "info", self.name)["status"]["placement"]["node"]
 
-    # From the place behind the router: the router itself is a neighbour of each coordinator's, which no route leads around.
+    # From the place behind the router: around the link to the router itself no route leads.
     def ping(self, v6=False):
         return probe.Ping(self.cluster.router, self.v6 if v6 else self.v4, self.cluster.outside[v6])
 

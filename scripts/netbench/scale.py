@@ -40,7 +40,7 @@ def define(bench, numbers):
 
 def undefine(bench, numbers):
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda number: bench.cluster.do("network", "remove", str(FIRST_VNI + number)), numbers))
+        list(pool.map(lambda number: bench.cluster.do("network", "remove", "-y", str(FIRST_VNI + number)), numbers))
 
 
 def defined_here(bench):
