@@ -27,6 +27,7 @@ pub fn site() -> Site {
         run_dir: PathBuf::from("/nonexistent"),
         frr_dir: PathBuf::from("/nonexistent"),
         frr_run_dir: PathBuf::from("/nonexistent"),
+        frr_snippets_dir: PathBuf::from("/nonexistent"),
         program: PathBuf::from("/nonexistent"),
     }
 }
