@@ -1,10 +1,13 @@
 //! Client networks as people ask for them, leases as the primary tells of them, and what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use pvc_coordinator::core::{CoordinatorOptions, RuleCheck};
 use pvc_coordinator::services::Networks;
 use pvc_model::command::LeaseReport;
 use pvc_model::network::Vni;
+use pvc_model::network::acl::Acl;
 use pvc_model::network::lease::Lease;
 use pvc_model::{Name, Timestamp};
 use pvc_proto::v1;
@@ -171,6 +174,44 @@ async fn reservations_and_rules_belong_to_their_network() {
     assert_eq!((get(&desk, "lan").await.acl.len(), get(&desk, "1001").await.reservation_count), (999, 0));
 }
 
+/// Takes every rule but the one that is called "odd".
+#[derive(Debug)]
+struct Odd;
+
+#[tonic::async_trait]
+impl RuleCheck for Odd {
+    async fn refused(&self, _: Vni, acl: &Acl) -> Option<(Name, String)> {
+        let odd = acl.rules.iter().find(|rule| rule.name == *"odd");
+        odd.map(|rule| (rule.name.clone(), "syntax error, unexpected string".into()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_that_the_packet_filter_does_not_take_is_refused_and_nothing_is_stored() {
+    let options = CoordinatorOptions { rules: Arc::new(Odd), ..CoordinatorOptions::default() };
+    let desk = Desk::with(options).await;
+    make(&desk, 1001, lan()).await.expect("made");
+    let service = networks(&desk).await;
+    let rule = |name: &str| v1::AclRule {
+        name: name.into(),
+        direction: v1::AclDirection::In.into(),
+        raw: "tcp dport 22 accpet".into(),
+        ..Default::default()
+    };
+    let add = |rule| v1::AddAclRuleRequest { network: "lan".into(), rule: Some(rule), ..Default::default() };
+    let refusal = service.add_acl_rule(admin(add(rule("odd")))).await.expect_err("refused");
+    assert_eq!((refusal.code(), super::desk::rule(&refusal)), (Code::InvalidArgument, "acl-refused".into()));
+    assert!(refusal.message().contains("rule odd: nft does not take it: syntax error"), "{refusal}");
+    service.add_acl_rule(admin(add(rule("even")))).await.expect("added");
+    let rules = vec![rule("even"), rule("odd")];
+    let replace = v1::ReplaceAclRequest { network: "lan".into(), rules, ..Default::default() };
+    assert_eq!(refused(service.replace_acl(admin(replace)).await).1, "acl-refused");
+    // Typed ones are not asked about: they are of words that it takes.
+    let typed = v1::AclRule { raw: String::new(), action: v1::AclAction::Drop.into(), ..rule("odd") };
+    service.add_acl_rule(admin(add(typed))).await.expect("added");
+    assert_eq!(get(&desk, "lan").await.acl_rule_count, 2);
+}
+
 fn lease(address: &str, mac: &str, expires: Timestamp) -> LeaseReport {
     LeaseReport {
         network: Vni::new(1001).expect("a number"),
@@ -246,6 +287,8 @@ async fn leases_that_ended_long_ago_are_forgotten_and_then_nothing_is_committed(
     let mut worlds = leader.worlds();
     let pruned = tokio::time::timeout(Duration::from_secs(300), worlds.wait_for(gone)).await;
     drop(pruned.expect("in time").expect("the feed goes on"));
+    // A cluster that was just made has things to say of itself at first.
+    tokio::time::sleep(Duration::from_secs(300)).await;
     let settled = leader.store().status().borrow().last_log;
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(leader.store().status().borrow().last_log, settled);
