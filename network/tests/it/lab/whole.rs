@@ -70,8 +70,8 @@ pub struct Host {
 pub struct Lab {
     pub hosts: Vec<Host>,
     pub router: Netns,
-    pub switch: Netns,
-    router_frr: Frr,
+    switch: Netns,
+    _router_frr: Frr,
     router_dir: TempDir,
 }
 
@@ -224,16 +224,18 @@ impl Lab {
                 plan.fabric = fabric();
             });
         }
-        Lab { hosts, router, switch, router_frr, router_dir }
+        Lab { hosts, router, switch, _router_frr: router_frr, router_dir }
     }
 
     pub fn router_vty(&self) -> Vty {
         Vty::open(self.router_dir.path(), "bgpd")
     }
 
-    /// The router forgets all at once, as when its power goes.
-    pub async fn stop_router(&mut self) {
-        self.router_frr.stop().await;
+    /// Cuts a cable of a host's, or mends it: "cl" to the cluster's network, "up" to the router's. Nothing passes, and nobody is told.
+    pub fn cut(&self, host: usize, cable: &str, cut: bool) {
+        let device = format!("{}-{cable}", self.hosts[host].name);
+        let state = if cut { "0" } else { "3" };
+        self.switch.run("bridge", &["link", "set", "dev", &device, "state", state]).expect("a bridge's port");
     }
 }
 
