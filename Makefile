@@ -1,5 +1,5 @@
 # What people type. Everything says what it installs before it does, and runs as root or by sudo.
-.PHONY: help demo demo-build demo-down deps test check chaos bench bench-micro bench-failover figures fix guest dist-docs python test-python test-python-cluster test-examples clean
+.PHONY: help demo demo-build demo-down deps test check chaos bench bench-micro bench-failover bench-network figures fix guest dist-docs python test-python test-python-cluster test-examples clean
 
 CARGO ?= cargo
 # Debian's own: the packages that deps installs are for it.
@@ -22,6 +22,8 @@ help:
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
 	@echo "make bench-failover"
 	@echo "                  let the host of a guest die, 20 times (RUNS), and as often with a dead BMC, and measure until it runs elsewhere"
+	@echo "make bench-network"
+	@echo "                  client networks on a local cluster with a router upstream: what guests notice of a hand-over, a death, a move"
 	@echo "make bench-micro  criterion benches of the parts, held against the last run's"
 	@echo "make figures      measure the README's figures on a local cluster"
 	@echo "make fix          format"
@@ -36,7 +38,7 @@ help:
 
 demo-build:
 	scripts/install-deps.sh build run
-	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-cli -p pvc-bootstrap -p pvc-gateway
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-network -p pvc-cli -p pvc-bootstrap -p pvc-gateway
 
 demo: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
@@ -85,6 +87,12 @@ bench-micro: deps
 bench-failover: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
 	$(AS_ROOT) scripts/failover.py --runs $(or $(RUNS),20) --guest $(TARGET)/guest
+
+# PARTS: only these, with commas between them; RUNS: of hand-overs, migrations and cuts
+bench-network: demo-build
+	scripts/install-deps.sh test
+	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
+	$(AS_ROOT) scripts/network.py --runs $(or $(RUNS),5) --guest $(TARGET)/guest $(if $(PARTS),--only $(PARTS))
 
 figures: demo-build
 	$(AS_ROOT) scripts/figures.sh

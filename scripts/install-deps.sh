@@ -15,7 +15,7 @@ run=(libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-system libvirt-cli
   iproute2 nftables iputils-ping util-linux socat ca-certificates ipmitool openipmi procps
   frr dnsmasq-base pdns-server pdns-backend-remote)
 test=(curl python3 python3-grpcio python3-protobuf protobuf-compiler protobuf-compiler-grpc libprotobuf-dev openssl
-  bind9-dnsutils)
+  bind9-dnsutils udhcpc isc-dhcp-client)
 bench=(zookeeper etcd-server)
 # Packages whose services would take the machine's own routes and its port of names: hosts of local clusters run their
 # programs themselves.

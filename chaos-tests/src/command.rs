@@ -143,6 +143,9 @@ enum What {
         /// Break this rule, to see that it is noticed.
         #[arg(long)]
         sabotage: Option<Sabotage>,
+        /// Play quiet spans too, in which nothing can change.
+        #[arg(long)]
+        whole: bool,
         #[arg(long)]
         aloud: bool,
     },
@@ -253,13 +256,19 @@ pub fn carry_out(sim: &Sim) -> Result<()> {
             count_panics();
             live_for(*seed, *node_hours, *aloud)
         }
-        What::Age { seed, node_hours, sabotage, aloud } => {
+        What::Age { seed, node_hours, sabotage, whole, aloud } => {
             count_panics();
             let mut tally = None;
             // A cluster has five nodes at least, and a trouble goes on beyond the last hour.
             let longest = Duration::from_secs_f64((node_hours / 5.0 + 24.0) * 3600.0);
             let outcome = run_within(longest, async {
-                let (outcome, lived) = life::live(*seed, *node_hours, *sabotage, *aloud).await;
+                let order = life::Order {
+                    node_hours: *node_hours,
+                    sabotage: *sabotage,
+                    whole: *whole,
+                    aloud: *aloud,
+                };
+                let (outcome, lived) = life::live(*seed, order).await;
                 tally = Some(lived);
                 outcome
             });

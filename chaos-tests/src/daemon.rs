@@ -197,6 +197,7 @@ impl Daemon {
             lease: parts.lease.clone(),
             addresses: Arc::new(setting.segment.host(&place.node())),
             record: host.floating.clone(),
+            networks: watch::channel(pvc_network::drive::Health::default()).1,
             view: watch::channel(Arc::default()).1,
         };
         let (link, lease) = (parts.link.clone(), parts.lease.clone());

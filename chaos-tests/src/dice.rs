@@ -10,7 +10,12 @@ use rand::{Rng, SeedableRng};
 
 /// Clones roll the same dice.
 #[derive(Clone)]
-pub struct Dice(Arc<Mutex<StdRng>>);
+pub struct Dice(Arc<Mutex<Rolling>>);
+
+struct Rolling {
+    random: StdRng,
+    rolls: u64,
+}
 
 impl Dice {
     /// The same seed and purpose roll the same numbers, always.
@@ -19,12 +24,12 @@ impl Dice {
         let mixed = purpose.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        Dice(Arc::new(Mutex::new(StdRng::seed_from_u64(mixed))))
+        Dice(Arc::new(Mutex::new(Rolling { random: StdRng::seed_from_u64(mixed), rolls: 0 })))
     }
 
     /// 0 to `sides` - 1.
     pub fn roll(&self, sides: u64) -> u64 {
-        self.0.lock().random_range(0..sides.max(1))
+        self.0.lock().next().random_range(0..sides.max(1))
     }
 
     pub fn per_mille(&self, chance: u64) -> bool {
@@ -43,11 +48,23 @@ impl Dice {
 
     /// Milliseconds from `least` to `most`, both included.
     pub fn millis(&self, least: u64, most: u64) -> Duration {
-        Duration::from_millis(self.0.lock().random_range(least..=most))
+        Duration::from_millis(self.0.lock().next().random_range(least..=most))
     }
 
     pub fn bits(&self) -> u64 {
-        self.0.lock().random()
+        self.0.lock().next().random()
+    }
+
+    /// How often they were rolled.
+    pub fn rolls(&self) -> u64 {
+        self.0.lock().rolls
+    }
+}
+
+impl Rolling {
+    fn next(&mut self) -> &mut StdRng {
+        self.rolls += 1;
+        &mut self.random
     }
 }
 

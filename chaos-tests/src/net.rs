@@ -149,6 +149,11 @@ impl<E: Clone> Net<E> {
         Net { dice: Dice::new(seed, "network"), trace, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// How often chance decided about a message.
+    pub fn rolls(&self) -> u64 {
+        self.dice.rolls()
+    }
+
     pub fn set_weather(&self, weather: Weather) {
         self.state.lock().weather = weather;
     }
@@ -189,6 +194,13 @@ impl<E: Clone> Net<E> {
     pub fn is_whole(&self) -> bool {
         let state = self.state.lock();
         state.cuts.is_empty() && state.laggards.is_empty()
+    }
+
+    /// Nothing delays or loses a message between any two hosts.
+    pub fn is_fair_everywhere(&self) -> bool {
+        let state = self.state.lock();
+        let Weather { lost_per_mille, slow_per_mille, .. } = state.weather;
+        lost_per_mille == 0 && slow_per_mille == 0 && state.cuts.is_empty() && state.laggards.is_empty()
     }
 
     /// Whether two hosts reach each other both ways.

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -22,17 +23,33 @@ struct State {
     hash: u64,
     events: u64,
     lines: VecDeque<String>,
+    passed_over: Duration,
 }
 
 impl Trace {
     /// `aloud`: each line goes to stderr at once.
     pub fn new(aloud: bool) -> Trace {
-        let state = State { hash: 0xcbf2_9ce4_8422_2325, events: 0, lines: VecDeque::new() };
+        let state = State {
+            hash: 0xcbf2_9ce4_8422_2325,
+            events: 0,
+            lines: VecDeque::new(),
+            passed_over: Duration::ZERO,
+        };
         Trace { begun: Instant::now(), aloud, state: Arc::new(Mutex::new(state)) }
     }
 
+    /// Time since the beginning; what was passed over has gone by too.
+    pub fn lived(&self) -> Duration {
+        self.begun.elapsed() + self.state.lock().passed_over
+    }
+
+    /// So much time has gone by in which nothing changed, and which nobody has played.
+    pub fn pass_over(&self, time: Duration) {
+        self.state.lock().passed_over += time;
+    }
+
     pub fn millis(&self) -> u64 {
-        self.begun.elapsed().as_millis() as u64
+        self.lived().as_millis() as u64
     }
 
     /// Something too frequent for words.

@@ -3,10 +3,11 @@
 
 use async_trait::async_trait;
 use pvc_model::Uid;
+use pvc_model::vm::Mac;
 use pvc_node::hypervisor::fake::FakeHypervisor;
 use pvc_node::hypervisor::{
-    Console, Ending, Guest, GuestSpec, HostFacts, Hypervisor, HypervisorError, MigrateError, MigrationOrder,
-    MigrationProgress, MigrationReport, Stamp,
+    Console, Ending, Guest, GuestNic, GuestSpec, HostFacts, Hypervisor, HypervisorError, LiveNic,
+    MigrateError, MigrationOrder, MigrationProgress, MigrationReport, NicPort, Stamp,
 };
 use pvc_node::storage::DiskSource;
 use raft_store::Pause;
@@ -57,6 +58,26 @@ impl Hypervisor for Watched {
 
     async fn disk_grown(&self, uid: Uid, disk: &DiskSource, size_bytes: u64) -> Result<(), HypervisorError> {
         self.pause.hold(self.inner.disk_grown(uid, disk, size_bytes)).await
+    }
+
+    fn has_bridge(&self, bridge: &str) -> bool {
+        self.inner.has_bridge(bridge)
+    }
+
+    async fn nics(&self, uid: Uid) -> Result<Vec<LiveNic>, HypervisorError> {
+        self.pause.hold(self.inner.nics(uid)).await
+    }
+
+    async fn attach_nic(&self, uid: Uid, nic: &GuestNic) -> Result<(), HypervisorError> {
+        self.pause.hold(self.inner.attach_nic(uid, nic)).await
+    }
+
+    async fn update_nic(&self, uid: Uid, port: &NicPort) -> Result<(), HypervisorError> {
+        self.pause.hold(self.inner.update_nic(uid, port)).await
+    }
+
+    async fn detach_nic(&self, uid: Uid, mac: Mac) -> Result<(), HypervisorError> {
+        self.pause.hold(self.inner.detach_nic(uid, mac)).await
     }
 
     async fn migrate(&self, uid: Uid, order: &MigrationOrder) -> Result<MigrationReport, MigrateError> {

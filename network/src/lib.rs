@@ -11,9 +11,14 @@
 //! name); a guest's frames stopping because a daemon of ours starts, stops or fails.
 
 pub mod announce;
+pub mod dhcp;
+pub mod dns;
 pub mod drive;
+mod files;
+pub mod firewall;
 pub mod frr;
 pub mod gateway;
+mod kept;
 pub mod links;
 mod netlink;
 mod part;

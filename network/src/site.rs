@@ -31,7 +31,7 @@ pub struct Site {
     pub frr_run_dir: PathBuf,
     /// Where people put settings of their own for FRRouting, one or more files `*.conf`: /etc/pvc/frr.conf.d.
     pub frr_snippets_dir: PathBuf,
-    /// The program that DHCP servers call with what they lend: `pvcd`.
+    /// The program that DHCP servers call with what they lend: `pvc-dhcp-event`. They give it no arguments but their own.
     pub program: PathBuf,
 }
 

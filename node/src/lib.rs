@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod guard;
 pub mod hypervisor;
 pub mod leave;
+pub mod network;
 pub mod power;
 pub mod primary;
 pub mod pulse;

@@ -53,6 +53,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
             "pvc-client",
             "pvc-process",
             "pvc-coordinator",
+            "pvc-network",
             "pvc-node",
             "pvc-bare",
             "raft-store",

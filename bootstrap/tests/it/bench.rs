@@ -135,6 +135,7 @@ pub fn nothing_is_left(bench: &Bench) {
             .collect();
         assert!(left.is_empty(), "{folder} still has {left:?}");
     }
+    assert!(!Path::new(&format!("/run/{prefix}router")).exists(), "the router's folder is left");
     let state = bench.state().to_str().unwrap();
     let bmcs = fs::read_dir("/proc").unwrap().filter(|entry| {
         let words = fs::read(entry.as_ref().unwrap().path().join("cmdline")).unwrap_or_default();

@@ -9,6 +9,7 @@ use pvc_identity::{Alpn, Credentials, ExpectedPeer, Identity, TlsStore};
 use pvc_process::Cmd;
 
 use crate::bench::{Bench, answers_ping, eventually, guest, nothing_is_left};
+use crate::upstream;
 
 const BOOT_LIMIT: Duration = Duration::from_secs(120);
 const LOCAL: &str = "qemu:///system";
@@ -27,6 +28,7 @@ async fn two_hosts_from_nothing_to_nothing() {
     let (hv1, hv2) = (address(0), address(1));
 
     shows_the_certificate_of_its_node(&bench, &hv1).await;
+    upstream::routes_are_learned_and_lost(&bench).await;
     let guest_address = boot_guest(&bench, &kernel, &initramfs, &hv1).await;
     assert!(answers_ping(&guest_address).await, "the machine reaches guests");
     moves_there_and_back_over_tls(&bench, &hv1, &hv2, &guest_address).await;

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use pvc_node::hypervisor::fake::{FakeWorld, Timing};
 use raft_store::Pause;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::ledger::Ledger;
+use super::news::News;
 use super::reign::Reign;
 use super::sabotage::Sabotage;
 use crate::boards::Boards;
@@ -29,7 +29,6 @@ pub fn vote_silence() -> Duration {
 #[derive(Clone)]
 pub struct Ground {
     pub seed: u64,
-    pub begun: Instant,
     pub dice: Dice,
     pub trace: Trace,
     pub witness: Witness,
@@ -43,7 +42,7 @@ pub struct Ground {
     pub sabotage: Option<Sabotage>,
     state: Arc<Mutex<State>>,
     /// Changes with each change of who is up and whom the network joins.
-    changes: watch::Sender<u64>,
+    changes: Arc<News<u64>>,
 }
 
 #[derive(Default)]
@@ -69,7 +68,6 @@ impl Ground {
         }
         Ground {
             seed,
-            begun: Instant::now(),
             dice: Dice::new(seed, "ground"),
             net: Net::new(seed, trace.clone()),
             trace,
@@ -77,12 +75,12 @@ impl Ground {
             guests,
             boards,
             leases,
-            ledger: Ledger::new(),
+            ledger: Ledger::new(seed),
             voters: (1..=voters).map(Place).collect(),
             places,
             sabotage,
             state: Arc::new(Mutex::new(State { pauses, ..State::default() })),
-            changes: watch::Sender::new(0),
+            changes: Arc::new(News::new(0, Dice::new(seed, "who sees a change first"))),
         }
     }
 
@@ -90,9 +88,14 @@ impl Ground {
         self.trace.say(line);
     }
 
+    /// Since the beginning.
+    pub fn lived(&self) -> Duration {
+        self.trace.lived()
+    }
+
     /// Something has changed about who is up, or joined.
     pub fn changed(&self) {
-        self.changes.send_modify(|count| *count += 1);
+        self.changes.tell(self.changes.newest() + 1);
     }
 
     pub fn changes(&self) -> watch::Receiver<u64> {

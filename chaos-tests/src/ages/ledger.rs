@@ -10,34 +10,44 @@ use pvc_coordinator::core::{Committed, SubmitError};
 use pvc_model::{Command, Context, World, decide};
 use tokio::sync::watch;
 
+use super::news::News;
+use crate::dice::Dice;
+
 /// Clones are the same objects.
 #[derive(Clone)]
-pub struct Ledger {
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
     /// In which term objects may be changed.
-    term: Arc<Mutex<u64>>,
-    world: watch::Sender<World>,
+    term: Mutex<u64>,
+    world: News<World>,
 }
 
 impl Ledger {
-    pub fn new() -> Ledger {
-        Ledger { term: Arc::default(), world: watch::Sender::new(World::default()) }
+    pub fn new(seed: u64) -> Ledger {
+        let world = News::new(World::default(), Dice::new(seed, "who hears of a change first"));
+        Ledger(Arc::new(Inner { term: Mutex::default(), world }))
     }
 
     pub fn world(&self) -> World {
-        self.world.borrow().clone()
+        self.0.world.newest()
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.0.world.look(|world| world.revision)
     }
 
     pub fn worlds(&self) -> watch::Receiver<World> {
-        self.world.subscribe()
+        self.0.world.subscribe()
     }
 
     pub fn term(&self) -> u64 {
-        *self.term.lock()
+        *self.0.term.lock()
     }
 
     /// A quorum has voted: nobody of an earlier term changes anything any more.
     pub fn begin_term(&self) -> u64 {
-        let mut term = self.term.lock();
+        let mut term = self.0.term.lock();
         *term += 1;
         *term
     }
@@ -56,14 +66,8 @@ impl Ledger {
         if !changes.is_empty() {
             let revision = world.revision + 1;
             world.apply(&changes, revision);
-            self.world.send_replace(world.clone());
+            self.0.world.tell(world.clone());
         }
         Ok(Committed { revision: world.revision, reply: changes.reply, world })
-    }
-}
-
-impl Default for Ledger {
-    fn default() -> Self {
-        Ledger::new()
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::ground::Ground;
 use super::host::{AgeHost, founding};
 use super::sabotage::Sabotage;
+use super::stillness::Stillness;
 use super::tally::Tally;
 use super::throne::Throne;
 use crate::checks::guests::GuestWatch;
@@ -35,6 +36,8 @@ const HEALS_WITHIN: Duration = Duration::from_secs(300);
 const QUIET_MIN_MS: u64 = 20_000;
 const QUIET_MAX_MS: u64 = 1_000_000;
 pub const HOURS: &str = "hours of nodes";
+/// Of these, how many were passed over in stillness.
+pub const UNPLAYED: &str = "hours of nodes in which nothing could change, not played";
 
 pub struct Life {
     pub ground: Ground,
@@ -45,8 +48,19 @@ pub struct Life {
     watch: GuestWatch,
 }
 
+/// How a life is lived.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    pub node_hours: f64,
+    pub sabotage: Option<Sabotage>,
+    /// Quiet spans are played too.
+    pub whole: bool,
+    pub aloud: bool,
+}
+
 /// Lives for so many hours of nodes, or until a rule is broken.
-pub async fn live(seed: u64, node_hours: f64, sabotage: Option<Sabotage>, aloud: bool) -> (Outcome, Tally) {
+pub async fn live(seed: u64, order: Order) -> (Outcome, Tally) {
+    let Order { node_hours, sabotage, whole, aloud } = order;
     let dice = Dice::new(seed, "ages");
     let voters = if dice.per_mille(300) { 5 } else { 3 };
     let ground = Ground::new(seed, voters, 2 + dice.roll(9) as u8, sabotage, aloud);
@@ -56,13 +70,14 @@ pub async fn live(seed: u64, node_hours: f64, sabotage: Option<Sabotage>, aloud:
     let mut life = Life { ground, hosts, throne: Throne::default(), dice, tally: Tally::default(), watch };
     life.found().await;
     let nodes = life.ground.places.len() as f64;
-    let until = life.ground.begun + Duration::from_secs_f64(node_hours / nodes * 3600.0);
-    while life.is_content() && Instant::now() < until {
+    let until = Duration::from_secs_f64(node_hours / nodes * 3600.0);
+    while life.is_content() && life.ground.lived() < until {
         let quiet = life.dice.millis(QUIET_MIN_MS, QUIET_MAX_MS);
-        life.stay_quiet(quiet.min(until.saturating_duration_since(Instant::now()))).await;
+        life.stay_quiet(quiet.min(until.saturating_sub(life.ground.lived())), whole).await;
         life.something_happens().await;
     }
-    let lived = life.ground.begun.elapsed();
+    life.ground.trace.count(&[life.likeness()]);
+    let lived = life.ground.lived();
     life.tally.count("clusters");
     life.tally.note(HOURS, lived.as_secs_f64() / 3600.0 * nodes);
     life.tally.note("changes of leader", life.throne.elections as f64);
@@ -133,11 +148,39 @@ impl Life {
         }
     }
 
-    async fn stay_quiet(&mut self, time: Duration) {
-        let until = Instant::now() + time;
-        while Instant::now() < until && self.is_content() {
+    async fn stay_quiet(&mut self, time: Duration, whole: bool) {
+        let mut left = time;
+        let mut stillness = Stillness::new();
+        while !left.is_zero() && self.is_content() {
+            if !whole {
+                let unplayed = stillness.passes(self, left);
+                self.pass_over(unplayed);
+                left -= unplayed;
+            }
             self.tick(QUIET_TICK).await;
+            left = left.saturating_sub(QUIET_TICK);
         }
+    }
+
+    fn pass_over(&mut self, time: Duration) {
+        if !time.is_zero() {
+            self.ground.trace.pass_over(time);
+            self.tally.note(UNPLAYED, time.as_secs_f64() / 3600.0 * self.ground.places.len() as f64);
+        }
+    }
+
+    pub fn happenings(&self) -> usize {
+        self.watch.seen()
+    }
+
+    /// Of all that is there, and of each daemon's leases: two lives that end alike have the same.
+    fn likeness(&self) -> u64 {
+        let leases: Vec<_> =
+            self.ground.leases.lock().iter().map(|(place, book)| format!("{place} {book:?}")).collect();
+        let guests: Vec<_> =
+            self.ground.places.iter().map(|place| self.ground.guests.guests_on(&place.node())).collect();
+        let all = format!("{:?} {leases:?} {guests:?}", self.ground.ledger.world());
+        u64::from(crc32c::crc32c(all.as_bytes()))
     }
 
     /// Lets time pass until it is so. False: it was not in time.
@@ -237,7 +280,7 @@ impl Life {
     }
 
     /// What is not as it should be.
-    fn ailments(&self) -> Vec<String> {
+    pub fn ailments(&self) -> Vec<String> {
         let world = self.ground.ledger.world();
         let mut ailments = Vec::new();
         if self.ground.leader().is_none() {

@@ -17,10 +17,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::ground::{Ground, vote_silence};
+use super::news::News;
 use super::sabotage::Sabotage;
 use crate::boards::{Look, Wires};
 use crate::dice::Dice;
 use crate::net::Place;
+use crate::trace::Trace;
 use crate::witness::Rule;
 
 const GRACE: Duration = Duration::from_secs(3);
@@ -40,7 +42,7 @@ struct Inner {
     /// Commands are decided in the order in which they are asked for.
     lane: tokio::sync::Mutex<()>,
     /// The world as it has it: no newer than what its own term has committed.
-    world: watch::Sender<World>,
+    world: News<World>,
     /// When a quorum was last seen to answer it.
     acked: Mutex<Instant>,
     probe: Look<()>,
@@ -51,14 +53,14 @@ struct Inner {
 
 /// A wall clock somewhere near the truth, and chance.
 struct Wall {
-    begun: Instant,
+    trace: Trace,
     skew_ms: u64,
     dice: Dice,
 }
 
 impl Environment for Wall {
     fn wall_now_ms(&self) -> u64 {
-        1_700_000_000_000 + self.skew_ms + self.begun.elapsed().as_millis() as u64
+        1_700_000_000_000 + self.skew_ms + self.trace.millis()
     }
 
     fn seed(&self) -> [u64; 2] {
@@ -77,12 +79,12 @@ impl Reign {
             term,
             hearts,
             lane: tokio::sync::Mutex::default(),
-            world: watch::Sender::new(ground.ledger.world()),
+            world: News::new(ground.ledger.world(), ground.dice.clone()),
             acked: Mutex::new(Instant::now()),
             probe: Look { here: place, net: ground.net.clone(), boards: ground.boards.clone() },
             power: Wires { here: place, boards: ground.boards.clone(), pause: pause.clone() },
             clock: Wall {
-                begun: ground.begun,
+                trace: ground.trace.clone(),
                 skew_ms: ground.dice.roll(120_000),
                 dice: ground.dice.clone(),
             },
@@ -152,7 +154,7 @@ impl Reign {
         if committed.revision > before {
             inner.ground.say(format!("{}: {command:?}", inner.place));
             self.judge(command);
-            inner.world.send_replace(committed.world.clone());
+            inner.world.tell(committed.world.clone());
         }
         Ok(committed)
     }
@@ -160,7 +162,7 @@ impl Reign {
 
 impl Seat for Reign {
     fn world(&self) -> World {
-        self.0.world.borrow().clone()
+        self.0.world.newest()
     }
 
     fn worlds(&self) -> watch::Receiver<World> {

@@ -25,6 +25,11 @@ pub struct Throne {
 }
 
 impl Throne {
+    /// Nobody is to be elected, and nobody is to hear of it.
+    pub fn is_steady(&self) -> bool {
+        self.election.is_none() && self.told.is_empty()
+    }
+
     /// Looks at who leads; elects somebody where it is time.
     pub fn look(&mut self, ground: &Ground, hosts: &[AgeHost]) {
         let leader = ground.leader();

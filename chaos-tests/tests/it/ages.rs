@@ -4,12 +4,30 @@
 use std::env;
 use std::time::Duration;
 
-use pvc_chaos_tests::ages::life::live;
+use pvc_chaos_tests::ages::life::{Order, UNPLAYED, live};
 use pvc_chaos_tests::ages::sabotage::Sabotage;
+use pvc_chaos_tests::ages::tally::Tally;
 use pvc_chaos_tests::run::run_within;
+use pvc_chaos_tests::script::Outcome;
 use pvc_chaos_tests::witness::Rule;
 
 use super::sim::must_pass;
+
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+fn order(node_hours: f64) -> Order {
+    Order { node_hours, sabotage: None, whole: false, aloud: false }
+}
+
+fn life(seed: u64, order: Order) -> (Outcome, Tally) {
+    let mut tally = None;
+    let outcome = run_within(LONGEST, async {
+        let (outcome, lived) = live(seed, order).await;
+        tally = Some(lived);
+        outcome
+    });
+    (outcome, tally.expect("it has lived"))
+}
 
 #[tokio::test]
 async fn ages() {
@@ -25,11 +43,22 @@ fn a_saboteur_of_ages_is_noticed() {
     for how in Sabotage::ALL {
         let mut others: Vec<Rule> = Vec::new();
         let noticed = (0..LIVES).any(|seed| {
-            let longest = Duration::from_secs(24 * 3600);
-            let life = run_within(longest, async { live(seed, HOURS, Some(how), false).await.0 });
+            let (life, _) = life(seed, Order { sabotage: Some(how), ..order(HOURS) });
             others.extend(life.accusations.iter().map(|accusation| accusation.rule));
             life.accusations.iter().any(|accusation| how.breaks().contains(&accusation.rule))
         });
         assert!(noticed, "{how:?}: only {others:?} in {LIVES} lives");
+    }
+}
+
+/// The same events at the same times, and the same end, whether the spans in which nothing can change are played or not.
+#[test]
+fn what_is_passed_over_changes_nothing() {
+    for seed in 0..4 {
+        let (played, _) = life(seed, Order { whole: true, ..order(30.0) });
+        let (passed, tally) = life(seed, order(30.0));
+        let of = |life: &Outcome| (life.hash, life.events, life.seconds);
+        assert_eq!(of(&played), of(&passed), "seed {seed}");
+        assert!(tally.of(UNPLAYED) > 10.0, "{tally}");
     }
 }

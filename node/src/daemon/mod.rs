@@ -11,6 +11,7 @@ mod host_service;
 mod link;
 pub mod logs;
 mod metrics;
+mod networks;
 mod renewal;
 mod serial_log;
 mod serve;
@@ -25,7 +26,6 @@ use anyhow::Context as _;
 use pvc_client::{Coordinators, KeepAlive, Options, Trust};
 use pvc_host::daemon_config::{DaemonConfig, Role};
 use pvc_identity::{ExpectedPeer, TlsStore};
-use pvc_model::node::NetworkHealth;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +111,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     };
     let (seen, role_view) = watch::channel(Arc::default());
     let (wishes, wish) = watch::channel(Wish::default());
+    let networks = networks::start(&config, link.clone(), lease.clone(), role_view.clone()).await?;
     let keeping = primary::Parts {
         me: settings.node.clone(),
         link: link.clone(),
@@ -118,6 +119,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         view: role_view.clone(),
         addresses: Arc::new(IpRoute),
         record: Record::at(&config.data_dir.join("floating-address")),
+        networks: networks.health(),
     };
     let (keeper, floating) = Keeper::new(keeping, wish);
     let guarding = guard::keeper::Parts {
@@ -155,7 +157,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         view: role_view.clone(),
         within: leave::HOLD_UP,
     };
-    let network_health = watch::channel(NetworkHealth::default()).1;
+    let network_health = networks.told.clone();
     let load = Arc::new(system::HostState { core: part.as_ref().map(|part| part.core().clone()) });
     let agent = tokio::spawn(act(
         move || Parts {
@@ -197,6 +199,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     if tokio::time::timeout(LAST_WORDS, keeper).await.is_err() {
         tracing::error!("the floating address could not be let go");
     }
+    networks.stop();
     guard::keeper::stop(&guard_stops, guard_keeper).await;
     agent.abort();
     renewing.abort();

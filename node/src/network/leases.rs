@@ -20,7 +20,8 @@ const BATCH_MAX: usize = 1000;
 const GATHER: Duration = Duration::from_millis(10);
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub(super) struct Teller {
+/// Tells the leader what is lent here.
+pub struct Teller {
     pub me: Name,
     pub link: Arc<dyn CoordinatorLink>,
     pub view: SharedView,

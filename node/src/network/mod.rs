@@ -7,7 +7,6 @@
 //! Never happens here: a change of the host before there is a view of the cluster; lending an address on a view that the lease
 //! does not cover.
 
-mod leases;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -18,7 +17,7 @@ use std::time::Duration;
 use pvc_model::Name;
 use pvc_model::network::host::HostPlan;
 use pvc_model::node::NetworkHealth;
-use pvc_network::drive::{Drivers, Health};
+use pvc_network::drive::Health;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -48,10 +47,7 @@ pub fn planner(parts: Parts) -> (SharedPlan, JoinHandle<()>) {
     (plan, tokio::spawn(make_plans(parts, plans)))
 }
 
-async fn make_plans(
-    mut parts: Parts,
-    plans: watch::Sender<Option<Arc<HostPlan>>>,
-) {
+async fn make_plans(mut parts: Parts, plans: watch::Sender<Option<Arc<HostPlan>>>) {
     loop {
         let view = parts.view.borrow_and_update().clone();
         let until = parts.lease.covered_until(view.revision);
@@ -80,7 +76,8 @@ async fn make_plans(
 }
 
 fn same(known: &HostPlan, new: &HostPlan) -> bool {
-    let HostPlan { revision: _, cluster, epoch, stance, fabric, coordinators, networks, leases, ports } = known;
+    let HostPlan { revision: _, cluster, epoch, stance, fabric, coordinators, networks, leases, ports } =
+        known;
     (cluster, epoch, stance) == (&new.cluster, &new.epoch, &new.stance)
         && (fabric, coordinators, networks) == (&new.fabric, &new.coordinators, &new.networks)
         && (leases, ports) == (&new.leases, &new.ports)
@@ -105,9 +102,4 @@ fn network_health(health: &Health) -> NetworkHealth {
         repairs: health.repairs,
         last_repair: health.last_repair.clone(),
     }
-}
-
-/// Tells the primary's keeper whether this host could carry the services.
-pub fn readiness(drivers: &Drivers) -> watch::Receiver<Health> {
-    drivers.health()
 }

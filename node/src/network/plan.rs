@@ -22,7 +22,11 @@ pub fn host_plan(me: &Name, cluster: u128, view: &NodeView, covered: bool) -> Ho
         cluster,
         epoch: primary.map_or(0, |primary| primary.epoch),
         fabric: view.fabric.clone(),
-        coordinators: view.coordinators.iter().filter_map(|(name, at)| Some((name.clone(), ip(at)?))).collect(),
+        coordinators: view
+            .coordinators
+            .iter()
+            .filter_map(|(name, at)| Some((name.clone(), ip(at)?)))
+            .collect(),
         networks: by_number(view),
         leases: view.leases.values().cloned().collect(),
         ports: ports(me, view),

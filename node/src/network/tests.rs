@@ -42,7 +42,11 @@ fn a_host_stands_as_its_role_its_lease_and_the_newest_epoch_say() {
     assert_eq!(stance(&coordinator("hv1", PrimaryPhase::Holding), false), Stance::CutOff);
     assert_eq!(stance(&coordinator("hv1", to("hv2")), true), Stance::Primary, "it serves until another does");
     assert_eq!(stance(&coordinator("hv2", to("hv1")), true), Stance::Ready);
-    assert_eq!(stance(&coordinator("hv1", from("hv2")), true), Stance::Primary, "the two overlap, rather than neither");
+    assert_eq!(
+        stance(&coordinator("hv1", from("hv2")), true),
+        Stance::Primary,
+        "the two overlap, rather than neither"
+    );
     assert_eq!(stance(&coordinator("hv2", from("hv1")), true), Stance::Standby);
     assert_eq!(stance(&coordinator("hv2", PrimaryPhase::Holding), false), Stance::Standby);
     assert_eq!(stance(&view(NodeRole::Hypervisor, "hv2", PrimaryPhase::Holding), true), Stance::Hypervisor);

@@ -41,6 +41,7 @@ pub(super) async fn drive<S: Seat, C: Controller>(coordinator: S, mut controller
             }
         };
         tokio::select! {
+            biased;
             changed = worlds.changed() => if changed.is_err() { return },
             () = controller.woken() => {}
             () = timer => {}

@@ -241,6 +241,7 @@ impl<S: Seat> Controller for Fencing<S> {
 
     async fn woken(&self) {
         tokio::select! {
+            biased;
             () = self.bmcs.told() => {}
             () = self.silences.told() => {}
         }

@@ -1,0 +1,232 @@
+//! Where the servers' calls arrive: a socket, and the book of leases that answers `init` and tells what is news.
+//!
+//! What may never happen here: a lease that was reported and is not stored yet being forgotten when a server starts anew;
+//! a caller that makes the daemon wait.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use pvc_model::Timestamp;
+use pvc_model::network::Vni;
+use pvc_model::network::host::HostPlan;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::wire::{Asked, CALL_BYTES_MAX, Call, Change, Family, LeaseEvent, Lent, Refused, lease_file};
+
+/// Events that wait to be stored; callers wait behind them, and try again.
+const WAITING_MAX: usize = 4096;
+/// A caller is given up after this.
+const CALL_WITHIN: Duration = Duration::from_secs(3);
+/// Callers at once: each server has one, and there are two.
+const CALLERS_MAX: usize = 16;
+/// For so long a report may be on its way to the store and back in a plan. After that the plan is right.
+const ON_ITS_WAY: Duration = Duration::from_secs(60);
+
+/// What the servers report, in order.
+pub struct Events(pub(super) mpsc::Receiver<LeaseEvent>);
+
+impl Events {
+    /// None: the part that these are of is gone.
+    pub async fn next(&mut self) -> Option<LeaseEvent> {
+        self.0.recv().await
+    }
+}
+
+/// All leases as far as this host knows: those of the plan, and what was reported since.
+#[derive(Default)]
+pub(super) struct Book {
+    subnets: Vec<(IpNet, Vni)>,
+    planned: BTreeMap<IpAddr, Lent>,
+    /// None: it is over.
+    reported: BTreeMap<IpAddr, (Instant, Option<Lent>)>,
+    duid: String,
+}
+
+impl Book {
+    /// Takes a new plan. Tells what the servers can't know: leases that are not over, and that somebody has removed.
+    pub fn plan(&mut self, plan: &HostPlan, duid: String, now: Timestamp) -> Vec<Lent> {
+        self.duid = duid;
+        self.subnets = plan
+            .networks
+            .iter()
+            .filter_map(|network| Some((network.vni, network.managed()?)))
+            .flat_map(|(vni, managed)| managed.subnets().map(move |subnet| (subnet.subnet, vni)))
+            .collect();
+        let planned: BTreeMap<IpAddr, Lent> =
+            plan.leases.iter().map(|lease| (lease.address, Lent::from(&**lease))).collect();
+        let before = std::mem::replace(&mut self.planned, planned);
+        let gone = before.into_iter().filter(|(address, lease)| {
+            let known =
+                self.planned.contains_key(address) || self.network_of(*address) != Some(lease.network);
+            !known && lease.expires > now && !self.reported.contains_key(address)
+        });
+        let gone = gone.map(|(_, lease)| lease).collect();
+        self.reported.retain(|address, (at, reported)| {
+            let stored = match (&*reported, self.planned.get(address)) {
+                (Some(reported), Some(planned)) => says_all(planned, reported),
+                (None, None) => true,
+                _ => false,
+            };
+            !stored && at.elapsed() < ON_ITS_WAY
+        });
+        gone
+    }
+
+    fn network_of(&self, address: IpAddr) -> Option<Vni> {
+        self.subnets.iter().find(|(subnet, _)| subnet.contains(&address)).map(|(_, vni)| *vni)
+    }
+
+    /// The lease file for a server that starts.
+    pub fn init(&self, family: Family, now: Timestamp) -> String {
+        let mut all = self.planned.clone();
+        for (address, (_, reported)) in &self.reported {
+            match reported {
+                Some(lease) => all.insert(*address, lease.clone()),
+                None => all.remove(address),
+            };
+        }
+        // One of a network that is no more would keep its address from nobody.
+        all.retain(|address, lease| self.network_of(*address) == Some(lease.network));
+        lease_file(family, all.values(), &self.duid, now)
+    }
+
+    /// Takes a report. None: the plan says the same already.
+    pub fn report(&mut self, mut event: LeaseEvent, partial: bool) -> Option<LeaseEvent> {
+        let address = event.lease.address;
+        let planned = self.planned.get(&address);
+        if let Some(known) = planned.filter(|_| partial) {
+            complete(&mut event.lease, known);
+        }
+        let news = match event.change {
+            Change::Del => {
+                planned.is_some() || self.reported.get(&address).is_some_and(|(_, lent)| lent.is_some())
+            }
+            Change::Add | Change::Old => !planned.is_some_and(|planned| says_all(planned, &event.lease)),
+        };
+        let kept = (event.change != Change::Del).then(|| event.lease.clone());
+        if news {
+            self.reported.insert(address, (Instant::now(), kept));
+        } else {
+            self.reported.remove(&address);
+        }
+        news.then_some(event)
+    }
+}
+
+/// dnsmasq does not keep all that a client has said over a start of its own.
+fn complete(told: &mut Lent, known: &Lent) {
+    if told.client_id.is_empty() && told.mac == known.mac {
+        told.client_id.clone_from(&known.client_id);
+    }
+    if told.mac.is_none() && told.client_id == known.client_id {
+        told.mac = known.mac;
+    }
+}
+
+/// Whether what is stored says all that is told; an end is told in whole seconds.
+fn says_all(stored: &Lent, told: &Lent) -> bool {
+    let same_end = stored.expires.0.div_ceil(1000) == told.expires.0.div_ceil(1000);
+    same_end && Lent { expires: told.expires, ..stored.clone() } == *told
+}
+
+/// The socket's server. Dropped, it takes no more calls; the socket's file stays, and callers try again.
+pub(super) struct Desk {
+    task: JoinHandle<()>,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Desk {
+    pub fn open(socket: &Path, book: Arc<Mutex<Book>>, events: mpsc::Sender<LeaseEvent>) -> io::Result<Desk> {
+        // One of an earlier process of ours; who listens there has gone.
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(socket)?;
+        // dnsmasq runs its script as root: nobody else has business here.
+        std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
+        let callers = Arc::new(Semaphore::new(CALLERS_MAX));
+        let task = tokio::spawn(async move {
+            loop {
+                let Ok(permit) = Arc::clone(&callers).acquire_owned().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                };
+                let (book, events) = (Arc::clone(&book), events.clone());
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    if let Ok(Err(error)) = timeout(CALL_WITHIN, serve(stream, &book, &events)).await {
+                        tracing::debug!(%error, "a call of a DHCP server");
+                    }
+                });
+            }
+        });
+        Ok(Desk { task })
+    }
+
+    pub fn is_open(&self) -> bool {
+        !self.task.is_finished()
+    }
+}
+
+async fn serve(stream: UnixStream, book: &Mutex<Book>, events: &mpsc::Sender<LeaseEvent>) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = Vec::new();
+    let limit = u64::try_from(CALL_BYTES_MAX).unwrap_or(u64::MAX);
+    BufReader::new(read.take(limit)).read_until(b'\n', &mut line).await?;
+    let answer = match answer(&line, book, events).await {
+        Ok(body) => format!("ok {}\n{body}", body.len()),
+        Err(refused) => {
+            tracing::warn!(%refused, "a call of a DHCP server is not believed");
+            format!("refused {refused}\n")
+        }
+    };
+    write.write_all(answer.as_bytes()).await
+}
+
+async fn answer(
+    line: &[u8],
+    book: &Mutex<Book>,
+    events: &mpsc::Sender<LeaseEvent>,
+) -> Result<String, Refused> {
+    let call: Call = serde_json::from_slice(line).map_err(|_| Refused("not a call"))?;
+    let asked = call.parse(|address| book.lock().network_of(address))?;
+    match asked {
+        Asked::Init(family) => Ok(book.lock().init(family, now())),
+        Asked::Event { event, partial } => {
+            // Room first: what the book has noted is also told.
+            let room = events.reserve().await.map_err(|_| Refused("the daemon ends"))?;
+            if let Some(news) = book.lock().report(event, partial) {
+                room.send(news);
+            }
+            Ok(String::new())
+        }
+    }
+}
+
+pub(super) fn events() -> (mpsc::Sender<LeaseEvent>, Events) {
+    let (tell, told) = mpsc::channel(WAITING_MAX);
+    (tell, Events(told))
+}
+
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
