@@ -172,7 +172,8 @@ async fn all_is_the_same_with_another_primary(seen: &Seen<'_>, addresses: &[Stri
         let old = seen.primary().await;
         let place = HOSTS.iter().position(|host| *host == old).expect("one of the hosts is the primary");
         let node = HOSTS[(place + 1) % HOSTS.len()].to_owned();
-        let request = HandOverPrimaryRequest { node: node.clone(), request_id: request_id(), ..Default::default() };
+        let request =
+            HandOverPrimaryRequest { node: node.clone(), request_id: request_id(), ..Default::default() };
         seen.client.cluster().hand_over_primary(request).await.unwrap();
         seen.all_reached(addresses, &format!("when {node} is the primary")).await;
         assert_eq!(seen.lent().await.as_deref(), Some(addresses), "with {node}");
@@ -185,7 +186,11 @@ async fn it_is_not_removed_under_a_guest(seen: &Seen<'_>) {
 }
 
 fn delete() -> DeleteNetworkRequest {
-    DeleteNetworkRequest { name: VNI.to_string(), request_id: request_id(), ..DeleteNetworkRequest::default() }
+    DeleteNetworkRequest {
+        name: VNI.to_string(),
+        request_id: request_id(),
+        ..DeleteNetworkRequest::default()
+    }
 }
 
 /// Nothing of it is left on any host.
@@ -201,7 +206,8 @@ async fn remove(seen: &Seen<'_>) {
     for host in HOSTS {
         eventually(&format!("no device of the network on {host}"), SOON, async || {
             let links = seen.bench.local(&["exec", host, "ip", "-br", "link"]).await;
-            (!links.contains(&format!("vmbr{VNI} ")) && !links.contains(&format!("vxlan{VNI} "))).then_some(())
+            (!links.contains(&format!("vmbr{VNI} ")) && !links.contains(&format!("vxlan{VNI} ")))
+                .then_some(())
         })
         .await;
     }
