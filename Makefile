@@ -38,7 +38,7 @@ help:
 
 demo-build:
 	scripts/install-deps.sh build run
-	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-cli -p pvc-bootstrap -p pvc-gateway
+	$(AS_USER) $(CARGO) build --release --locked -p pvc-node -p pvc-network -p pvc-cli -p pvc-bootstrap -p pvc-gateway
 
 demo: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pvc_client::{Client, Connections, Coordinators};
 use pvc_proto::v1::cluster_service_client::ClusterServiceClient;
 use pvc_proto::v1::event_service_client::EventServiceClient;
+use pvc_proto::v1::network_service_client::NetworkServiceClient;
 use pvc_proto::v1::node_service_client::NodeServiceClient;
 use pvc_proto::v1::rule_service_client::RuleServiceClient;
 use pvc_proto::v1::task_service_client::TaskServiceClient;
@@ -62,6 +63,10 @@ impl Session {
 
     pub fn nodes(&self) -> NodeServiceClient<Coordinators> {
         self.client.nodes()
+    }
+
+    pub fn networks(&self) -> NetworkServiceClient<Coordinators> {
+        self.client.networks()
     }
 
     pub fn events(&self) -> EventServiceClient<Coordinators> {

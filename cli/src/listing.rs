@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
-    ListNodesResponse, ListRulesResponse, ListTasksResponse, ListVmsResponse, ListVolumesResponse, Meta,
-    Node, Rule, Task, Vm, Volume,
+    Lease, ListLeasesResponse, ListNetworksResponse, ListNodesResponse, ListRulesResponse, ListTasksResponse,
+    ListVmsResponse, ListVolumesResponse, Meta, Network, Node, Rule, Task, Vm, Volume,
 };
 use serde::Serialize;
 
@@ -69,6 +69,8 @@ macro_rules! pages {
     };
 }
 pages!(
+    ListLeasesResponse.leases: Lease,
+    ListNetworksResponse.networks: Network,
     ListNodesResponse.nodes: Node,
     ListRulesResponse.rules: Rule,
     ListTasksResponse.tasks: Task,
@@ -97,7 +99,7 @@ pub trait Listing {
 }
 
 /// The whole list, all pages of it.
-async fn fetch<L: Listing>(listing: &L, session: &Session) -> Result<L::Reply, Failure> {
+pub async fn fetch<L: Listing>(listing: &L, session: &Session) -> Result<L::Reply, Failure> {
     let mut all = listing.page(session, String::new()).await?;
     while !all.next().is_empty() {
         let page = listing.page(session, all.next().to_owned()).await?;

@@ -8,6 +8,7 @@ use pvc_proto::internal::v1::join_service_client::JoinServiceClient;
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_client::ClusterServiceClient;
 use pvc_proto::v1::event_service_client::EventServiceClient;
+use pvc_proto::v1::network_service_client::NetworkServiceClient;
 use pvc_proto::v1::node_service_client::NodeServiceClient;
 use pvc_proto::v1::rule_service_client::RuleServiceClient;
 use pvc_proto::v1::task_service_client::TaskServiceClient;
@@ -60,6 +61,7 @@ impl Client {
     services! {
         vms: VmServiceClient,
         events: EventServiceClient,
+        networks: NetworkServiceClient,
         nodes: NodeServiceClient,
         rules: RuleServiceClient,
         tasks: TaskServiceClient,

@@ -10,6 +10,7 @@ use pvc_proto::internal::v1::join_service_server::JoinServiceServer;
 use pvc_proto::internal::v1::raft_service_server::RaftServiceServer;
 use pvc_proto::v1::cluster_service_server::ClusterServiceServer;
 use pvc_proto::v1::event_service_server::EventServiceServer;
+use pvc_proto::v1::network_service_server::NetworkServiceServer;
 use pvc_proto::v1::node_service_server::NodeServiceServer;
 use pvc_proto::v1::rule_service_server::RuleServiceServer;
 use pvc_proto::v1::task_service_server::TaskServiceServer;
@@ -21,7 +22,7 @@ use tonic::service::Routes;
 
 use crate::raft_transport::ENVELOPE_BYTES_MAX;
 use crate::services::{
-    Agents, ClusterInfo, Events, Joins, Nodes, Raft, Rules, Shared, Tasks, Tokens, Vms, Volumes,
+    Agents, ClusterInfo, Events, Joins, Networks, Nodes, Raft, Rules, Shared, Tasks, Tokens, Vms, Volumes,
 };
 
 /// Largest answer: a page of a thousand VMs, each with an XML of its own.
@@ -39,6 +40,9 @@ pub fn routes(routes: Routes, shared: &Shared, ca_dir: PathBuf) -> Routes {
         .add_service(AgentServiceServer::new(Agents(shared.clone())))
         .add_service(JoinServiceServer::new(Joins { shared: shared.clone(), ca_dir }))
         .add_service(vms)
+        .add_service(
+            NetworkServiceServer::new(Networks(shared.clone())).max_encoding_message_size(ANSWER_BYTES_MAX),
+        )
         .add_service(NodeServiceServer::new(Nodes(shared.clone())))
         .add_service(VolumeServiceServer::new(Volumes(shared.clone())))
         .add_service(RuleServiceServer::new(Rules(shared.clone())))

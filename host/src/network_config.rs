@@ -1,7 +1,7 @@
 //! What of this host carries client networks: the section `[network]` of the daemon's configuration. All of it has defaults
 //! that suit a Debian host with one network card; `pvc-bootstrap init` and `join` write what differs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,16 +57,16 @@ impl Default for Network {
     }
 }
 
-fn is_usual_frr_dir(dir: &PathBuf) -> bool {
-    *dir == PathBuf::from(FRR_DIR)
+fn is_usual_frr_dir(dir: &Path) -> bool {
+    dir.as_os_str() == FRR_DIR
 }
 
-fn is_usual_frr_run_dir(dir: &PathBuf) -> bool {
-    *dir == PathBuf::from(FRR_RUN_DIR)
+fn is_usual_frr_run_dir(dir: &Path) -> bool {
+    dir.as_os_str() == FRR_RUN_DIR
 }
 
-fn is_usual_frr_snippets(dir: &PathBuf) -> bool {
-    *dir == PathBuf::from(FRR_SNIPPETS)
+fn is_usual_frr_snippets(dir: &Path) -> bool {
+    dir.as_os_str() == FRR_SNIPPETS
 }
 
 /// A setting of `[network]` that can't be.

@@ -190,6 +190,7 @@ mod tests {
             "pvc.internal.v1.RaftService",
             "pvc.v1.ClusterService",
             "pvc.v1.EventService",
+            "pvc.v1.NetworkService",
             "pvc.v1.NodeService",
             "pvc.v1.RuleService",
             "pvc.v1.TaskService",

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::bench::{Bench, eventually, guest, nothing_is_left};
-use crate::primary;
+use crate::{networks, primary};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -24,6 +24,7 @@ async fn three_hosts_become_a_cluster_and_stay_one() {
         assert!(lost_while_moving(&told) <= 5, "{round}: {told}");
         assert_eq!(told.contains("$ pvc vm define"), round == "first", "{told}");
     }
+    networks::carry_a_guest(&bench).await;
     primary::moves_as_it_should(&bench).await;
     a_killed_leader_is_replaced_and_comes_back(&bench).await;
     a_wiped_voter_does_not_vote(&bench).await;

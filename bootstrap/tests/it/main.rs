@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod join;
 mod local;
+mod networks;
 mod primary;
 mod restore;
 mod upstream;

@@ -6,6 +6,8 @@ pub mod affinity;
 pub mod bmc;
 pub mod cluster;
 pub mod connection;
+pub mod network;
+pub mod network_parts;
 pub mod node;
 pub mod storage;
 pub mod task;
@@ -109,6 +111,9 @@ pub enum Command {
     /// Affinity rules: which VMs belong together or apart, and on which nodes
     #[command(subcommand)]
     Affinity(affinity::AffinityCommand),
+    /// Client networks: what guests' NICs are attached to
+    #[command(subcommand)]
+    Network(Box<network::NetworkCommand>),
     /// Volumes and their snapshots
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -150,7 +155,7 @@ pub struct Wait {
 }
 
 /// For lists.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Watch {
     /// Go on showing changes: redraws on a terminal, else appends a line for each change
     #[arg(long)]

@@ -101,7 +101,7 @@ pub enum NodeCommand {
     Remove { node: String },
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct NodeList {
     /// Regular expression that the name must match somewhere
     pub limit: Option<String>,

@@ -256,7 +256,7 @@ pub struct SpecFlags {
     pub machine: Option<String>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct VmList {
     /// Regular expression that the name must match somewhere
     pub limit: Option<String>,

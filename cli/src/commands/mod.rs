@@ -7,6 +7,9 @@ mod cluster;
 mod connection;
 mod history;
 mod logs;
+mod network;
+mod network_acl;
+mod network_parts;
 mod node;
 mod task;
 mod token;
@@ -29,6 +32,7 @@ pub async fn run(cx: &mut Context<'_>, command: Command) -> Result<(), Failure> 
         Command::Node(command) => node::run(cx, command).await,
         Command::Vm(command) => vm::run(cx, *command).await,
         Command::Affinity(command) => affinity::run(cx, command).await,
+        Command::Network(command) => network::run(cx, *command).await,
         Command::Storage(StorageCommand::Volume(command)) => volume::run(cx, command).await,
         Command::Task(command) => task::run(cx, command).await,
         Command::Token(command) => token::run(cx, command).await,

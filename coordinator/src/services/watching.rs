@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use pvc_model::network::Network;
+use pvc_model::network::lease::Lease;
 use pvc_model::{Name, Node, Object, Rule, Vm, Volume, World};
 use pvc_proto::v1::ChangeKind;
 use tonic::Status;
@@ -51,6 +53,24 @@ impl Watched for Rule {
     }
     fn of(object: &Object) -> Option<&Self> {
         if let Object::Rule(rule) = object { Some(rule) } else { None }
+    }
+}
+
+impl Watched for Network {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.networks
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Network(network) = object { Some(network) } else { None }
+    }
+}
+
+impl Watched for Lease {
+    fn all(world: &World) -> &OrdMap<Name, Arc<Self>> {
+        &world.leases
+    }
+    fn of(object: &Object) -> Option<&Self> {
+        if let Object::Lease(lease) = object { Some(lease) } else { None }
     }
 }
 

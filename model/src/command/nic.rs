@@ -64,6 +64,8 @@ pub(super) fn check(world: &World, vm: &Vm) -> Result<(), Rejection> {
             let detail = format!("the address {mac} stands in it twice");
             return Err(Rejection::invalid("mac-once", vm.subject(), detail));
         }
+    }
+    for mac in macs {
         let owner = world.mac_user(mac).and_then(|owner| world.vms.get(owner));
         if let Some(owner) = owner.filter(|owner| owner.uid() != vm.uid()) {
             let detail = format!("the address {mac} is {}'s", owner.subject());

@@ -14,10 +14,47 @@ pub const DESCRIPTION_LENGTH_MAX: usize = 256;
 pub const ORDER_MAX: u32 = 65_535;
 /// Sources, destinations and ranges of ports of one rule, at most, of each.
 pub const MATCHES_MAX: usize = 64;
-/// Words of nft's language that lead out of the chain in which they stand, or hand packets to somebody else.
-const FORBIDDEN_WORDS: [&str; 19] = [
-    "jump", "goto", "queue", "include", "define", "redefine", "undefine", "vmap", "map", "add", "create",
-    "delete", "destroy", "flush", "table", "chain", "fwd", "dup", "tproxy",
+/// Words of nft's language that lead out of the chain in which they stand, hand packets to somebody else, change them, or say what
+/// is ours to say.
+const FORBIDDEN_WORDS: &[&str] = &[
+    "jump",
+    "goto",
+    "vmap",
+    "map",
+    "queue",
+    "include",
+    "define",
+    "redefine",
+    "undefine",
+    "add",
+    "create",
+    "delete",
+    "destroy",
+    "flush",
+    "insert",
+    "replace",
+    "reset",
+    "table",
+    "chain",
+    "fwd",
+    "dup",
+    "tproxy",
+    "synproxy",
+    "snat",
+    "dnat",
+    "masquerade",
+    "redirect",
+    "notrack",
+    "flow",
+    "offload",
+    "set",
+    "update",
+    "meter",
+    "comment",
+    "handle",
+    "position",
+    "index",
+    "name",
 ];
 /// Characters that end a statement, group several, quote, name a set or a variable of somebody else's, or begin a comment.
 const FORBIDDEN_CHARACTERS: [char; 10] = ['{', '}', ';', '"', '\'', '`', '\\', '#', '$', '@'];
@@ -144,30 +181,73 @@ impl Check<'_> {
     }
 
     fn raw(&self, text: &str) -> Result<(), Rejection> {
-        let rule = "acl-raw";
-        if text.trim().is_empty() {
-            return self.invalid(rule, "it says nothing");
+        raw_problem(text).map_or(Ok(()), |problem| self.invalid("acl-raw", problem))
+    }
+}
+
+/// What forbids a raw rule, if anything does. Asked again by whoever hands it to nft.
+pub fn raw_problem(text: &str) -> Option<String> {
+    if text.trim().is_empty() {
+        return Some("it says nothing".to_owned());
+    }
+    if text.len() > RAW_LENGTH_MAX {
+        return Some(format!("at most {RAW_LENGTH_MAX} characters, not {}", text.len()));
+    }
+    if let Some(bad) = text.chars().find(|c| !matches!(c, ' '..='~')) {
+        return Some(format!("it is one line of printable ASCII characters, without {bad:?}"));
+    }
+    if let Some(bad) = text.chars().find(|c| FORBIDDEN_CHARACTERS.contains(c)) {
+        return Some(format!("{bad:?} can't stand in it: it is one statement in its network's chain"));
+    }
+    let mut words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+    let bad = words.find(|word| FORBIDDEN_WORDS.contains(&word.to_ascii_lowercase().as_str()))?;
+    Some(format!(
+        "{bad:?} can't stand in it: a rule speaks of packets and what becomes of them in its network"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_leave_its_chain_is_refused() {
+        for bad in [
+            "",
+            "  ",
+            "tcp dport 22 accept; add table inet x",
+            "tcp dport 22 accept }",
+            "tcp dport 22 accept\nadd table inet x",
+            "tcp dport 22 accept # ",
+            "tcp dport 22 accept \\",
+            "jump in-1002",
+            "tcp dport 22 GOTO in-1002",
+            "ip saddr vmap",
+            "ip saddr @clients4 accept",
+            "ip saddr $x accept",
+            "log prefix \"x\" accept",
+            "queue num 1",
+            "ip daddr set 10.0.0.1",
+            "meta mark set 1",
+            "redirect to 80",
+            "counter name x accept",
+            "accept comment x",
+            "tcp dport 22 accept\u{a0}",
+        ] {
+            assert!(raw_problem(bad).is_some(), "{bad:?} was taken");
         }
-        if text.len() > RAW_LENGTH_MAX {
-            return self
-                .invalid(rule, format_args!("at most {RAW_LENGTH_MAX} characters, not {}", text.len()));
-        }
-        if let Some(bad) = text.chars().find(|c| !matches!(c, ' '..='~')) {
-            let detail = format_args!("it is one line of printable ASCII characters, without {bad:?}");
-            return self.invalid(rule, detail);
-        }
-        if let Some(bad) = text.chars().find(|c| FORBIDDEN_CHARACTERS.contains(c)) {
-            let detail =
-                format_args!("{bad:?} can't stand in it: it is one statement in its network's chain");
-            return self.invalid(rule, detail);
-        }
-        let word = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
-        match word.into_iter().find(|word| FORBIDDEN_WORDS.contains(&word.to_ascii_lowercase().as_str())) {
-            Some(word) => self.invalid(
-                rule,
-                format_args!("{word:?} can't stand in it: it leads out of its network's chain"),
-            ),
-            None => Ok(()),
+        assert!(raw_problem(&"x ".repeat(RAW_LENGTH_MAX)).is_some());
+    }
+
+    #[test]
+    fn what_speaks_of_packets_is_taken() {
+        for good in [
+            "tcp flags & (fin|syn|rst|ack) == syn limit rate 10/second burst 5 packets accept",
+            "ip saddr 10.0.0.0/8 tcp dport 1000-2000 ct state new log drop",
+            "meta l4proto icmp reject with icmpx type admin-prohibited",
+            "ip6 saddr != 2001:db8::/32 drop",
+        ] {
+            assert_eq!(raw_problem(good), None, "{good}");
         }
     }
 }

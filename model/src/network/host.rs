@@ -68,6 +68,8 @@ pub struct Port {
     pub spoof_check: bool,
     /// Addresses that it may use besides those it was lent or that are reserved for it.
     pub addresses: Vec<IpAddr>,
+    /// Its guest is being moved by a live migration, to this host or away: nobody but the guest itself says where it is.
+    pub moving: bool,
 }
 
 impl Port {

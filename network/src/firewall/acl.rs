@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use pvc_model::Name;
 use pvc_model::network::Vni;
 use pvc_model::network::acl::{Acl, AclRule, Action, Direction, Matches, PortRange, Protocol};
+use pvc_model::network::check_acl::raw_problem;
 
 use super::raw;
 use super::table::Rule;
@@ -61,7 +62,7 @@ pub fn render(vni: Vni, acl: &Acl, direction: Direction) -> Rendered {
 
 fn one(rule: &AclRule, counter: String) -> Result<Rule, String> {
     match &rule.matches {
-        Matches::Raw(text) => match raw::problem(text) {
+        Matches::Raw(text) => match raw_problem(text) {
             Some(problem) => Err(problem),
             None => Ok(raw::rule(text, counter, &rule.name)),
         },

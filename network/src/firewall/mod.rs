@@ -8,8 +8,8 @@
 //! A network's rule that nft does not take holds up nobody: it is left out, all else is done, and the part says so for as long as
 //! it lasts.
 //!
-//! What may never happen here: a moment without rules while they change; a word of a person's in a script that [`raw`] has not
-//! looked at, or that is not of one of `model`'s types; `flush ruleset`.
+//! What may never happen here: a moment without rules while they change; a word of a person's in a script that `model` has
+//! not looked at there and then, or that is not of one of its types; `flush ruleset`.
 
 mod acl;
 mod changes;

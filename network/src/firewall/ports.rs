@@ -17,6 +17,8 @@ use pvc_model::network::host::{HostPlan, Port};
 use pvc_model::network::{Attachment, Managed, Subnet, Vni};
 use pvc_model::vm::Mac;
 
+use crate::gateway::ROUTER_LINK_LOCAL;
+
 use super::acl::one_of;
 use super::table::{Chain, Family, Rule, Set, Table};
 
@@ -81,8 +83,7 @@ pub fn table(plan: &HostPlan) -> Table {
         let rules = managed.or((!port.addresses.is_empty()).then_some(&given));
         let chain = rules.map_or(OUTSIDE.to_owned(), |rules| format!("net-{}", rules.name));
         devices.elements.insert(device.clone(), format!("goto {chain}"));
-        let gateways = rules.map_or(&[][..], |rules| &rules.gateways);
-        for address in owned.by(port).into_iter().filter(|address| !gateways.contains(address)) {
+        for address in owned.by(port) {
             match address {
                 IpAddr::V4(v4) => owned_v4.insert(format!("{device} . {v4}")),
                 IpAddr::V6(v6) => {
@@ -170,7 +171,7 @@ impl<'a> Rules<'a> {
             name: vni.to_string(),
             v4: sources(&managed.ipv4),
             v6: sources(&managed.ipv6),
-            gateways: managed.gateways().map(|gateway| gateway.addr()).collect(),
+            gateways: gateways(managed),
             reserved: reserved.collect(),
             of_somebody,
             is_served: true,
@@ -219,6 +220,7 @@ impl<'a> Rules<'a> {
             // A probe before an address is taken (RFC 5227) has no sender yet.
             Rule::new("arp operation request arp saddr ip 0.0.0.0", "accept"),
         ];
+        rules.extend(self.gateways_are_not_had(true, "arp saddr ip"));
         rules.extend(self.sources(true, "arp saddr ip", "owned4", "ARP with another's address"));
         rules
     }
@@ -230,6 +232,7 @@ impl<'a> Rules<'a> {
         }
         rules
             .push(Rule::new("ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67", "accept"));
+        rules.extend(self.gateways_are_not_had(true, "ip saddr"));
         rules.extend(self.sources(true, "ip saddr", "owned4", "another's IPv4 address"));
         rules
     }
@@ -244,6 +247,7 @@ impl<'a> Rules<'a> {
         // Before it has an address: is it taken (RFC 4862), who is the router, which groups it listens to.
         let first = "nd-neighbor-solicit, nd-router-solicit, mld-listener-report, mld2-listener-report";
         rules.push(Rule::new(format!("ip6 saddr :: icmpv6 type {{ {first} }}"), "accept"));
+        rules.extend(self.gateways_are_not_had(false, "ip6 saddr"));
         // ND and DHCPv6 come from there, and whose it is follows from no lease.
         rules.push(Rule::new("ip6 saddr fe80::/10", "accept"));
         rules.extend(self.sources(false, "ip6 saddr", "owned6", "another's IPv6 address"));
@@ -253,69 +257,72 @@ impl<'a> Rules<'a> {
     /// An advertisement may speak for addresses that its sender may use; it returns to the question of its own source.
     fn neighbour_advertisements(&self) -> Vec<Rule> {
         const TARGET: &str = "@th,64,128";
-        let mut rules = vec![Rule::new("@th,64,10 0x3fa", "return")];
-        rules.push(Rule::new(format!("iifname . {TARGET} @targets6"), "return"));
         let number = |address: &IpAddr| match address {
             IpAddr::V4(_) => None,
             IpAddr::V6(v6) => Some(format!("0x{:032x}", v6.to_bits())),
         };
-        let mut taken: Vec<String> = self.taken().iter().filter_map(number).collect();
-        taken.dedup();
-        match self.v6 {
-            Sources::Any => return Vec::new(),
-            Sources::Owned => {}
-            Sources::Within(subnet) => {
-                if !taken.is_empty() {
-                    rules.push(dropped(
-                        format!("{TARGET} {}", one_of(&taken)),
-                        "another's neighbour advertisement",
-                    ));
-                }
-                if let IpNet::V6(subnet) = subnet {
-                    let length = subnet.prefix_len();
-                    let prefix = subnet.network().to_bits().checked_shr(128 - u32::from(length)).unwrap_or(0);
-                    rules.push(Rule::new(format!("@th,64,{length} 0x{prefix:x}"), "return"));
-                }
-            }
+        let one_of = |addresses: &[IpAddr]| -> Option<String> {
+            let numbers: Vec<String> = addresses.iter().filter_map(number).collect();
+            (!numbers.is_empty()).then(|| format!("{TARGET} {}", one_of(&numbers)))
+        };
+        let others = |matches: String| dropped(matches, "another's neighbour advertisement");
+        let mut rules = Vec::new();
+        rules.extend(one_of(&self.gateways).map(others));
+        if self.v6 == Sources::Any {
+            return rules;
         }
-        let somebodys: Vec<String> = self.of_somebody.iter().filter_map(number).collect();
-        if !somebodys.is_empty() {
-            rules.push(Rule::new(format!("{TARGET} {}", one_of(&somebodys)), "return"));
+        rules.push(Rule::new("@th,64,10 0x3fa", "return"));
+        rules.push(Rule::new(format!("iifname . {TARGET} @targets6"), "return"));
+        if let Sources::Within(IpNet::V6(subnet)) = self.v6 {
+            rules.extend(one_of(&self.reserved).map(others));
+            let length = subnet.prefix_len();
+            let prefix = subnet.network().to_bits().checked_shr(128 - u32::from(length)).unwrap_or(0);
+            rules.push(Rule::new(format!("@th,64,{length} 0x{prefix:x}"), "return"));
         }
-        rules.push(dropped("", "another's neighbour advertisement"));
+        rules.extend(one_of(self.of_somebody).map(|matches| Rule::new(matches, "return")));
+        rules.push(others(String::new()));
         rules
+    }
+
+    fn gateways_are_not_had(&self, v4: bool, field: &str) -> Option<Rule> {
+        let gateways = of_family(&self.gateways, v4);
+        (!gateways.is_empty())
+            .then(|| dropped(format!("{field} {}", one_of(&gateways)), "a gateway's address"))
     }
 
     /// Lets through what the NIC may use of one family, by that field of the packet, and drops the rest.
     fn sources(&self, v4: bool, field: &str, owned: &str, what: &str) -> Vec<Rule> {
-        let family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
-            addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
-        };
         let mut rules = vec![Rule::new(format!("iifname . {field} @{owned}"), "accept")];
         match if v4 { self.v4 } else { self.v6 } {
             Sources::Any => return vec![Rule::new("", "accept")],
             Sources::Owned => {}
             Sources::Within(subnet) => {
-                let taken = family(&self.taken());
+                let taken = of_family(&self.reserved, v4);
                 if !taken.is_empty() {
                     rules.push(dropped(format!("{field} {}", one_of(&taken)), what));
                 }
                 rules.push(Rule::new(format!("{field} {subnet}"), "accept"));
             }
         }
-        let somebodys = family(self.of_somebody);
+        let somebodys = of_family(self.of_somebody, v4);
         if !somebodys.is_empty() {
             rules.push(Rule::new(format!("{field} {}", one_of(&somebodys)), "accept"));
         }
         rules.push(dropped("", what));
         rules
     }
+}
 
-    /// What is within a subnet, and not for all of its guests.
-    fn taken(&self) -> Vec<IpAddr> {
-        let taken: BTreeSet<IpAddr> = self.gateways.iter().chain(&self.reserved).copied().collect();
-        taken.into_iter().collect()
-    }
+/// The addresses that guests know as their router's.
+fn gateways(managed: &Managed) -> Vec<IpAddr> {
+    let has_router =
+        managed.ipv6.as_ref().is_some_and(|subnet| subnet.gateway.is_some() || subnet.dhcp.is_some());
+    let of_the_link = has_router.then_some(IpAddr::V6(ROUTER_LINK_LOCAL));
+    managed.gateways().map(|gateway| gateway.addr()).chain(of_the_link).collect()
+}
+
+fn of_family(addresses: &[IpAddr], v4: bool) -> Vec<IpAddr> {
+    addresses.iter().copied().filter(|address| address.is_ipv4() == v4).collect()
 }
 
 fn outside() -> Vec<Rule> {

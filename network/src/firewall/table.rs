@@ -1,7 +1,7 @@
 //! One of nft's tables as a value: what must be in it, and the scripts that make it so in one transaction.
 //!
-//! What goes into a script is of our own types, or words that this crate has written. The one exception is a raw rule, which
-//! [`super::raw`] has looked at.
+//! What goes into a script is of `model`'s types, or words that this crate has written. The one exception is a raw rule: see
+//! [`super::raw`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;

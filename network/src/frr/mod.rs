@@ -4,6 +4,7 @@
 //! What may never happen here: a daemon of FRRouting's restarted (all hosts would lose the way to this one's guests); a line
 //! taken away that people have set in a place of theirs.
 
+mod arrivals;
 mod change;
 mod files;
 mod live;
@@ -19,6 +20,7 @@ use pvc_model::network::host::HostPlan;
 use crate::netlink::Netlink;
 use crate::part::{Blocked, Outcome, Part};
 use crate::{Site, words};
+use arrivals::Arrivals;
 use live::{Live, Peculiar, Wanted};
 pub use state::FabricState;
 pub use vty::VtyError;
@@ -28,11 +30,12 @@ pub struct Frr {
     peculiar: Peculiar,
     /// The text that FRRouting was last asked about, and what it said: it is asked once.
     checked: Option<(String, Result<(), String>)>,
+    arrivals: Arrivals,
 }
 
 impl Frr {
     pub fn new(site: Site) -> Self {
-        Frr { site, peculiar: Peculiar::default(), checked: None }
+        Frr { site, peculiar: Peculiar::default(), checked: None, arrivals: Arrivals::default() }
     }
 
     async fn put_right(&mut self, plan: &HostPlan) -> Result<Vec<String>, String> {
@@ -126,6 +129,7 @@ impl Part for Frr {
 
     async fn pass(&mut self, plan: &HostPlan) -> Result<Outcome, Blocked> {
         let done = self.put_right(plan).await.map_err(Blocked::new)?;
+        self.arrivals.look(plan, &self.site.frr_run_dir).await;
         Ok(if done.is_empty() { Outcome::Settled } else { Outcome::Progressed(done) })
     }
 }

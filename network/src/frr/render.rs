@@ -225,3 +225,128 @@ fn evpn(text: &mut String, coordinator: bool) {
     }
     line(text, " exit-address-family");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+
+    use pvc_model::network::fabric::Fabric;
+    use pvc_model::network::{Managed, Network, NetworkKind, NetworkSpec, Subnet, Vni};
+    use pvc_model::{Meta, Name, Timestamp, Uid};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    fn site() -> Site {
+        Site {
+            node: name("hv1"),
+            address: "10.255.0.1".parse().expect("an address"),
+            cluster_device: "eth0".to_owned(),
+            upstream_device: None,
+            storage_device: None,
+            bridge_device: None,
+            state_dir: PathBuf::new(),
+            run_dir: PathBuf::new(),
+            frr_dir: PathBuf::new(),
+            frr_run_dir: PathBuf::new(),
+            frr_snippets_dir: "/etc/pvc/frr.conf.d".into(),
+            program: PathBuf::new(),
+        }
+    }
+
+    fn network(number: u32, subnets: [&str; 2]) -> Arc<Network> {
+        let [ipv4, ipv6] = subnets.map(|subnet| {
+            Some(Subnet { subnet: subnet.parse().expect("a subnet"), gateway: None, dhcp: None })
+        });
+        let vni = Vni::new(number).expect("a number");
+        let managed = Managed {
+            domain: "a.test".to_owned(),
+            name_servers: vec![],
+            ntp_servers: vec![],
+            ipv4,
+            ipv6,
+            reservations: vec![],
+            acl: Default::default(),
+        };
+        let spec = NetworkSpec { description: name("a"), mtu: None, kind: NetworkKind::Managed(managed) };
+        let (uid, never) = (Uid::from_random(1), Timestamp(0));
+        let meta = Meta { name: vni.name(), uid, revision: 0, created: never, updated: never };
+        Arc::new(Network { meta, vni, spec })
+    }
+
+    fn plan(stance: Stance) -> HostPlan {
+        let at = |number: u8| IpAddr::from([10, 255, 0, number]);
+        let peer = |label: &str, address: &str, bfd| Peer {
+            name: name(label),
+            address: address.parse().expect("an address"),
+            asn: 64_999,
+            bfd,
+        };
+        HostPlan {
+            stance,
+            fabric: Fabric {
+                peers: vec![peer("router1", "10.254.0.254", true), peer("router2", "fd54::254", false)],
+                ..Fabric::default()
+            },
+            coordinators: vec![(name("hv1"), at(1)), (name("hv2"), at(2)), (name("hv3"), at(3))],
+            networks: vec![network(1001, ["10.100.0.0/24", "fd00:100::/64"])],
+            ..HostPlan::default()
+        }
+    }
+
+    fn rendered(stance: Stance) -> String {
+        let mut site = site();
+        if stance == Stance::Hypervisor {
+            site.address = "10.255.0.4".parse().expect("an address");
+        }
+        render(&site, &plan(stance), "10.255.0.0/24".parse().expect("a network"))
+    }
+
+    /// `UPDATE_GOLDENS=1` writes them anew.
+    #[test]
+    fn a_configuration_is_as_it_was_looked_over() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/frr/testdata");
+        for (stance, file) in [(Stance::Primary, "coordinator.conf"), (Stance::Hypervisor, "hypervisor.conf")]
+        {
+            let (path, text) = (dir.join(file), rendered(stance));
+            if std::env::var_os("UPDATE_GOLDENS").is_some() {
+                std::fs::write(&path, &text).expect("a file");
+            }
+            assert_eq!(text, std::fs::read_to_string(&path).expect("a file"), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_hand_over_changes_nothing_and_being_cut_off_only_the_preference() {
+        assert_eq!(rendered(Stance::Primary), rendered(Stance::Standby));
+        assert_eq!(rendered(Stance::Primary), rendered(Stance::Ready));
+        let (before, after) = (rendered(Stance::Primary), rendered(Stance::CutOff));
+        let changed: Vec<&str> = after
+            .lines()
+            .zip(before.lines())
+            .filter(|(after, before)| after != before)
+            .map(|(after, _)| after)
+            .collect();
+        let preference = " set local-preference 50";
+        assert_eq!(changed, [preference, preference, " set metric 200", " set metric 200"]);
+    }
+
+    #[test]
+    fn frrouting_understands_it() {
+        if !Path::new("/usr/bin/vtysh").exists() {
+            eprintln!("skipped: FRRouting is not installed (scripts/install-deps.sh test)");
+            return;
+        }
+        for stance in [Stance::Primary, Stance::CutOff, Stance::Hypervisor] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("frr.conf");
+            std::fs::write(&path, rendered(stance)).expect("a file");
+            let checked = pvc_process::Cmd::new("vtysh").args(["-C", "-f"]).arg(&path);
+            checked.run_blocking(std::time::Duration::from_secs(30)).expect("it is understood");
+        }
+    }
+}

@@ -56,7 +56,7 @@ fn a_hypervisor_with_guests() {
     ];
     plan.leases = lent.map(|(vni, mac, address)| lease(vni, mac, address)).into();
     plan.ports = vec![port(1001, mac(1)), port(1001, mac(2)), port(1002, mac(3)), port(1003, mac(4))];
-    // A gateway's address is not to be had, whoever says so.
+    // A gateway's address may stand in what is given, and is still not to be had.
     plan.ports[0].addresses = vec![address("10.1.0.99"), address("10.1.0.1")];
     let mut upstream = port(1, mac(5));
     upstream.attachment = Attachment::Host(HostNetwork::Upstream);

@@ -27,6 +27,7 @@ pub fn site() -> Site {
         run_dir: PathBuf::from("/nonexistent"),
         frr_dir: PathBuf::from("/nonexistent"),
         frr_run_dir: PathBuf::from("/nonexistent"),
+        frr_snippets_dir: PathBuf::from("/nonexistent"),
         program: PathBuf::from("/nonexistent"),
     }
 }
@@ -112,7 +113,7 @@ pub fn lease(number: u32, mac: Option<Mac>, text: &str) -> Arc<Lease> {
 
 pub fn port(number: u32, mac: Mac) -> Port {
     let attachment = Attachment::Network(vni(number));
-    Port { vm: name("web"), mac, attachment, spoof_check: true, addresses: Vec::new() }
+    Port { vm: name("web"), mac, attachment, spoof_check: true, addresses: Vec::new(), moving: false }
 }
 
 pub fn plan(stance: Stance, networks: Vec<Network>) -> HostPlan {

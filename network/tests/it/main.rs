@@ -2,6 +2,8 @@
 //! is touched. They need root; without it each says that it was skipped.
 
 mod fabric;
+mod frr;
 mod gateway;
 mod lab;
 mod links;
+mod moves;

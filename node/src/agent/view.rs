@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pvc_model::network::Network;
 use pvc_model::network::fabric::Fabric;
 use pvc_model::network::lease::Lease;
+use pvc_model::nic::Nic;
 use pvc_model::primary::{Floating, Primary};
 use pvc_model::volume::VolumePhase;
 use pvc_model::{Name, Node, Revision, Uid, Vm, Volume};
@@ -86,7 +87,8 @@ impl NodeView {
 
     /// The VM's NICs as its guest is to have them.
     pub fn guest_nics(&self, vm: &Vm) -> Vec<GuestNic> {
-        vm.spec.nics.iter().filter_map(|nic| GuestNic::of(nic, None)).collect()
+        let mtu = |nic: &Nic| self.networks.get(&nic.attachment.network()?.name())?.spec.mtu;
+        vm.spec.nics.iter().filter_map(|nic| GuestNic::of(nic, mtu(nic))).collect()
     }
 
     /// Why the VM's volumes can't be used yet; empty when they can.

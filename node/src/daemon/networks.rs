@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use pvc_host::daemon_config::DaemonConfig;
 use pvc_model::Name;
 use pvc_model::node::NetworkHealth;
+use pvc_network::dhcp::Dhcp;
+use pvc_network::dns::{Dns, Ports};
 use pvc_network::drive::{Drivers, Health};
 use pvc_network::firewall::{self, Firewall};
 use pvc_network::frr::Frr;
@@ -21,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::agent::SharedView;
 use crate::agent::lease::Lease;
 use crate::agent::link::CoordinatorLink;
-use crate::network;
+use crate::network::{self, Teller};
 
 /// What is heard from the kernel is opened again after this, when it has failed.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -65,17 +67,21 @@ pub(super) async fn start(
     let mut drivers = Drivers::new(plan.clone());
     let (links, rules) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (gateway, idle) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let each: [(Box<dyn Part>, &Arc<Notify>); 4] = [
+    let (dhcp, events) = Dhcp::new(&site);
+    let each: [(Box<dyn Part>, &Arc<Notify>); 6] = [
         (Box::new(Links::new(site.clone())), &links),
         (Box::new(Gateway::new(site.clone())), &gateway),
         (Box::new(Firewall::new(site.clone())), &rules),
         (Box::new(Frr::new(site.clone())), &idle),
+        (Box::new(dhcp), &idle),
+        (Box::new(Dns::new(&site, Ports::default())), &idle),
     ];
     for (part, wake) in each {
         drivers.add(part, Arc::clone(wake));
     }
     tasks.spawn(hear_devices([links, gateway]));
     tasks.spawn(hear_rules(rules));
+    tasks.spawn(Teller { me, link, view, plan }.run(events));
     let (tell, told) = watch::channel(NetworkHealth::default());
     tasks.spawn(network::tell(drivers.health(), tell));
     Ok(Networks { drivers, told, tasks })

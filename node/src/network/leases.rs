@@ -105,7 +105,12 @@ impl Batch {
             session,
             epoch,
             put: self.words.values().flatten().cloned().collect(),
-            gone: self.words.iter().filter(|(_, word)| word.is_none()).map(|(name, _)| name.clone()).collect(),
+            gone: self
+                .words
+                .iter()
+                .filter(|(_, word)| word.is_none())
+                .map(|(name, _)| name.clone())
+                .collect(),
         }
     }
 }

@@ -7,6 +7,7 @@
 //! Never happens here: a change of the host before there is a view of the cluster; lending an address on a view that the lease
 //! does not cover.
 
+mod leases;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::agent::SharedView;
 use crate::agent::lease::Lease;
+pub use leases::Teller;
 pub use plan::host_plan;
 
 /// Problems and repairs are told of so seldom at most: a flapping part must not fill the log.

@@ -67,6 +67,7 @@ fn ports(me: &Name, view: &NodeView) -> Vec<Port> {
             attachment: nic.attachment.clone(),
             spoof_check: nic.spoof_check,
             addresses: nic.addresses.clone(),
+            moving: vm.migration.is_some(),
         })
     })
     .collect()

@@ -26,7 +26,9 @@ fn node(role: NodeRole) -> Node {
 fn view(role: NodeRole, holder: &str, phase: PrimaryPhase) -> NodeView {
     let (node_name, reason) = (name(holder), String::new());
     let primary = Primary { node: node_name, epoch: 7, since: Timestamp(0), phase, reason };
-    NodeView { revision: 1, node: Some(node(role)), primary: Some(primary), ..NodeView::default() }
+    let mut view = NodeView::default();
+    (view.revision, view.node, view.primary) = (1, Some(node(role)), Some(primary));
+    view
 }
 
 fn stance(view: &NodeView, covered: bool) -> Stance {

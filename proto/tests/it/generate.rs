@@ -25,6 +25,8 @@ use pvc_model::vm::{
 use pvc_model::volume::{CloneSource, VolumePhase, VolumeSnapshot, VolumeSpec, VolumeStatus};
 use pvc_model::{Fault, Meta, Name, Node, Object, Role, Task, Timestamp, Token, Uid, Vm, Volume};
 
+use crate::generate_network;
+
 pub fn object() -> impl Strategy<Value = Object> {
     prop_oneof![
         node().prop_map(Object::Node),
@@ -35,10 +37,12 @@ pub fn object() -> impl Strategy<Value = Object> {
         fault().prop_map(Object::Fault),
         cluster().prop_map(Object::Cluster),
         rule().prop_map(Object::Rule),
+        generate_network::network().prop_map(Object::Network).boxed(),
+        generate_network::lease().prop_map(Object::Lease).boxed(),
     ]
 }
 
-fn name() -> impl Strategy<Value = Name> {
+pub fn name() -> impl Strategy<Value = Name> {
     "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\\.[a-z0-9]{1,20})?".prop_map(|text| text.parse().unwrap())
 }
 
@@ -46,11 +50,11 @@ fn names() -> impl Strategy<Value = BTreeSet<Name>> {
     btree_set(name(), 0..4)
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub fn text() -> impl Strategy<Value = String> {
     "\\PC{0,20}"
 }
 
-fn time() -> impl Strategy<Value = Timestamp> {
+pub fn time() -> impl Strategy<Value = Timestamp> {
     any::<u64>().prop_map(Timestamp)
 }
 
@@ -58,7 +62,7 @@ fn uid() -> impl Strategy<Value = Uid> {
     any::<u128>().prop_map(Uid::from_random)
 }
 
-fn meta() -> impl Strategy<Value = Meta> {
+pub fn meta() -> impl Strategy<Value = Meta> {
     (name(), uid(), any::<u64>(), time(), time()).prop_map(|(name, uid, revision, created, updated)| Meta {
         name,
         uid,
@@ -68,7 +72,7 @@ fn meta() -> impl Strategy<Value = Meta> {
     })
 }
 
-fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl Strategy<Value = T> {
+pub fn one_of<T: Clone + std::fmt::Debug + 'static>(values: &'static [T]) -> impl Strategy<Value = T> {
     proptest::sample::select(values)
 }
 
@@ -553,14 +557,14 @@ prop_compose! {
         brake in option::of(brake()),
         disarmed in option::of(disarmed()),
         primary in option::of(primary()),
-        floating in option::of(floating()),
+        (floating, fabric) in (option::of(floating()), generate_network::fabric().boxed()),
     ) -> Cluster {
         let [incarnation, recoveries] = numbers;
         let awaited = awaited.into_iter().collect();
         let status =
             ClusterState { incarnation, recoveries, awaited, restored, level, brake, disarmed, primary };
         let spec =
-            ClusterSpec { replace_voter_after_seconds, admission, migrations_per_node, balance, floating };
+            ClusterSpec { replace_voter_after_seconds, admission, migrations_per_node, balance, floating, fabric };
         Cluster { meta, spec, status }
     }
 }

@@ -30,7 +30,7 @@ use pvc_proto::v1;
 
 const REVISION: u64 = 4711;
 
-fn check(file: &str, object: Object) {
+pub fn check(file: &str, object: Object) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/stored-v1").join(file);
     if std::env::var_os("PVC_ADD_GOLDENS").is_some() && !path.exists() {
         std::fs::write(&path, encode_object(&object)).unwrap();
@@ -56,7 +56,7 @@ fn event() {
     assert_eq!(read, v1::Event::from(&event));
 }
 
-fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     text.parse().unwrap()
 }
 
@@ -64,7 +64,7 @@ fn uid(number: u128) -> Uid {
     Uid::from_random(number)
 }
 
-fn meta(text: &str) -> Meta {
+pub fn meta(text: &str) -> Meta {
     Meta {
         name: name(text),
         uid: uid(0x1234_5678_9abc_def0_1234_5678_9abc_def0),
@@ -386,7 +386,9 @@ fn cluster() {
     cluster.spec.admission = Admission::Refuse;
     cluster.spec.migrations_per_node = 4;
     cluster.spec.balance = Balance::Automatic;
-    check("cluster-placement.bin", Object::Cluster(cluster));
+    check("cluster-placement.bin", Object::Cluster(cluster.clone()));
+    cluster.spec.fabric = crate::networks::fabric();
+    check("cluster-fabric.bin", Object::Cluster(cluster));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 //! versions, and what is refused.
 
 mod generate;
+mod generate_network;
 mod goldens;
+mod networks;
 mod refused;
 mod round_trip;
 mod views;

@@ -18,6 +18,8 @@ fn revision(object: &Object) -> u64 {
         Object::Fault(o) => o.meta.revision,
         Object::Cluster(o) => o.meta.revision,
         Object::Rule(o) => o.meta.revision,
+        Object::Network(o) => o.meta.revision,
+        Object::Lease(o) => o.meta.revision,
     }
 }
 
@@ -42,6 +44,8 @@ proptest! {
             Object::Fault(o) => Object::Fault((&v1::Fault::from(o)).try_into().unwrap()),
             Object::Cluster(o) => Object::Cluster((&v1::Cluster::from(o)).try_into().unwrap()),
             Object::Rule(o) => Object::Rule((&v1::Rule::from(o)).try_into().unwrap()),
+            Object::Network(o) => Object::Network((&v1::Network::from(o)).try_into().unwrap()),
+            Object::Lease(o) => Object::Lease((&v1::Lease::from(o)).try_into().unwrap()),
         };
         prop_assert_eq!(back, object);
     }

@@ -1,11 +1,14 @@
+mod acls;
 mod adopting;
 mod bmc;
 mod draining;
 mod fencing;
 mod guarding;
 mod joining;
+mod leases;
 mod leaving;
 mod moving;
+mod networks;
 mod nics;
 mod power;
 mod primary;

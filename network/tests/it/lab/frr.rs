@@ -66,6 +66,16 @@ impl Frr {
         Cmd::new("vtysh").args(args).run_blocking(SOON).expect("vtysh reads the configuration");
     }
 
+    /// Ends one at once, and starts it without a configuration.
+    pub async fn restart_daemon(&mut self, daemon: &str) {
+        let number = ["zebra", "bgpd", "bfdd"].iter().position(|one| *one == daemon).expect("one of them");
+        let old = self.daemons.remove(number);
+        old.id().stop(Duration::ZERO).await.expect("it ends");
+        self.start_daemon(daemon).await;
+        let new = self.daemons.pop().expect("it was started");
+        self.daemons.insert(number, new);
+    }
+
     pub async fn stop(&mut self) {
         for daemon in self.daemons.drain(..).rev() {
             daemon.id().stop(Duration::from_secs(5)).await.expect("it ends");

@@ -17,7 +17,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 pub use frr::{Frr, Vty};
 pub use guest::Guest;
 pub use plan::{bridged, managed, name, plan, port, site, vni};
-pub use whole::{Host, Lab};
+pub use whole::Lab;
 
 /// How long programs that end at once may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);

@@ -78,6 +78,7 @@ pub fn port(vm: &str, attachment: Attachment) -> Port {
         attachment,
         spoof_check: false,
         addresses: vec![],
+        moving: false,
     }
 }
 

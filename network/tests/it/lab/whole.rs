@@ -17,7 +17,7 @@ use pvc_network::drive::{Drivers, Health};
 use pvc_network::{Site, Wake, frr, gateway, links};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use super::frr::{Frr, Vty};
 use super::{Netns, cable, name, site};
@@ -70,10 +70,14 @@ pub struct Host {
 pub struct Lab {
     pub hosts: Vec<Host>,
     pub router: Netns,
-    pub switch: Netns,
-    router_frr: Frr,
+    switch: Netns,
+    _router_frr: Frr,
     router_dir: TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One lab at a time: several would starve each other's BFD.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Host {
     async fn new(node: &str, address: &str, switch: &Netns, upstream: Option<[&str; 2]>) -> Host {
@@ -171,6 +175,7 @@ impl Drop for Host {
 impl Lab {
     /// The first host is the primary, the second and third stand by, the fourth is a hypervisor.
     pub async fn new(networks: &[Arc<Network>]) -> Lab {
+        let alone = ALONE.lock().await;
         let switch = Netns::new("switch");
         for bridge in ["sw-cl", "sw-up"] {
             switch.ip(&[
@@ -224,16 +229,18 @@ impl Lab {
                 plan.fabric = fabric();
             });
         }
-        Lab { hosts, router, switch, router_frr, router_dir }
+        Lab { hosts, router, switch, _router_frr: router_frr, router_dir, _alone: alone }
     }
 
     pub fn router_vty(&self) -> Vty {
         Vty::open(self.router_dir.path(), "bgpd")
     }
 
-    /// The router forgets all at once, as when its power goes.
-    pub async fn stop_router(&mut self) {
-        self.router_frr.stop().await;
+    /// Cuts a cable of a host's, or mends it: "cl" to the cluster's network, "up" to the router's. Nothing passes, and nobody is told.
+    pub fn cut(&self, host: usize, cable: &str, cut: bool) {
+        let device = format!("{}-{cable}", self.hosts[host].name);
+        let state = if cut { "0" } else { "3" };
+        self.switch.run("bridge", &["link", "set", "dev", &device, "state", state]).expect("a bridge's port");
     }
 }
 

@@ -105,11 +105,12 @@ fn devices(guest: &GuestSpec) -> Element {
 fn root_ports(mut devices: Element, guest: &GuestSpec) -> Element {
     // Of serial ports, the balloon and the entropy.
     const ALWAYS: usize = 3;
+    let pci = |model| Element::new("controller").with("type", "pci").with("model", model);
     let disks = guest.disks.iter().filter(|d| d.bus == DiskBus::Virtio).count();
     let scsi = usize::from(guest.disks.iter().any(|d| d.bus == DiskBus::Scsi));
+    devices = devices.child(pci("pcie-root").with("index", "0"));
     for _ in 0..ALWAYS + disks + scsi + NICS_MAX {
-        let port = Element::new("controller").with("type", "pci").with("model", "pcie-root-port");
-        devices = devices.child(port);
+        devices = devices.child(pci("pcie-root-port"));
     }
     devices
 }
