@@ -11,7 +11,9 @@ class Report:
         worst, middle = max(values), sorted(values)[len(values) // 2]
         verdict = "" if target is None else "met" if worst <= target else "MISSED"
         wanted = "" if target is None else f"≤ {target:g} {unit}"
-        shown = f"{worst:.0f} {unit}" if len(values) == 1 else f"{middle:.0f} to {worst:.0f} {unit}, {len(values)} times"
+        shown = f"{worst:.0f} {unit}"
+        if len(values) > 1:
+            shown = f"median {middle:.0f}, most {worst:.0f} {unit} of {len(values)}"
         self.add(what, shown, wanted, verdict)
 
     def checked(self, what, good, detail=""):

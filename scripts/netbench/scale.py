@@ -84,18 +84,22 @@ def live(bench):
     bench.report.measured(f"{count} networks defined", [defined * MS])
     began = time.monotonic()
     want = here + count
-    wait_for(f"{want} bridges on each coordinator", lambda: all(bridges(bench, host) >= want for host in cluster.COORDINATORS), 300)
+    everywhere = lambda: all(bridges(bench, host) >= want for host in cluster.COORDINATORS)
+    wait_for(f"{want} bridges on each coordinator", everywhere, 300)
     gateways = lambda: cluster.inside(primary, "ip", "-br", "-4", "address").count("10.2")
     wait_for("their gateways on the primary", lambda: gateways() >= count, 300)
-    bench.report.measured(f"{count} networks live on each coordinator, after the last was defined", [(time.monotonic() - began) * MS], LIVE_MS)
+    took = (time.monotonic() - began) * MS
+    bench.report.measured(f"{count} networks live on each coordinator, after the last was defined", [took], LIVE_MS)
     for name, kib in sorted(memory(bench, primary).items()):
         bench.report.measured(f"{count} networks live, memory of {name} on the primary", [kib / MIB], unit="MiB")
-    bench.report.measured(f"{count} networks live, pvcd while nothing changes", [busy(bench, primary)], unit="% of a processor")
+    quiet = busy(bench, primary)
+    bench.report.measured(f"{count} networks live, pvcd while nothing changes", [quiet], unit="% of a processor")
     bridge = f"vmbr{FIRST_VNI}"
     cluster.inside(primary, "ip", "link", "del", bridge)
     began = time.monotonic()
     wait_for(f"{bridge} is made anew", lambda: bridge in cluster.inside(primary, "ip", "-br", "link"), every=0.02)
-    bench.report.measured(f"{count} networks live, a bridge deleted by hand is there again", [(time.monotonic() - began) * MS], REPAIR_MS)
+    took = (time.monotonic() - began) * MS
+    bench.report.measured(f"{count} networks live, a bridge deleted by hand is there again", [took], REPAIR_MS)
 
 
 def thousand(bench):

@@ -13,6 +13,7 @@ pub mod logs;
 mod metrics;
 mod networks;
 mod renewal;
+mod rule_check;
 mod serial_log;
 mod serve;
 mod system;
