@@ -16,6 +16,9 @@ SHARED = "/var/lib/pvc/volumes/shared"
 ECHO_PORT = 7
 SHELL_PORT = 2323
 PATIENCE_SECONDS = 120
+# Where the probes come from, by whether it is IPv6: behind the router, and no neighbour of the hosts, as the world is. What comes
+# from a neighbour is answered on the link that it shares with a host, also when that is dead.
+BEHIND = {False: "198.51.100.1", True: "2001:db8:c6::1"}
 
 
 class Refused(Exception):
@@ -180,10 +183,10 @@ class Guest:
         return self.cluster.ask("vm", "info", self.name)["status"]["placement"]["node"]
 
     def ping(self, v6=False):
-        return probe.Ping(self.cluster.router, self.v6 if v6 else self.v4)
+        return probe.Ping(self.cluster.router, self.v6 if v6 else self.v4, BEHIND[v6])
 
     def echo(self):
-        return probe.Echo(self.cluster.router, self.v4, ECHO_PORT)
+        return probe.Echo(self.cluster.router, self.v4, ECHO_PORT, BEHIND[False])
 
     def shell(self, script):
         """What its open shell says, asked through the gateway."""

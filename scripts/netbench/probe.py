@@ -124,9 +124,10 @@ class Probe(threading.Thread):
 class Ping(Probe):
     """ICMP echo to an address of either family."""
 
-    def __init__(self, namespace, address):
+    def __init__(self, namespace, address, source=None):
         super().__init__(namespace)
         self.address = address
+        self.source = source
         self.v6 = ":" in address
         self.id = (os.getpid() ^ id(self)) & 0xFFFF
 
@@ -135,6 +136,8 @@ class Ping(Probe):
             (socket.AF_INET6, socket.IPPROTO_ICMPV6) if self.v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
         )
         connection = socket.socket(family, socket.SOCK_RAW, protocol)
+        if self.source:
+            connection.bind((self.source, 0))
         connection.setblocking(False)
         return connection
 
@@ -164,15 +167,18 @@ class Echo(Probe):
 
     PIECE = 16
 
-    def __init__(self, namespace, address, port):
+    def __init__(self, namespace, address, port, source=None):
         super().__init__(namespace)
         self.address = address
+        self.source = source
         self.port = port
         self.rest = 0
         self.broken = None
 
     def connect(self):
-        connection = socket.create_connection((self.address, self.port), timeout=10)
+        connection = socket.create_connection(
+            (self.address, self.port), timeout=10, source_address=(self.source, 0) if self.source else None
+        )
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
         return connection
