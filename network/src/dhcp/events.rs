@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pvc_model::Timestamp;
-use pvc_model::mac::Mac;
+use pvc_model::vm::Mac;
 use pvc_model::network::Vni;
 use pvc_model::network::host::HostPlan;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
