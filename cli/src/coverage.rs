@@ -25,6 +25,7 @@ pub const COVERAGE: &[(&str, &str)] = &[
     ("/pvc.v1.ClusterService/ListAudit", "cluster audit"),
     ("/pvc.v1.EventService/ListEvents", "vm history"),
     ("/pvc.v1.EventService/ListEvents", "node history"),
+    ("/pvc.v1.EventService/ListEvents", "network history"),
     ("/pvc.v1.EventService/ListEvents", "cluster history"),
     ("/pvc.v1.NetworkService/ListNetworks", "network list"),
     ("/pvc.v1.NetworkService/GetNetwork", "network info"),

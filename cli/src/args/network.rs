@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::network_parts::{AclCommand, DhcpCommand, FabricCommand, LeaseCommand, PeerCommand};
-use super::{Watch, parse_duration};
+use super::{Last, Watch, parse_duration};
 
 #[derive(Debug, Subcommand)]
 pub enum NetworkCommand {
@@ -28,6 +28,13 @@ pub enum NetworkCommand {
     Info {
         /// Its number or its description
         network: String,
+    },
+    /// Show what has happened to a network: its settings, addresses, rules
+    History {
+        /// Its number or its description
+        network: String,
+        #[command(flatten)]
+        last: Last,
     },
     /// Draw how routers, coordinators, networks, hosts and NICs hang together
     #[command(after_help = "Examples:\n  pvc network topology\n  pvc network topology lan")]

@@ -1,4 +1,4 @@
-//! `history` of a VM, a node and the cluster.
+//! `history` of a VM, a node, a client network and the cluster.
 
 use pvc_proto::v1::ListEventsRequest;
 
@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::show;
 
-/// `subject`: "vm/web1", "node/hv1", "cluster".
+/// `subject`: "vm/web1", "node/hv1", "network/1001", "cluster".
 pub async fn run(cx: &mut Context<'_>, subject: String, newest: Last) -> Result<(), Failure> {
     let session = cx.session()?;
     let limit = newest.last.unwrap_or(0);

@@ -7,7 +7,7 @@ use pvc_proto::v1::{
     ManagedNetwork, Meta, Network, NetworkSpec, Subnet, UpdateNetworkRequest, WatchNetworksRequest,
 };
 
-use super::{network_acl, network_parts};
+use super::{history, network_acl, network_parts};
 use crate::args::network::{KindWord, NetworkAdd, NetworkCommand, NetworkList, NetworkModify, Settings};
 use crate::args::network_parts::LeaseList;
 use crate::args::node::NodeList;
@@ -40,6 +40,9 @@ pub async fn run(cx: &mut Context<'_>, command: NetworkCommand) -> Result<(), Fa
             listing::run(cx, &list, watch).await
         }
         NetworkCommand::Info { network } => info(cx, &network).await,
+        NetworkCommand::History { network, last } => {
+            history::run(cx, format!("network/{network}"), last).await
+        }
         NetworkCommand::Topology { network } => topology(cx, network.as_deref()).await,
         NetworkCommand::Dhcp(command) => network_parts::dhcp(cx, command).await,
         NetworkCommand::Lease(command) => network_parts::lease(cx, command).await,

@@ -9,5 +9,6 @@ mod guide;
 mod history;
 mod home;
 mod maintenance;
+mod networks;
 mod nodes;
 mod tasks;

@@ -97,7 +97,8 @@ impl NodeService for OneNode {
     }
 
     async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<Response<ListNodesResponse>, Status> {
-        not_played()
+        let nodes = vec![node(None).into_inner()];
+        Ok(Response::new(ListNodesResponse { nodes, ..ListNodesResponse::default() }))
     }
 
     async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Result<Response<Node>, Status> {

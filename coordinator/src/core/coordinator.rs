@@ -27,6 +27,7 @@ use super::leader::leader_name;
 use super::power::{NoPower, Power};
 use super::probe::{Knock, Probe};
 use super::round::check_size;
+use super::rule_check::{RuleCheck, TakesAll};
 use super::seat::Seat;
 use super::watch::ObjectWatch;
 use super::world::WorldFeed;
@@ -54,6 +55,8 @@ pub struct CoordinatorOptions {
     pub probe: Arc<dyn Probe>,
     /// The way to the nodes' BMCs.
     pub power: Arc<dyn Power>,
+    /// The packet filter that is asked about people's own statements.
+    pub rules: Arc<dyn RuleCheck>,
     /// By which a simulation makes this coordinator stand still, as SIGSTOP does.
     pub pause: Option<Pause>,
 }
@@ -69,6 +72,7 @@ impl Default for CoordinatorOptions {
             levels: OURS,
             probe: Arc::new(Knock),
             power: Arc::new(NoPower),
+            rules: Arc::new(TakesAll),
             pause: None,
         }
     }
@@ -264,6 +268,11 @@ impl Coordinator {
     /// The way to the nodes' BMCs.
     pub fn power(&self) -> &dyn Power {
         &*self.shared.options.power
+    }
+
+    /// The packet filter that is asked about people's own statements.
+    pub fn rule_check(&self) -> &dyn RuleCheck {
+        &*self.shared.options.rules
     }
 
     /// The feature levels that this build can.

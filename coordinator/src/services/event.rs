@@ -41,9 +41,14 @@ fn uid_of(world: &World, subject: &str) -> Result<Option<pvc_model::Uid>, Status
             let node = name("node", "subject", node)?;
             Ok(Some(world.node(&node).map_err(refuse)?.meta.uid))
         }
+        Some(("network", network)) => {
+            let network = name("network", "subject", network)?;
+            Ok(Some(world.network(&network).map_err(refuse)?.meta.uid))
+        }
         None if subject == "cluster" => Ok(world.cluster.as_ref().map(|cluster| cluster.meta.uid)),
         Some(_) | None => {
-            let detail = format!("subject: {subject:?} is none of vm/NAME, node/NAME and cluster");
+            let detail =
+                format!("subject: {subject:?} is none of vm/NAME, node/NAME, network/VNI and cluster");
             Err(refuse(Rejection::invalid("event-subject", "request", detail)))
         }
     }

@@ -2,8 +2,10 @@
 
 use pvc_model::command::NetworkCommand;
 use pvc_model::network::Network;
+use pvc_model::network::acl::{Acl, AclRule, Matches};
+use pvc_model::network::check_acl::check_acl;
 use pvc_model::network::lease::Lease;
-use pvc_model::{Command, World};
+use pvc_model::{Command, Name, Rejection, World};
 use pvc_proto::convert::{
     At, acl, acl_rule, fabric_view, lease_view, network_spec, network_view, optional_addresses, peer,
     reservation, vni,
@@ -41,6 +43,28 @@ impl Networks {
         Ok(Response::new(network_view(&committed.world, network)))
     }
 
+    /// Refuses people's own statements that the packet filter does not take. Typed rules are ones that it takes.
+    async fn try_rules(&self, network: &Name, rules: &[AclRule]) -> Result<(), Status> {
+        let raw = |rule: &&AclRule| matches!(rule.matches, Matches::Raw(_));
+        let acl = Acl { rules: rules.iter().filter(raw).cloned().collect() };
+        if acl.rules.is_empty() {
+            return Ok(());
+        }
+        let world = self.0.core.world();
+        let network = world.network(network).map_err(refuse)?;
+        let subject = network.subject();
+        // What could lead out of a chain is asked of nobody.
+        check_acl(&subject, &acl).map_err(refuse)?;
+        match self.0.core.rule_check().refused(network.vni, &acl).await {
+            None => Ok(()),
+            Some((rule, said)) => {
+                let detail = format!("rule {rule}: nft does not take it: {said}");
+                let help = "`nft -c -f FILE` tries rules on any host; nft(8) has the language";
+                Err(refuse(Rejection::invalid("acl-refused", subject, detail).help(help)))
+            }
+        }
+    }
+
     async fn change_fabric(
         &self,
         caller: &Caller,
@@ -57,14 +81,14 @@ fn part<W, T>(
     subject: String,
     field: &str,
     wire: Option<&W>,
-    convert: impl FnOnce(&At<'_>, &W) -> Result<T, pvc_model::Rejection>,
+    convert: impl FnOnce(&At<'_>, &W) -> Result<T, Rejection>,
 ) -> Result<T, Status> {
     let root = At::new(&subject);
     let at = root.field(field);
     at.present(wire).and_then(|wire| convert(&at, wire)).map_err(refuse)
 }
 
-fn named(text: &str) -> Result<pvc_model::Name, Status> {
+fn named(text: &str) -> Result<Name, Status> {
     name("network", "name", text)
 }
 
@@ -199,11 +223,11 @@ impl NetworkService for Networks {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let subject = format!("network/{}", request.network);
-        let command = NetworkCommand::AddAclRule {
-            network: named(&request.network)?,
-            rule: Box::new(part(subject, "rule", request.rule.as_ref(), acl_rule)?),
-            expected_revision: request.expected_revision,
-        };
+        let network = named(&request.network)?;
+        let rule = Box::new(part(subject, "rule", request.rule.as_ref(), acl_rule)?);
+        self.try_rules(&network, std::slice::from_ref(&rule)).await?;
+        let command =
+            NetworkCommand::AddAclRule { network, rule, expected_revision: request.expected_revision };
         self.change(&caller, command, &request.request_id).await
     }
 
@@ -214,11 +238,11 @@ impl NetworkService for Networks {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let subject = format!("network/{}", request.network);
-        let command = NetworkCommand::UpdateAclRule {
-            network: named(&request.network)?,
-            rule: Box::new(part(subject, "rule", request.rule.as_ref(), acl_rule)?),
-            expected_revision: request.expected_revision,
-        };
+        let network = named(&request.network)?;
+        let rule = Box::new(part(subject, "rule", request.rule.as_ref(), acl_rule)?);
+        self.try_rules(&network, std::slice::from_ref(&rule)).await?;
+        let command =
+            NetworkCommand::UpdateAclRule { network, rule, expected_revision: request.expected_revision };
         self.change(&caller, command, &request.request_id).await
     }
 
@@ -243,11 +267,11 @@ impl NetworkService for Networks {
         let caller = Caller::of(&request)?;
         let request = request.into_inner();
         let subject = format!("network/{}", request.network);
-        let command = NetworkCommand::ReplaceAcl {
-            network: named(&request.network)?,
-            acl: acl(&At::new(&subject), "rules", &request.rules).map_err(refuse)?,
-            expected_revision: request.expected_revision,
-        };
+        let network = named(&request.network)?;
+        let acl = acl(&At::new(&subject), "rules", &request.rules).map_err(refuse)?;
+        self.try_rules(&network, &acl.rules).await?;
+        let command =
+            NetworkCommand::ReplaceAcl { network, acl, expected_revision: request.expected_revision };
         self.change(&caller, command, &request.request_id).await
     }
 

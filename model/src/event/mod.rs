@@ -1,7 +1,8 @@
-//! Events: what a decision has made happen to a VM, a node or the cluster, as sentences for people. Derived from the
+//! Events: what a decision has made happen to a VM, a node, a client network or the cluster, as sentences for people. Derived from the
 //! world before and after it, so that whoever decides need not think of telling it. Pure; nothing is decided by them.
 
 mod cluster;
+mod network;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -58,13 +59,16 @@ pub fn happened(before: &World, after: &World, changes: &Changes) -> Vec<Told> {
             Some(told(new.meta.uid, node::events(old.map(|node| &**node), new)))
         }
         Object::Cluster(new) => Some(told(new.meta.uid, cluster::events(before.cluster.as_deref(), new))),
-        // Tasks, faults, tokens and leases tell of themselves; volumes, rules and networks hardly change.
+        Object::Network(new) => {
+            let old = before.networks.get(&new.meta.name).filter(|old| old.meta.uid == new.meta.uid);
+            Some(told(new.meta.uid, network::events(old.map(|network| &**network), new)))
+        }
+        // Tasks, faults, tokens and leases tell of themselves; volumes and rules hardly change.
         Object::Volume(_)
         | Object::Task(_)
         | Object::Token(_)
         | Object::Fault(_)
         | Object::Rule(_)
-        | Object::Network(_)
         | Object::Lease(_) => None,
     });
     let gone = changes.deletes().iter().filter_map(|key| gone(before, after, key));
@@ -80,13 +84,13 @@ fn gone(before: &World, after: &World, key: &ObjectKey) -> Option<Told> {
     let uid = match key.collection {
         Collection::Vms => before.vms.get(&key.name).map(|vm| vm.uid()),
         Collection::Nodes => before.nodes.get(&key.name).map(|node| node.meta.uid),
+        Collection::Networks => before.networks.get(&key.name).map(|network| network.meta.uid),
         Collection::Volumes
         | Collection::Tasks
         | Collection::Tokens
         | Collection::Faults
         | Collection::Cluster
         | Collection::Rules
-        | Collection::Networks
         | Collection::Leases => None,
     }?;
     let lives = after.vm_by_uid(uid).is_some();

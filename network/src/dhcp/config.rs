@@ -16,11 +16,7 @@ use super::wire::Family;
 
 /// Our own, from RFC 5612's for examples: a server's identifier needs an enterprise's number.
 const ENTERPRISE: u32 = 32_473;
-/// Seconds between a router's unsolicited advertisements, and how long guests hold it for a router after the last: the most
-/// that RFC 4861 section 6.2.1 lets it be. A primary that is cut off no longer advertises, and forwards on.
-const ADVERTISE_SECONDS: u32 = 600;
-const ROUTER_SECONDS: u32 = 9000;
-/// What dnsmasq and stateless autoconfiguration (RFC 4862) need.
+/// dnsmasq's shortest for DHCPv6.
 const PREFIX_V6: u8 = 64;
 
 /// A server's files.
@@ -60,7 +56,7 @@ pub(super) fn render(family: Family, plan: &HostPlan, place: &Place<'_>) -> Rend
         let mtu = network.spec.mtu.or_else(|| place.mtus.get(&network.vni.bridge()).copied());
         let section = match family {
             Family::V4 => section4(network, managed, subnet, gateway, mtu),
-            Family::V6 => section6(network, managed, subnet, gateway, mtu),
+            Family::V6 => section6(network, managed, subnet, gateway),
         };
         match section {
             Ok(Some(section)) => {
@@ -91,7 +87,7 @@ fn head(family: Family, plan: &HostPlan, place: &Place<'_>) -> String {
     // Two networks may have a guest of the same name: names count with their domains.
     conf.push_str("dhcp-fqdn\ndomain=pvc.internal\n");
     if family == Family::V6 {
-        let _ = writeln!(conf, "enable-ra\ndhcp-duid={ENTERPRISE},{}", pairs(&plan.cluster.to_be_bytes()));
+        let _ = writeln!(conf, "dhcp-duid={ENTERPRISE},{}", pairs(&plan.cluster.to_be_bytes()));
     }
     conf
 }
@@ -140,7 +136,6 @@ fn section6(
     managed: &Managed,
     subnet: &Subnet,
     gateway: IpAddr,
-    mtu: Option<u32>,
 ) -> Result<Option<String>, String> {
     let (IpNet::V6(net), IpAddr::V6(router)) = (subnet.subnet, gateway) else { return Ok(None) };
     check_domain(&managed.domain)?;
@@ -159,21 +154,13 @@ fn section6(
             }
             let _ = writeln!(text, "dhcp-range=set:{tag},{first},{last},{prefix},{lease_seconds}");
         }
-        _ if net.prefix_len() > PREFIX_V6 => {
-            // Too long for guests to make addresses of their own in it: they are told of their router only.
-            let prefix = net.prefix_len();
-            let _ = writeln!(
-                text,
-                "dhcp-range=set:{tag},{},static,{prefix},{LEASE_SECONDS_DEFAULT}",
-                net.network()
-            );
-        }
+        // None are lent; those that make addresses of their own ask for the rest.
         _ => {
-            let told = first_address(router);
-            let _ = writeln!(
-                text,
-                "dhcp-range=set:{tag},{told},ra-stateless,{PREFIX_V6},{LEASE_SECONDS_DEFAULT}"
-            );
+            let part = Ipv6Net::new(router, net.prefix_len().max(PREFIX_V6))
+                .map_err(|error| error.to_string())?
+                .trunc();
+            let (first, prefix) = (part.network(), part.prefix_len());
+            let _ = writeln!(text, "dhcp-range=set:{tag},{first},static,{prefix},{LEASE_SECONDS_DEFAULT}");
         }
     }
     if net.prefix_len() >= PREFIX_V6 {
@@ -186,9 +173,6 @@ fn section6(
     option(&mut text, &tag, "option6:dns-server", &bracketed(servers(&managed.name_servers, gateway)));
     option(&mut text, &tag, "option6:ntp-server", &bracketed(of_family(&managed.ntp_servers, gateway)));
     option(&mut text, &tag, "option6:domain-search", &[&managed.domain]);
-    let told_mtu = mtu.map_or_else(String::new, |mtu| format!("mtu:{mtu},"));
-    let _ =
-        writeln!(text, "ra-param={},{told_mtu}{ADVERTISE_SECONDS},{ROUTER_SECONDS}", network.vni.bridge());
     Ok(Some(text))
 }
 
@@ -210,7 +194,7 @@ fn of_family(servers: &[IpAddr], gateway: IpAddr) -> Vec<IpAddr> {
     servers.iter().copied().filter(|server| server.is_ipv4() == gateway.is_ipv4()).collect()
 }
 
-fn servers(name_servers: &[IpAddr], gateway: IpAddr) -> Vec<IpAddr> {
+pub(super) fn servers(name_servers: &[IpAddr], gateway: IpAddr) -> Vec<IpAddr> {
     if name_servers.is_empty() { vec![gateway] } else { of_family(name_servers, gateway) }
 }
 

@@ -1,9 +1,10 @@
-//! Lends addresses, on the primary: dnsmasq, one server for IPv4 and one for IPv6 and router advertisements, each for all
-//! networks. Guests' names are `dns`'s.
+//! Lends addresses, on the primary: dnsmasq, one server for each family and all networks. Advertises the gateways as IPv6
+//! routers. Guests' names are `dns`'s.
 //!
 //! ```text
 //! HostPlan ──▶ configuration, reservations ──▶ dnsmasq ──pvc-dhcp-event──▶ events.sock ──▶ [Events] ──▶ the leader
-//!     └─ leases ──▶ book ──init──▶ dnsmasq                                    └──▶ book
+//!     ├─ leases ──▶ book ──init──▶ dnsmasq                                    └──▶ book
+//!     └─ gateways ──▶ router ──▶ advertisements
 //! ```
 //! A server has no leases of its own: it begins with those of the plan and what was reported since, and each that it lends
 //! is reported. The next primary's begins with the same.
@@ -11,16 +12,17 @@
 //! What may never happen here: lending on a host that is not the primary, or is cut off; lending an address that the plan
 //! says is another's.
 
+mod advert;
 mod config;
 mod events;
 pub mod hook;
 mod hosts;
+mod router;
 mod server;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,10 +35,11 @@ pub use events::Events;
 pub use wire::{Change, LeaseEvent, Lent};
 
 use crate::files::open_dir;
-use crate::netlink::Netlink;
+use crate::netlink::{Device, Netlink};
 use crate::{Blocked, NetlinkError, Outcome, Part, Site};
 use config::duid;
 use events::{Book, Desk, now};
+use router::{Adverts, Router, make_room_for_groups};
 use server::{Server, Wanted, socket};
 use wire::Family;
 
@@ -48,6 +51,7 @@ pub struct Dhcp {
     tell: mpsc::Sender<LeaseEvent>,
     desk: Option<Desk>,
     servers: [Server; 2],
+    router: Option<Router>,
 }
 
 impl Dhcp {
@@ -61,6 +65,7 @@ impl Dhcp {
             tell,
             desk: None,
             servers: Family::ALL.map(|family| Server::new(family, &dir)),
+            router: None,
             dir,
         };
         (dhcp, events)
@@ -83,12 +88,38 @@ impl Dhcp {
         self.desk = Some(desk);
         Ok(())
     }
+
+    /// Advertises where the gateways are on this host. Whether it says something new.
+    fn advertise(&mut self, plan: &HostPlan, devices: &[Device]) -> Result<bool, Blocked> {
+        if !plan.stance.has_gateways() {
+            return Ok(self.router.take().is_some());
+        }
+        let adverts: Adverts = plan
+            .networks
+            .iter()
+            .filter_map(|network| {
+                let bridge = network.vni.bridge();
+                let device = devices.iter().find(|device| device.name == bridge)?;
+                let mac = device.mac.as_slice().try_into().ok()?;
+                Some((device.index, advert::advertisement(network, mac, device.mtu)?))
+            })
+            .collect();
+        if adverts.is_empty() {
+            return Ok(self.router.take().is_some());
+        }
+        let failed =
+            |error: std::io::Error| Blocked::new(format!("IPv6 routers can't be advertised: {error}"));
+        let router = match self.router.take() {
+            Some(router) => router,
+            None => Router::open().map_err(failed)?,
+        };
+        self.router.insert(router).say(adverts).map_err(failed)
+    }
 }
 
-/// How large a packet the host's devices take, all in one answer.
-async fn mtus() -> Result<HashMap<String, u32>, NetlinkError> {
-    let devices = Netlink::open()?.devices().await?;
-    Ok(devices.into_iter().map(|device| (device.name, device.mtu)).collect())
+async fn devices() -> Result<Vec<Device>, Blocked> {
+    let devices = async { Netlink::open()?.devices().await };
+    devices.await.map_err(|error: NetlinkError| Blocked::new(error.to_string()))
 }
 
 #[async_trait]
@@ -107,21 +138,25 @@ impl Part for Dhcp {
         }
         // Also where nothing is lent: what was lent a moment ago is still reported.
         self.open_desk()?;
-        let mtus = match plan.stance {
-            Stance::Primary | Stance::Ready => {
-                mtus().await.map_err(|error| Blocked::new(error.to_string()))?
-            }
-            _ => Default::default(),
+        let devices = match plan.stance {
+            Stance::Primary | Stance::Ready | Stance::CutOff => devices().await?,
+            Stance::Leaving | Stance::Standby | Stance::Hypervisor => Vec::new(),
         };
+        let mtus = devices.iter().map(|device| (device.name.clone(), device.mtu)).collect();
+        make_room_for_groups();
         let mut done = Vec::new();
         let mut trouble = Vec::new();
+        match self.advertise(plan, &devices) {
+            Ok(news) => done.extend(news.then(|| "changed what IPv6 routers are advertised".to_owned())),
+            Err(blocked) => trouble.push(blocked.reason),
+        }
         for server in &mut self.servers {
             let wanted = match plan.stance {
                 Stance::Primary => Wanted::Running,
                 Stance::Ready => Wanted::Prepared,
                 // Nobody would hear of what is lent by a primary that is cut off, and its successor would lend it again. What
                 // guests have they keep until it runs out.
-                Stance::CutOff | Stance::Standby | Stance::Hypervisor => Wanted::Stopped,
+                Stance::CutOff | Stance::Leaving | Stance::Standby | Stance::Hypervisor => Wanted::Stopped,
             };
             match server.pass(plan, wanted, Path::new(&self.program), &mtus).await {
                 Ok(words) => done.extend(words),

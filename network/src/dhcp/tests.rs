@@ -90,7 +90,6 @@ fn a_network_of_both_families_is_told_to_both_servers() {
             "dhcp-option=tag:n5,option6:domain-search,a.test",
         ]
     );
-    assert_eq!(lines(&six, "ra-param"), ["ra-param=vmbr5,mtu:1450,600,9000"]);
     assert_eq!(six.hosts["5-525400000001"], "52:54:00:00:00:01,[fd00::7],db\n");
 }
 
@@ -100,7 +99,7 @@ fn ipv6_is_served_as_its_prefix_allows() {
         let rendered = rendered(Family::V6, &plan(vec![network(6, None, Some(subnet(net, gateway, range)))]));
         (lines(&rendered, "dhcp-range").join(";"), rendered.complaints.len())
     };
-    let slaac = "dhcp-range=set:n6,fd00:0:0:1::,ra-stateless,64,172800";
+    let slaac = "dhcp-range=set:n6,fd00:0:0:1::,static,64,172800";
     assert_eq!(of("fd00:0:0:1::/64", "fd00:0:0:1::1", None), (slaac.into(), 0));
     assert_eq!(of("fd00::/48", "fd00:0:0:1::1", None), (slaac.into(), 0));
     assert_eq!(of("fd00::/112", "fd00::1", None), ("dhcp-range=set:n6,fd00::,static,112,172800".into(), 0));
@@ -122,6 +121,45 @@ fn a_network_that_cannot_be_written_down_harms_no_other() {
     assert_eq!((rendered.networks, rendered.complaints.len()), (1, 1));
     assert!(!rendered.conf.contains("user=root"));
     assert_eq!(lines(&rendered, "interface"), ["interface=vmbr8"]);
+}
+
+/// A message's options: kind and content.
+fn options(message: &[u8]) -> BTreeMap<u8, Vec<u8>> {
+    let mut options = BTreeMap::new();
+    let mut rest = &message[16..];
+    while let [kind, units, ..] = rest {
+        let (option, more) = rest.split_at(usize::from(*units) * 8);
+        options.insert(*kind, option[2..].to_vec());
+        rest = more;
+    }
+    options
+}
+
+#[test]
+fn routers_say_how_guests_get_their_addresses() {
+    let of = |net: &str, gateway: &str, range: Option<(&str, &str)>| {
+        let network = network(6, None, Some(subnet(net, gateway, range)));
+        super::advert::advertisement(&network, [2, 0, 0, 0, 0, 9], 1450)
+    };
+    let range = Some(("fd00::100", "fd00::1ff"));
+    let message = of("fd00::/64", "fd00::1", range).unwrap();
+    // Checksum by the kernel; by DHCPv6; a router for 9000 seconds.
+    assert_eq!(message[..8], [134, 0, 0, 0, 64, 0xc0, 0x23, 0x28]);
+    let told = options(&message);
+    assert_eq!(told[&1], [2, 0, 0, 0, 0, 9]);
+    assert_eq!(told[&5], [0, 0, 0, 0, 5, 170], "the MTU");
+    assert_eq!(told[&3][..2], [64, 0x80], "on the link, not for addresses of their own");
+    assert_eq!(told[&25][6..], "fd00::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    assert_eq!(told[&31][6..], *b"\x01a\x04test\0");
+
+    let alone = of("fd00::/48", "fd00:0:0:5::1", None).unwrap();
+    assert_eq!(alone[5], 0x40);
+    let prefix = &options(&alone)[&3];
+    assert_eq!(prefix[..2], [64, 0xc0]);
+    assert_eq!(prefix[14..22], [0xfd, 0, 0, 0, 0, 0, 0, 5], "the /64 that the gateway is in");
+    // Too long for that.
+    assert_eq!(options(&of("fd00::/112", "fd00::1", None).unwrap())[&3][..2], [112, 0x80]);
+    assert_eq!(of("fd00::/64", "none", range), None);
 }
 
 fn call(args: &[&str], env: &[(&str, &str)]) -> Call {

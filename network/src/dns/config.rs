@@ -8,10 +8,10 @@ use pvc_model::network::host::HostPlan;
 
 use super::Ports;
 
-/// PowerDNS's configuration. It says nothing of networks, secondaries or the primary: those change, and it is not restarted
+/// PowerDNS's configuration; `address` is the host's own, where it has it already. It says nothing of networks, secondaries or the primary: those change, and it is not restarted
 /// for them.
 pub(super) fn powerdns(
-    address: IpAddr,
+    address: Option<IpAddr>,
     ports: Ports,
     socket: &Path,
     dir: &Path,
@@ -24,10 +24,10 @@ pub(super) fn powerdns(
     if let Some(user) = user {
         let _ = writeln!(conf, "setuid={user}\nsetgid={user}");
     }
-    let addresses = [SocketAddr::new(address, ports.public), loopback(ports)];
-    let addresses = addresses.map(|address| address.to_string()).join(",");
-    // The host's address may come later than we do.
-    let _ = writeln!(conf, "local-address={addresses}\nlocal-address-nonexist-fail=no");
+    let addresses = address.map(|address| SocketAddr::new(address, ports.public));
+    let addresses: Vec<String> =
+        addresses.into_iter().chain([loopback(ports)]).map(|at| at.to_string()).collect();
+    let _ = writeln!(conf, "local-address={}\nlocal-address-nonexist-fail=no", addresses.join(","));
     // It is one only where `getUpdatedMasters` names a zone. The zones' name servers are ourselves: nobody to be told.
     conf.push_str("primary=yes\nxfr-cycle-interval=1\nonly-notify=\n");
     // Others are allowed zone by zone.

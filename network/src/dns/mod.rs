@@ -28,7 +28,8 @@ use pvc_model::network::host::{HostPlan, Stance};
 
 use crate::files::{account, open_dir, write_if_changed};
 use crate::kept::{Kept, Seen};
-use crate::{Blocked, Outcome, Part, Site};
+use crate::netlink::Netlink;
+use crate::{Blocked, NetlinkError, Outcome, Part, Site};
 use backend::{Backend, Served};
 use serials::Serials;
 use snapshot::Snapshot;
@@ -125,7 +126,11 @@ impl Dns {
 
     async fn keep_powerdns(&mut self, done: &mut Vec<String>) -> Result<(), Blocked> {
         let user = account(POWERDNS_USER).map(|_| POWERDNS_USER);
-        let conf = config::powerdns(self.site.address, self.ports, &self.socket(), &self.dir, user);
+        // It passes over an address that is not there, and does not look again: started anew when that comes.
+        let addresses = async { Netlink::open()?.addresses().await };
+        let addresses = addresses.await.map_err(|error: NetlinkError| Blocked::new(error.to_string()))?;
+        let address = addresses.iter().map(|there| there.address).find(|there| *there == self.site.address);
+        let conf = config::powerdns(address, self.ports, &self.socket(), &self.dir, user);
         let path = self.dir.join("pdns.conf");
         write_if_changed(&path, conf.as_bytes()).map_err(|error| file(&path, &error))?;
         let args = [format!("--config-dir={}", self.dir.display())];

@@ -55,9 +55,16 @@ impl Monitor {
         Ok(Monitor { listener, generation })
     }
 
-    /// After one transaction of ours: whether it alone has touched our tables since the last call.
+    /// After one transaction of ours: whether it alone has touched our tables since the last call. The story of a great one is
+    /// longer than what is kept for us; if the kernel counts no other, it need not be heard.
     pub async fn was_alone(&mut self) -> io::Result<bool> {
-        Ok(self.heard().await?.is_some_and(|heard| heard.len() == 1))
+        let mut ours = 0;
+        let complete =
+            self.listener.read(|transaction| ours += u32::from(!transaction.touched.is_empty()))?;
+        let now = generation()?;
+        let count = now.wrapping_sub(self.generation);
+        self.generation = now;
+        Ok(count == 1 || (complete && ours == 1))
     }
 
     /// What has changed our tables since the last call. None: not all was heard.
@@ -155,6 +162,7 @@ impl Listener {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOBUFS.raw_os_error()) => {
                     complete = false;
+                    self.begun.clear();
                     continue;
                 }
                 Err(error) => return Err(error),

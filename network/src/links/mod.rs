@@ -39,11 +39,13 @@ pub struct Links {
     remover: Remover,
     /// Bridges that stay although they are not wanted, as was last said.
     kept: Vec<String>,
+    /// What could not be made at the last look, though all else was.
+    cannot: String,
 }
 
 impl Links {
     pub fn new(site: Site) -> Self {
-        Links { site, remover: Remover::default(), kept: Vec::new() }
+        Links { site, remover: Remover::default(), kept: Vec::new(), cannot: String::new() }
     }
 
     async fn look_and_do(&mut self, plan: &HostPlan) -> Result<(Vec<String>, Vec<String>), NetlinkError> {
@@ -120,10 +122,17 @@ impl Part for Links {
     async fn pass(&mut self, plan: &HostPlan) -> Result<Outcome, Blocked> {
         let (done, problems) =
             self.look_and_do(plan).await.map_err(|error| Blocked::new(error.to_string()))?;
-        match () {
-            () if !problems.is_empty() => Err(Blocked::new(words::some(&problems, "; "))),
-            () if !done.is_empty() => Ok(Outcome::Progressed(done)),
-            () => Ok(Outcome::Settled),
+        if !done.is_empty() {
+            return Ok(Outcome::Progressed(done));
         }
+        // What this host can't make twice in the same way (a VLAN without the kernel's support) must not keep it from serving the
+        // other networks: it is told, and looked at again with the rest.
+        let cannot = if problems.is_empty() { String::new() } else { words::some(&problems, "; ") };
+        let known = std::mem::replace(&mut self.cannot, cannot) == self.cannot;
+        if known { Ok(Outcome::Settled) } else { Err(Blocked::new(self.cannot.clone())) }
+    }
+
+    fn complaint(&self) -> String {
+        self.cannot.clone()
     }
 }

@@ -162,6 +162,33 @@ fn our_table_is_known_to_be_another_ones_only_by_what_is_heard() {
 }
 
 #[test]
+fn a_change_at_the_same_time_as_ours_is_seen() {
+    let Some(ns) = Ns::new() else { return };
+    let rules = |port: u32| -> Vec<AclRule> {
+        (0..300).map(|n| rule(&format!("in {n} tcp {} drop", port + n))).collect()
+    };
+    let mut host = ns.firewall(site());
+    for round in 0..20 {
+        let meddling = ns.run(move || {
+            std::thread::spawn(move || {
+                // Before, amid and after: what takes the pass some 30 ms is met somewhere.
+                std::thread::sleep(Duration::from_millis(round * 2));
+                let add = Cmd::new("nft").args(["add", "rule", "inet", "pvc", "services", "counter"]);
+                add.run_blocking(SOON).is_ok()
+            })
+        });
+        let plan = with_rules(&rules(1000 * (1 + u32::try_from(round).expect("few") % 2)));
+        host.pass(&plan);
+        let met = meddling.join().expect("it ends");
+        // The first time there may be no table yet.
+        assert!(met || round == 0);
+        while !host.pass(&plan).is_empty() {}
+        let services = ns.program("nft", "list chain inet pvc services").expect("nft lists");
+        assert_eq!(services.matches("counter").count(), 1, "round {round}: {services}");
+    }
+}
+
+#[test]
 fn a_change_by_others_wakes_whoever_watches() {
     let Some(ns) = Ns::new() else { return };
     let plan = with_rules(&[rule("in 1 tcp 22 accept")]);

@@ -85,6 +85,13 @@ fn bridges_that_nobody_knows_lead_nowhere() {
     lab.host.firewall(site()).pass(&plan(Stance::Primary, vec![one.clone()]));
     assert!(!lab.first.pings("192.0.2.2", NEVER) && !lab.first.pings("10.1.0.1", NEVER));
     assert!(!lab.outside.pings("10.1.0.7", NEVER) && lab.outside.pings("10.2.0.7", SOON));
+    // Neither way: not even what needs no answer.
+    let (guest, outside) = ("10.1.0.7:4000", "192.0.2.2:4000");
+    assert!(!lab.first.tells(&lab.outside, outside, NEVER) && !lab.outside.tells(&lab.first, guest, NEVER));
+    assert!(
+        lab.second.tells(&lab.outside, outside, SOON)
+            && lab.outside.tells(&lab.second, "10.2.0.7:4000", SOON)
+    );
     // A hypervisor routes nothing, and has nothing for guests; what they send each other it does not touch, even where
     // the kernel shows it frames as if they were routed.
     lab.host.run(|| crate::lab::set("net/bridge/bridge-nf-call-iptables", "1"));

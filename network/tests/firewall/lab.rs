@@ -162,6 +162,16 @@ impl Ns {
         })
     }
 
+    /// Whether a datagram arrives there; no answer is needed.
+    pub fn tells(&self, there: &Ns, address: &str, patience: Duration) -> bool {
+        let to: SocketAddr = address.parse().expect("an address");
+        let ear = there.run(move || UdpSocket::bind(to)).expect("a socket");
+        ear.set_read_timeout(Some(patience)).expect("a time");
+        self.run(move || UdpSocket::bind("0.0.0.0:0").and_then(|mouth| mouth.send_to(b"!", to)))
+            .expect("it is sent");
+        ear.recv(&mut [0; 8]).is_ok()
+    }
+
     /// How an attempt to connect ends: None is silence.
     pub fn connects(&self, address: &str, patience: Duration) -> Option<Result<(), ErrorKind>> {
         let to: SocketAddr = address.parse().expect("an address");

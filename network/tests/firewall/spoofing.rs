@@ -141,7 +141,9 @@ fn without_dhcp_a_guest_has_what_is_nobody_elses_in_the_subnet() {
     let Some(lab) = Lab::new() else { return };
     let mut plan = with_guest(Some(("10.1.0.0/24", false)), Some(("2001:db8:1::/64", false)), &[]);
     let mut network = (*plan.networks[0]).clone();
-    managed(&mut network).reservations.push(reservation(mac(9), "10.1.0.9"));
+    let mut kept = reservation(mac(9), "10.1.0.9");
+    kept.ipv6 = Some(v6("2001:db8:1::9"));
+    managed(&mut network).reservations.push(kept);
     plan.networks = vec![network.into()];
     lab.apply(&plan);
     assert!(lab.from4("10.1.0.50") && lab.arp("10.1.0.50"));
@@ -149,7 +151,7 @@ fn without_dhcp_a_guest_has_what_is_nobody_elses_in_the_subnet() {
         assert!(!lab.from4(others) && !lab.arp(others), "{others}");
     }
     assert!(lab.from6("2001:db8:1::abcd") && lab.advertises("2001:db8:1::abcd"));
-    for others in ["2001:db8:1::1", "2001:db8:2::abcd", "fe80::1"] {
+    for others in ["2001:db8:1::1", "2001:db8:1::9", "2001:db8:2::abcd", "fe80::1"] {
         assert!(!lab.from6(others) && !lab.advertises(others), "{others}");
     }
     assert!(lab.passes(&Frame::duplicate_detection(mac(GUEST), v6("2001:db8:1::abcd"))));

@@ -51,6 +51,11 @@ fn leases_outlive_the_primary() {
         assert!(told6["new_dhcp6_name_servers"].contains("fd00:3e9::1"), "{told6:?}");
         let server = told6["new_dhcp6_server_id"].clone();
 
+        // Its router it knows by advertisement, and makes itself no address.
+        let route = routes6(&guest).await;
+        assert!(route.contains("default via fe80::") && route.contains("mtu 1450"), "{route}");
+        assert!(!guest.addresses6().await.contains("fd00:"), "not by itself");
+
         // They are stored, and the first primary dies. The guest's addresses are made ones that no server would choose by
         // itself: what it chooses follows from the MAC.
         let mut leases = [four.lease.clone(), six.lease.clone()];
@@ -129,6 +134,54 @@ fn reservations_are_lent_changed_and_taken_back() {
     });
 }
 
+/// The guest's routers, once it has heard of one.
+async fn routes6(guest: &crate::lab::Guest) -> String {
+    let end = tokio::time::Instant::now() + LONG;
+    loop {
+        let routes = guest
+            .cmd()
+            .args(["ip", "-6", "route", "show", "default"])
+            .run(LONG)
+            .await
+            .unwrap()
+            .stdout_text()
+            .into_owned();
+        if !routes.is_empty() || tokio::time::Instant::now() > end {
+            return routes;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Without DHCPv6 guests make themselves addresses; and a primary that is cut off is still their router.
+#[test]
+fn a_router_is_advertised_and_answers_also_when_cut_off() {
+    in_lab(|lab| async move {
+        let net = change(&network(1004), |managed| {
+            managed.ipv4 = None;
+            managed.ipv6.as_mut().unwrap().dhcp = None;
+        });
+        lab.bridge(&net).await;
+        let (mut dhcp, _events) = Dhcp::new(&lab.site("hv1", "127.0.0.1"));
+        // The gateway's address comes after the part is ready for it.
+        settle(&mut dhcp, &plan(Stance::CutOff, &[&net])).await;
+        assert_eq!(dhcp.processes(), [None, None]);
+        lab.gateways(&net).await;
+        // This guest comes when all has been said, and asks.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let guest = lab.guest(&net, "web1", "52:54:00:00:00:31").await;
+        assert!(routes6(&guest).await.contains("default via fe80::"));
+        let end = tokio::time::Instant::now() + LONG;
+        while !guest.addresses6().await.contains("fd00:3ec::5054:ff:fe00:31/64") {
+            assert!(tokio::time::Instant::now() < end, "{}", guest.addresses6().await);
+        }
+        settle(&mut dhcp, &plan(Stance::Standby, &[&net])).await;
+        let other = lab.guest(&net, "web2", "52:54:00:00:00:32").await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(!other.addresses6().await.contains("fd00:"), "nobody is a router here");
+    });
+}
+
 async fn until_lent(guest: &crate::lab::Guest, wanted: &str) {
     for _ in 0..10 {
         if guest.dhcp4(None).await.is_ok_and(|told| told["ip"] == wanted) {
@@ -166,7 +219,8 @@ fn servers_are_kept_and_adopted() {
         drop((dhcp, events));
         let (mut dhcp, mut events) = Dhcp::new(&site);
         let done = settle(&mut dhcp, &primary).await;
-        assert_eq!(done, ["took over dhcp4", "took over dhcp6"]);
+        // What it says of routers is said again.
+        assert_eq!(done, ["changed what IPv6 routers are advertised", "took over dhcp4", "took over dhcp6"]);
         assert_eq!(dhcp.processes(), first);
         let again = next(&mut events).await;
         assert_eq!((again.change, &again.lease), (Change::Old, &lent));

@@ -276,10 +276,13 @@ fn guests_are_answered_by_their_gateway_whoever_has_it() {
 #[test]
 fn servers_are_kept_and_adopted() {
     in_lab(|lab| async move {
-        cluster_network().await;
         let mut plan = plan(Stance::Primary, &[&network(1001)]);
         coordinators(&mut plan);
         let mut first = dns(&lab);
+        settle(&mut first, &plan).await;
+        answers("@127.0.0.1 -p 5300 +short gateway.net1001.test A", "10.4.1.1").await;
+        // The host's address may come later.
+        cluster_network().await;
         settle(&mut first, &plan).await;
         let ask = format!("@{SERVER} +short gateway.net1001.test A");
         answers(&ask, "10.4.1.1").await;

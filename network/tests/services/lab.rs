@@ -156,6 +156,12 @@ impl Guest {
         nsenter(self.holder.pid())
     }
 
+    /// Its IPv6 addresses, as `ip` shows them.
+    pub async fn addresses6(&self) -> String {
+        let cmd = self.cmd().args(["ip", "-6", "-brief", "address", "show", "dev", "eth0"]);
+        cmd.run(LONG).await.unwrap().stdout_text().into_owned()
+    }
+
     /// What DHCP gives it: the variables of the client's script.
     pub async fn dhcp4(&self, wish: Option<&str>) -> Result<BTreeMap<String, String>, String> {
         let (script, told) = self.script("env > $TOLD; [ \"$1\" != bound ] || mv $TOLD $TOLD.bound");

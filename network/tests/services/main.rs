@@ -4,3 +4,4 @@
 mod dhcp;
 mod dns;
 mod lab;
+mod many;

@@ -35,6 +35,7 @@ use tonic::Code;
 
 use super::host_service::HostCalls;
 use super::metrics::Gauges;
+use super::rule_check::Nft;
 use super::serve;
 use crate::power::BmcPower;
 
@@ -99,6 +100,7 @@ impl CoordinatorPart {
             lease: store_timing(config.store.patience).election_max,
             sync_limit: Duration::from_millis(config.store.fsync_limit_ms.into()),
             power: Arc::new(BmcPower::new(&ca_dir)),
+            rules: Arc::new(Nft),
             ..CoordinatorOptions::default()
         };
         let core = match Coordinator::start(store.clone(), Arc::new(SystemEnvironment), options) {

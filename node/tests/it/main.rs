@@ -8,6 +8,7 @@ mod daemons;
 mod guard;
 mod ipmi_sim;
 mod libvirt;
+mod nics;
 mod power;
 mod shutdown;
 

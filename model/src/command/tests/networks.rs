@@ -219,6 +219,36 @@ fn a_change_keeps_what_belongs_to_the_network_and_strands_nothing() {
 }
 
 #[test]
+fn what_happens_to_a_network_is_told() {
+    let mut c = cluster();
+    let uid = c.world.networks[&name("1001")].meta.uid;
+    assert_eq!(c.events_of(uid), ["settings: it was made"]);
+    let mut spec = managed("office", "10.1.0.0/16 via 10.1.0.1", "");
+    spec.mtu = Some(1400);
+    c.ok(update("lan", spec));
+    assert_eq!(
+        c.events_of(uid),
+        [
+            "settings: it is called office",
+            "settings: its MTU is 1400",
+            "settings: its domain is office.example",
+            "addresses: its IPv4 is 10.1.0.0/16, gateway 10.1.0.1",
+            "addresses: it has no IPv6 any more",
+        ]
+    );
+    let load = |names: &[&str], text: &str| {
+        let acl = Acl { rules: names.iter().map(|name| super::acls::raw(name, text)).collect() };
+        network(ReplaceAcl { network: name("office"), acl, expected_revision: 0 })
+    };
+    c.ok(load(&["a", "b"], "accept"));
+    assert_eq!(c.events_of(uid), ["firewall: rule a was added", "firewall: rule b was added"]);
+    c.ok(load(&["b", "c", "d", "e", "f"], "drop"));
+    assert_eq!(c.events_of(uid), ["firewall: rules: 4 added, 1 changed, 1 removed"]);
+    c.ok(delete("office"));
+    assert!(c.events_of(uid).is_empty(), "they go with it");
+}
+
+#[test]
 fn a_network_in_use_stays_and_the_users_are_named() {
     let mut c = cluster();
     for vm in ["b", "a"] {

@@ -17,7 +17,7 @@ use pvc_network::drive::{Drivers, Health};
 use pvc_network::{Site, Wake, frr, gateway, links};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use super::frr::{Frr, Vty};
 use super::{Netns, cable, name, site};
@@ -73,7 +73,11 @@ pub struct Lab {
     switch: Netns,
     _router_frr: Frr,
     router_dir: TempDir,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// One lab at a time: several would starve each other's BFD.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Host {
     async fn new(node: &str, address: &str, switch: &Netns, upstream: Option<[&str; 2]>) -> Host {
@@ -171,6 +175,7 @@ impl Drop for Host {
 impl Lab {
     /// The first host is the primary, the second and third stand by, the fourth is a hypervisor.
     pub async fn new(networks: &[Arc<Network>]) -> Lab {
+        let alone = ALONE.lock().await;
         let switch = Netns::new("switch");
         for bridge in ["sw-cl", "sw-up"] {
             switch.ip(&[
@@ -224,7 +229,7 @@ impl Lab {
                 plan.fabric = fabric();
             });
         }
-        Lab { hosts, router, switch, _router_frr: router_frr, router_dir }
+        Lab { hosts, router, switch, _router_frr: router_frr, router_dir, _alone: alone }
     }
 
     pub fn router_vty(&self) -> Vty {

@@ -276,6 +276,7 @@ impl AssignmentStream for Stream {
             vms_gone,
             volumes: world.volumes.values().map(|v| (**v).clone()).collect(),
             volumes_gone: Vec::new(),
+            networks: world.networks.values().map(|n| (**n).clone()).collect(),
             node: world.nodes.get(me).map(|n| (**n).clone()),
             coordinators: None,
             incarnation: world.incarnation(),

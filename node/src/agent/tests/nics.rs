@@ -33,7 +33,7 @@ impl Lab {
     fn create_on(&self, vm: &str, attachments: &[Attachment]) {
         for vni in attachments.iter().filter_map(Attachment::network) {
             let kind = NetworkKind::Bridged { device: None };
-            let spec = Box::new(NetworkSpec { description: name("lan"), mtu: None, kind });
+            let spec = Box::new(NetworkSpec { description: name("lan"), mtu: Some(9000), kind });
             self.ok(Network(Box::new(NetworkCommand::CreateNetwork { vni, spec })));
         }
         let nics = attachments.iter().cloned().map(Nic::new).collect();
@@ -127,7 +127,7 @@ async fn what_fails_is_told_and_tried_again_and_ends_no_guest() {
 async fn a_nic_waits_for_its_bridge() {
     let lab = Lab::of(&["hv1"]).await;
     lab.running("a", "hv1").await;
-    lab.hosts.faults(&name("hv1"), |f| drop(f.missing_bridges.insert("br0".into())));
+    lab.hosts.faults(&name("hv1"), |f| f.missing_bridges = ["br0".into()].into());
     lab.add("a", nic(Attachment::Bridge("br0".into()), 1));
     lab.pass(3.0).await;
     assert_eq!(lab.reason("a"), "NIC 52:54:00:00:00:01: the bridge br0 is missing on this node");
@@ -139,7 +139,7 @@ async fn a_nic_waits_for_its_bridge() {
 #[tokio::test(start_paused = true)]
 async fn a_start_waits_for_the_bridge() {
     let lab = Lab::of(&["hv1"]).await;
-    lab.hosts.faults(&name("hv1"), |f| drop(f.missing_bridges.insert("vmbr1001".into())));
+    lab.hosts.faults(&name("hv1"), |f| f.missing_bridges = ["vmbr1001".into()].into());
     lab.create_on("a", &[network(1001)]);
     lab.ok(StartVm { name: name("a"), node: Some(name("hv1")) });
     lab.pass(20.0).await;
@@ -152,6 +152,8 @@ async fn a_start_waits_for_the_bridge() {
     lab.pass(8.0).await;
     assert_eq!((lab.phase("a"), lab.boots("a")), (VmPhase::Running, 1));
     lab.assert_task(TaskState::Succeeded);
+    let document = lab.hosts.hypervisor(&name("hv1")).xml(lab.vm("a").uid()).await.expect("described");
+    assert!(document.contains("<mtu size=\"9000\"/>"), "its network's: {document}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +177,7 @@ async fn a_target_gets_ready_with_its_bridge() {
     lab.create_on("a", &[network(1001)]);
     lab.ok(StartVm { name: name("a"), node: Some(name("hv1")) });
     lab.pass(3.0).await;
-    lab.hosts.faults(&name("hv2"), |f| drop(f.missing_bridges.insert("vmbr1001".into())));
+    lab.hosts.faults(&name("hv2"), |f| f.missing_bridges = ["vmbr1001".into()].into());
     lab.ok(MigrateVm { name: name("a"), node: Some(name("hv2")), method: None });
     lab.pass(5.0).await;
     assert_eq!(lab.writer("a"), "hv1");
@@ -184,7 +186,7 @@ async fn a_target_gets_ready_with_its_bridge() {
     assert_eq!(lab.writer("a"), "hv2");
     lab.assert_task(TaskState::Succeeded);
 
-    lab.hosts.faults(&name("hv1"), |f| drop(f.missing_bridges.insert("vmbr1001".into())));
+    lab.hosts.faults(&name("hv1"), |f| f.missing_bridges = ["vmbr1001".into()].into());
     lab.ok(UnmigrateVm { name: name("a"), method: None });
     lab.pass(45.0).await;
     lab.assert_task(TaskState::Failed);

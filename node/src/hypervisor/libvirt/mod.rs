@@ -253,8 +253,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn has_bridge(&self, bridge: &str) -> bool {
-        // libvirt and its guests' devices are in this process's network namespace.
-        std::path::Path::new("/sys/class/net").join(bridge).join("bridge").is_dir()
+        nics::device_exists(bridge)
     }
 
     async fn nics(&self, uid: Uid) -> Result<Vec<LiveNic>, HypervisorError> {

@@ -2,6 +2,7 @@
 
 use pvc_model::Uid;
 use pvc_model::vm::Mac;
+use rustix::net;
 use virt::domain::Domain;
 use virt::sys;
 
@@ -9,6 +10,13 @@ use super::threads::CallError;
 use crate::hypervisor::{GuestNic, HypervisorError, NicPort, xml};
 
 const LIVE: u32 = sys::VIR_DOMAIN_AFFECT_LIVE;
+
+/// Whether the host has a device of that name. libvirt, its guests' devices and this process are in one network namespace;
+/// that such a device is no bridge, libvirt says itself.
+pub(super) fn device_exists(name: &str) -> bool {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::DGRAM, None);
+    socket.is_ok_and(|socket| net::netdevice::name_to_index(socket, name).is_ok())
+}
 
 pub(super) fn attach(domain: &Domain, uid: Uid, nic: &GuestNic) -> Result<(), CallError> {
     let document = domain.get_xml_desc(0)?;
