@@ -103,14 +103,17 @@ pub async fn carry_a_guest(bench: &Bench) {
 
 async fn define(seen: &Seen<'_>) {
     let router = &seen.status["router"];
-    let peer = Peer {
-        name: "outside".to_owned(),
-        address: router["address"].as_str().unwrap().to_owned(),
-        asn: u32::try_from(router["asn"].as_u64().unwrap()).unwrap(),
-        bfd: true,
-    };
-    let request = AddPeerRequest { peer: Some(peer), request_id: request_id() };
-    seen.client.networks().add_peer(request).await.unwrap();
+    // each family's routes go by a session of its own
+    for (name, address) in [("outside", "address"), ("outside6", "address_v6")] {
+        let peer = Peer {
+            name: name.to_owned(),
+            address: router[address].as_str().unwrap().to_owned(),
+            asn: u32::try_from(router["asn"].as_u64().unwrap()).unwrap(),
+            bfd: true,
+        };
+        let request = AddPeerRequest { peer: Some(peer), request_id: request_id() };
+        seen.client.networks().add_peer(request).await.unwrap();
+    }
     let subnet = |family: usize, first: &str, last: &str| Subnet {
         subnet: SUBNETS[family].to_owned(),
         gateway: GATEWAYS[family].to_owned(),
