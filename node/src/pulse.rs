@@ -134,7 +134,7 @@ mod tests {
         std::thread::sleep(Duration::from_secs(4));
         assert!(port.armed_until() < Some(since_boot()), "nobody pets it without an acknowledgement");
         leader.heal("hv1");
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(4));
         assert!(port.armed_until() > Some(since_boot()));
         port.0.lock().take(Ask::Disarm, since_boot());
         std::thread::sleep(Duration::from_secs(2));
