@@ -17,8 +17,8 @@ help:
 	@echo "make chaos        20,000 more simulated clusters (PVC_SIM_SEEDS: how many; PVC_SIM_FROM: the first seed), 10,000 of the"
 	@echo "                  store alone (PVC_STORE_SEEDS), ten minutes of it in real processes (PVC_PROCESSES_SECONDS), 600 power"
 	@echo "                  cuts of whole clusters (PVC_POWER_CUTS), the store's tests with Raft's self-validation, the"
-	@echo "                  scenarios, and 250,000 simulated hours of nodes (PVC_AGE_HOURS: about two hours; PVC_NODE_HOURS of whole"
-	@echo "                  clusters)"
+	@echo "                  scenarios, and a million simulated hours of nodes (PVC_AGE_HOURS: more than an hour; PVC_NODE_HOURS of"
+	@echo "                  whole clusters)"
 	@echo "make bench        the store beside Debian's ZooKeeper and etcd; says what it installs. Ends with an error where a goal is missed"
 	@echo "make bench-failover"
 	@echo "                  let the host of a guest die, 20 times (RUNS), and as often with a dead BMC, and measure until it runs elsewhere"
@@ -66,7 +66,7 @@ chaos: deps
 		--from $(or $(PVC_SIM_FROM),1000) --count $(or $(PVC_SIM_SEEDS),20000) --jobs $(shell nproc)
 	$(TARGET)/release/pvc-sim scenarios --jobs $(shell nproc)
 	$(TARGET)/release/pvc-sim years --seed $(or $(PVC_YEARS_SEED),1) --node-hours $(or $(PVC_NODE_HOURS),200)
-	$(TARGET)/release/pvc-sim ages --seed $(or $(PVC_AGES_SEED),1) --node-hours $(or $(PVC_AGE_HOURS),250000) --jobs $(shell nproc)
+	$(TARGET)/release/pvc-sim ages --seed $(or $(PVC_AGES_SEED),1) --node-hours $(or $(PVC_AGE_HOURS),1000000) --jobs $(shell nproc)
 	PVC_POWER_CUTS=$(or $(PVC_POWER_CUTS),600) $(CARGO) test -p raft-store --all-features --locked --profile validate
 	$(TARGET)/release/pvc-sim store-seeds \
 		--from $(or $(PVC_STORE_FROM),1000) --count $(or $(PVC_STORE_SEEDS),10000) --jobs $(shell nproc)

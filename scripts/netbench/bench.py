@@ -4,11 +4,11 @@ import json
 import re
 import tempfile
 
-from . import probe
 from .cluster import Cluster, Guest, dig, wait_for
 from .report import Report
 
-_PAUSE = re.compile(r"Total downtime:\s+(\d+) ms")
+# Seconds for which a guest that leaves may be on its way.
+PAUSE_TOLD_WITHIN = 60
 
 
 class Bench:
@@ -66,8 +66,7 @@ class Bench:
                 wait_for(f"{guest.name} says its addresses: {guest.last_words()}", guest.addresses)
             self._guests = guests
         for guest in self._guests:
-            reached = lambda: probe.answers_ping(self.cluster.router, guest.v4)
-            wait_for(f"{guest.name} answers from outside at {guest.v4}", reached)
+            wait_for(f"{guest.name} answers from outside at {guest.v4}", guest.answers)
         return self._guests
 
     def far_guest(self):
@@ -100,6 +99,9 @@ class Bench:
         count = len(self.cluster.COORDINATORS)
         paths = lambda: self.cluster.router_says(f"show bgp ipv4 unicast {self.v4}").get("paths", [])
         wait_for("the network's routes from all coordinators", lambda: len(paths()) == count)
+        links = lambda: [peer.get("status") for peer in self.cluster.router_says("show bfd peers")]
+        watched = lambda: len(links()) == 2 * count and set(links()) == {"up"}
+        wait_for("all links to the router are watched", watched)
         heard = lambda: all(host["reachability"] == "reachable" for host in self.cluster.status()["hosts"])
         wait_for("all hosts are heard", heard, every=1)
 
@@ -110,14 +112,16 @@ class Bench:
         want = len([other for other in self.cluster.COORDINATORS if other != host])
         return sum(peer.get("state") == "Established" for peer in peers) >= want
 
-    def hypervisors_pause(self, guest, old, new):
-        """Milliseconds for which the hypervisor says that it held the guest while it moved; 0 where it does not say."""
-        for host in (new, old):
-            order = f"virsh -q domjobinfo {guest.name} --completed --anystats 2>/dev/null; true"
-            found = _PAUSE.search(self.cluster.inside(host, "sh", "-c", order))
-            if found:
-                return float(found[1])
-        return 0.0
+    def watch_pause(self, host):
+        """What tells in the end how long the hypervisor of this host held a guest that left it."""
+        order = ["virsh", "-q", "event", "--event", "job-completed", "--timeout", str(PAUSE_TOLD_WITHIN)]
+        return self.cluster.begin(host, *order)
+
+    def pause(self, watch):
+        """Milliseconds; 0 where the hypervisor does not say."""
+        said, _ = watch.communicate()
+        found = re.search(r"downtime: (\d+)", said)
+        return float(found[1]) if found else 0.0
 
     def load_rules(self, rules):
         """Gives the network these rules, in one step."""

@@ -48,6 +48,8 @@ class Cluster(failover.Cluster):
     def up(self):
         self.local("up", "--hosts", str(len(self.HOSTS)), "--voters", str(len(self.COORDINATORS)))
         self.seen = self.status()
+        # IPv4 and IPv6.
+        self.outside = [address.split("/")[0] for address in self.seen["router"]["behind"]]
 
     def down(self):
         self.local("down", check=False)
@@ -76,6 +78,11 @@ class Cluster(failover.Cluster):
     def inside(self, host, *words):
         """What a program on a host says."""
         return self.local_text("exec", host, *words)
+
+    def begin(self, host, *words):
+        """A program on a host that goes on by itself."""
+        command = [f"{self.bin}/pvc-bootstrap", "local", "--name", self.name, "--state", self.state, "exec", host]
+        return subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def do(self, *words):
         """A command of `pvc` that must succeed."""
@@ -179,11 +186,16 @@ class Guest:
     def node(self):
         return self.cluster.ask("vm", "info", self.name)["status"]["placement"]["node"]
 
+    # From the place behind the router: the router itself is a neighbour of each coordinator's, which no route leads around.
     def ping(self, v6=False):
-        return probe.Ping(self.cluster.router, self.v6 if v6 else self.v4)
+        return probe.Ping(self.cluster.router, self.v6 if v6 else self.v4, self.cluster.outside[v6])
 
     def echo(self):
-        return probe.Echo(self.cluster.router, self.v4, ECHO_PORT)
+        return probe.Echo(self.cluster.router, self.v4, ECHO_PORT, self.cluster.outside[0])
+
+    def answers(self, patience=2.0):
+        """Whether one ping from outside is answered in time."""
+        return probe.answers_ping(self.cluster.router, self.v4, self.cluster.outside[0], patience)
 
     def shell(self, script):
         """What its open shell says, asked through the gateway."""

@@ -3,7 +3,6 @@
 import re
 import time
 
-from . import probe
 from .cluster import dig, wait_for
 
 MS = 1000.0
@@ -41,13 +40,11 @@ def reach(bench):
     for guest in guests:
         others = [f"{other.name}.{bench.domain}" for other in guests if other is not guest]
         for name in [*others, OUTSIDE]:
-            bench.report.checked(f"{guest.name} pings {name}", pings(guest, name))
-        bench.report.checked(f"{guest.name} pings {OUTSIDE} by IPv6", pings(guest, OUTSIDE, "-6"))
-
-
-def pings(guest, name, *options):
-    said = guest.shell(f"ping {' '.join(options)} -c 3 -W 2 {name} 2>&1")
-    return bool(re.search(r"[1-3] packets received", said))
+            for family in ("-4", "-6"):
+                said = guest.shell(f"ping {family} -c 3 -W 3 {name} 2>&1")
+                good = re.search(r"[1-3] packets received", said)
+                told = "yes" if good else " / ".join(said.split("\n")[-5:])
+                bench.report.checked(f"{guest.name} pings {name} ({family})", bool(good), told)
 
 
 def names(bench):
@@ -162,10 +159,11 @@ def migration(bench):
         old = guest.node()
         new = next_of(bench.cluster.HOSTS, old)
         with guest.ping() as ping, guest.echo() as echo:
+            watch = bench.watch_pause(old)
             time.sleep(BEFORE_SECONDS)
             guest.migrate(new)
             time.sleep(AFTER_SECONDS)
-        pause = bench.hypervisors_pause(guest, old, new)
+        pause = bench.pause(watch)
         over_ping.append(ping.gap() * MS - pause)
         over_stream.append(echo.gap() * MS - pause)
         told = f"ping {ping.gap() * MS:.0f} ms, stream {echo.gap() * MS:.0f} ms"
@@ -185,11 +183,11 @@ def restart(bench):
     wait_for("a session of the new bgpd", lambda: bench.evpn_established(host), patience=30)
     took = (time.monotonic() - began) * MS
     bench.report.measured("bgpd killed on a hypervisor: until it has its sessions again", [took])
-    bench.report.checked("the guest there answers after it", probe.answers_ping(cluster.router, guest.v4, 10))
+    bench.report.checked("the guest there answers after it", guest.answers(10))
     primary, bridge = cluster.settled_primary(), f"vmbr{bench.vni}"
     began = time.monotonic()
     cluster.inside(primary, "ip", "link", "del", bridge)
     wait_for("the bridge again", lambda: bridge in cluster.inside(primary, "ip", "-br", "link"), patience=30)
-    wait_for("an answer through it", lambda: probe.answers_ping(cluster.router, guest.v4), patience=30)
+    wait_for("an answer through it", guest.answers, patience=30)
     took = (time.monotonic() - began) * MS
     bench.report.measured("bridge deleted on the primary: until the guest answers again", [took])

@@ -122,11 +122,12 @@ class Probe(threading.Thread):
 
 
 class Ping(Probe):
-    """ICMP echo to an address of either family."""
+    """ICMP echo to an address of either family, from an address of the namespace's, where one is named."""
 
-    def __init__(self, namespace, address):
+    def __init__(self, namespace, address, source=None):
         super().__init__(namespace)
         self.address = address
+        self.source = source
         self.v6 = ":" in address
         self.id = (os.getpid() ^ id(self)) & 0xFFFF
 
@@ -135,6 +136,8 @@ class Ping(Probe):
             (socket.AF_INET6, socket.IPPROTO_ICMPV6) if self.v6 else (socket.AF_INET, socket.IPPROTO_ICMP)
         )
         connection = socket.socket(family, socket.SOCK_RAW, protocol)
+        if self.source:
+            connection.bind((self.source, 0))
         connection.setblocking(False)
         return connection
 
@@ -164,15 +167,16 @@ class Echo(Probe):
 
     PIECE = 16
 
-    def __init__(self, namespace, address, port):
+    def __init__(self, namespace, address, port, source=None):
         super().__init__(namespace)
         self.address = address
+        self.source = (source, 0) if source else None
         self.port = port
         self.rest = 0
         self.broken = None
 
     def connect(self):
-        connection = socket.create_connection((self.address, self.port), timeout=10)
+        connection = socket.create_connection((self.address, self.port), 10, self.source)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
         return connection
@@ -206,9 +210,9 @@ def checksum(data):
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def answers_ping(namespace, address, patience=2.0):
+def answers_ping(namespace, address, source=None, patience=2.0):
     """Whether one ping is answered in time."""
-    with Ping(namespace, address) as ping:
+    with Ping(namespace, address, source) as ping:
         return ping.wait_for_answers(1, patience)
 
 

@@ -3,6 +3,7 @@
 //!
 //! It takes all that it is told: a cluster that announces what is not its own is to be found out by looking here.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::chown;
@@ -80,7 +81,7 @@ pub async fn ensure(state: &ClusterState) -> Result<bool, RouterError> {
     kill(cluster).await?;
     let addresses = state.addresses();
     wiring::plug_in_router(cluster, addresses, &BEHIND).await?;
-    lay_out(cluster, addresses)?;
+    lay_out(state)?;
     for program in programs() {
         start(cluster, addresses, program)?;
     }
@@ -114,12 +115,12 @@ pub fn remove_folder(cluster: &ClusterName) -> Result<(), FileError> {
     }
 }
 
-fn lay_out(cluster: &ClusterName, addresses: AddressPlan) -> Result<(), RouterError> {
-    remove_folder(cluster)?;
-    let folder = folder(cluster);
+fn lay_out(state: &ClusterState) -> Result<(), RouterError> {
+    remove_folder(&state.name)?;
+    let folder = folder(&state.name);
     durable_file::make_directory(&folder, 0o755)?;
     for (name, text) in [
-        ("bgpd.conf", bgpd_conf(addresses)),
+        ("bgpd.conf", bgpd_conf(state)),
         ("bfdd.conf", BFDD_CONF.to_owned()),
         ("vtysh.conf", String::new()),
     ] {
@@ -153,17 +154,23 @@ fn start(cluster: &ClusterName, addresses: AddressPlan, program: &'static str) -
     Ok(())
 }
 
-/// Hosts come as they are: whoever speaks from the upstream network, of whatever other autonomous system.
-fn bgpd_conf(addresses: AddressPlan) -> String {
-    let (router, network) = (addresses.router(), addresses.network(Net::Upstream));
-    let network_v6 = addresses.upstream_network_v6();
-    let (len, len_v6) = (AddressPlan::PREFIX_LEN, AddressPlan::PREFIX_LEN_V6);
+/// Every host may speak to it, of whatever other autonomous system; it calls none. Its neighbours are named, for FRRouting 8.4 may lose a
+/// neighbour that it has taken from a range: the session goes on, and no route is taken from it any more.
+fn bgpd_conf(state: &ClusterState) -> String {
+    let addresses = state.addresses();
+    let router = addresses.router();
     let group = |name: &str| {
         format!(
             " neighbor {name} peer-group\n neighbor {name} remote-as external\n neighbor {name} bfd\n \
-             neighbor {name} bfd profile fast\n neighbor {name} advertisement-interval 0\n"
+             neighbor {name} bfd profile fast\n neighbor {name} passive\n neighbor {name} advertisement-interval 0\n"
         )
     };
+    let mut neighbors = String::new();
+    for host in state.hosts.iter().map(|host| host.name) {
+        let (v4, v6) = (addresses.host_in(Net::Upstream, host), addresses.host_upstream_v6(host));
+        // writing to a String cannot fail
+        let _ = writeln!(neighbors, " neighbor {v4} peer-group HOSTS\n neighbor {v6} peer-group HOSTS6");
+    }
     format!(
         "frr defaults datacenter
 router bgp {ASN}
@@ -171,9 +178,7 @@ router bgp {ASN}
  no bgp default ipv4-unicast
  no bgp network import-check
  bgp bestpath as-path multipath-relax
-{}{} bgp listen range {network}/{len} peer-group HOSTS
- bgp listen range {network_v6}/{len_v6} peer-group HOSTS6
- address-family ipv4 unicast
+{}{}{neighbors} address-family ipv4 unicast
   network {}
   neighbor HOSTS activate
   maximum-paths 8
@@ -235,10 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn it_listens_for_hosts_of_its_own_cluster_alone() {
-        let conf = bgpd_conf(AddressPlan::new(1).unwrap());
-        assert!(conf.contains(" bgp listen range 10.201.0.0/24 peer-group HOSTS\n"), "{conf}");
-        assert!(conf.contains(" bgp listen range fd70:7663:0:1::/64 peer-group HOSTS6\n"), "{conf}");
+    fn it_listens_to_the_hosts_of_its_own_cluster() {
+        let state = ClusterState::new("local".parse().unwrap(), 1, 2, 1, "/x".into());
+        let conf = bgpd_conf(&state);
+        for host in ["10.201.0.11", "10.201.0.12"] {
+            assert!(conf.contains(&format!("\n neighbor {host} peer-group HOSTS\n")), "{conf}");
+        }
+        assert!(conf.contains("\n neighbor fd70:7663:0:1::12 peer-group HOSTS6\n"), "{conf}");
         assert!(conf.contains("\n neighbor HOSTS bfd\n neighbor HOSTS bfd profile fast\n"), "{conf}");
         let argv = dnsmasq_argv(AddressPlan::new(1).unwrap(), "/run/pid");
         assert!(argv.contains(&"--listen-address=10.201.0.2,fd70:7663:0:1::2".to_owned()), "{argv:?}");

@@ -1,7 +1,7 @@
 //! What all parts of one cluster share: its hosts' network, boards and guests, its objects, and who is up.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,18 +40,18 @@ pub struct Ground {
     pub voters: Vec<Place>,
     pub places: Vec<Place>,
     pub sabotage: Option<Sabotage>,
-    state: Arc<Mutex<State>>,
+    hosts: Arc<[Host]>,
+    /// The newest, and those that don't know yet that they are over.
+    reigns: Arc<Mutex<Vec<Reign>>>,
     /// Changes with each change of who is up and whom the network joins.
     changes: Arc<News<u64>>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Hosts whose daemon runs, or stands still.
-    up: BTreeSet<Place>,
-    pauses: BTreeMap<Place, Pause>,
-    /// The newest, and those that don't know yet that they are over.
-    reigns: Vec<Reign>,
+struct Host {
+    /// Its daemon runs, or stands still.
+    up: AtomicBool,
+    pause: Pause,
 }
 
 impl Ground {
@@ -61,7 +61,6 @@ impl Ground {
         let (leases, guests) = (Leases::default(), FakeWorld::new(Timing::default()));
         let places: Vec<Place> = (1..=voters + others).map(Place).collect();
         let boards = Boards::new(guests.clone(), leases.clone(), witness.clone());
-        let pauses = places.iter().map(|place| (*place, Pause::new())).collect();
         for place in &places {
             guests.add_host(&place.node(), &crate::daemon::migration_address(*place));
             boards.add(*place);
@@ -79,7 +78,8 @@ impl Ground {
             voters: (1..=voters).map(Place).collect(),
             places,
             sabotage,
-            state: Arc::new(Mutex::new(State { pauses, ..State::default() })),
+            hosts: (1..=voters + others).map(|_| Host::default()).collect(),
+            reigns: Arc::default(),
             changes: Arc::new(News::new(0, Dice::new(seed, "who sees a change first"))),
         }
     }
@@ -98,33 +98,34 @@ impl Ground {
         self.changes.tell(self.changes.newest() + 1);
     }
 
+    pub fn changes_so_far(&self) -> u64 {
+        self.changes.newest()
+    }
+
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     pub fn set_up(&self, place: Place, up: bool) {
-        let mut state = self.state.lock();
-        if up {
-            state.up.insert(place)
-        } else {
-            state.up.remove(&place)
-        };
-        drop(state);
+        self.host(place).up.store(up, Ordering::Relaxed);
         self.changed();
     }
 
+    fn host(&self, place: Place) -> &Host {
+        &self.hosts[usize::from(place.0) - 1]
+    }
+
     pub fn pause(&self, place: Place) -> Pause {
-        self.state.lock().pauses.get(&place).cloned().unwrap_or_default()
+        self.host(place).pause.clone()
     }
 
     /// Its daemon runs and does not stand still.
     pub fn is_awake(&self, place: Place) -> bool {
-        let state = self.state.lock();
-        state.up.contains(&place) && state.pauses.get(&place).is_some_and(|pause| !pause.is_stopped())
+        self.is_up(place) && !self.host(place).pause.is_stopped()
     }
 
     pub fn is_up(&self, place: Place) -> bool {
-        self.state.lock().up.contains(&place)
+        self.host(place).up.load(Ordering::Relaxed)
     }
 
     /// A coordinator there reaches a quorum, itself counted.
@@ -136,23 +137,23 @@ impl Ground {
     }
 
     pub fn crown(&self, reign: Reign) {
-        self.state.lock().reigns.push(reign);
+        self.reigns.lock().push(reign);
         self.changed();
     }
 
     pub fn reigns(&self) -> Vec<Reign> {
-        self.state.lock().reigns.clone()
+        self.reigns.lock().clone()
     }
 
     pub fn forget_reign(&self, term: u64) {
-        self.state.lock().reigns.retain(|reign| reign.term() != term);
+        self.reigns.lock().retain(|reign| reign.term() != term);
         self.changed();
     }
 
     /// The leader of the newest term, if its process is there.
     pub fn leader(&self) -> Option<Reign> {
         let term = self.ledger.term();
-        self.state.lock().reigns.iter().find(|reign| reign.term() == term).cloned()
+        self.reigns.lock().iter().find(|reign| reign.term() == term).cloned()
     }
 
     /// One message's way: at once where all is fair.

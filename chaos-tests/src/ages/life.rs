@@ -131,7 +131,7 @@ impl Life {
     /// Lets so much time pass, and looks at the cluster once.
     pub async fn tick(&mut self, time: Duration) {
         tokio::time::sleep(time).await;
-        self.watch.look();
+        self.watch.look_at_happenings();
         for (place, power) in self.ground.boards.switched() {
             match power {
                 PowerState::Off => self.power_off(place),

@@ -36,6 +36,7 @@ pub struct Reign(Arc<Inner>);
 struct Inner {
     ground: Ground,
     place: Place,
+    node: Name,
     term: u64,
     pause: Pause,
     hearts: Arc<Heartbeats>,
@@ -76,6 +77,7 @@ impl Reign {
         let pause = ground.pause(place);
         let inner = Inner {
             place,
+            node: place.node(),
             term,
             hearts,
             lane: tokio::sync::Mutex::default(),
@@ -170,7 +172,7 @@ impl Seat for Reign {
     }
 
     fn leader(&self) -> Option<Name> {
-        Some(self.0.place.node())
+        Some(self.0.node.clone())
     }
 
     fn quorum_acked(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Quiet spans in which nothing can change: they are passed over, not played. Most of a cluster's life is quiet.
 //!
 //! Why that is true to life: while all is well, nobody rolls dice, messages arrive at once, and nothing is committed. What
-//! moves are timers: the leader looks each 250 and 500 ms, agents beat each 500 ms, look each 5 s and at their hosts each
-//! minute. So after a whole number of minutes everything is as it was, each instant that anybody remembers as much later as
+//! moves are timers: the leader looks each 250 and 500 ms, agents beat each 500 ms and look each 5 s. So after a whole number
+//! of these everything is as it was, each instant that anybody remembers as much later as
 //! the present is. The runtime's clock stays where it is, then, and only the reckoning of the time lived goes on, and the wall
 //! clocks with it.
 //!
@@ -19,16 +19,17 @@ use tokio::time::Instant;
 
 use super::life::Life;
 
-/// Nothing has happened for so long: longer than any wait that shows nowhere. The longest is a stream's, over which nothing
-/// comes (15 s).
-const STILL_FOR: Duration = Duration::from_secs(16);
-/// All that goes round has come round.
-const PERIOD: Duration = Duration::from_secs(60);
+/// Nothing has happened for so long: longer than any wait that shows nowhere. The longest are five seconds and a half: a
+/// coordinator that does not answer, a quorum that does not, a controller that is blocked.
+const STILL_FOR: Duration = Duration::from_secs(8);
+/// All that goes round has come round. (A minute would be a host's look at itself, which is always the same here.)
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// What changes with anything that happens.
 #[derive(Clone, PartialEq, Eq)]
 struct Signs {
     told: u64,
+    changes: u64,
     rolls: u64,
     revision: u64,
     happenings: usize,
@@ -45,10 +46,11 @@ impl Stillness {
         Stillness { signs: None, since: Instant::now() }
     }
 
-    /// How much of the time that is left goes by without anything new: zero, or some minutes.
+    /// How much of the time that is left goes by without anything new: zero, or some rounds.
     pub fn passes(&mut self, life: &Life, left: Duration) -> Duration {
         let signs = Signs {
             told: life.ground.trace.events(),
+            changes: life.ground.changes_so_far(),
             rolls: life.ground.dice.rolls() + life.ground.net.rolls(),
             revision: life.ground.ledger.revision(),
             happenings: life.happenings(),
@@ -57,7 +59,7 @@ impl Stillness {
             self.signs = Some(signs);
             self.since = Instant::now();
         }
-        let rounds = (left.as_millis() / PERIOD.as_millis()) as u32;
+        let rounds = (left.as_secs() / PERIOD.as_secs()) as u32;
         if rounds == 0 || self.since.elapsed() < STILL_FOR || !nothing_is_due(life) {
             return Duration::ZERO;
         }

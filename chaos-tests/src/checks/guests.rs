@@ -25,6 +25,12 @@ impl GuestWatch {
     }
 
     pub fn look(&mut self) {
+        self.look_at_happenings();
+        self.look_at_disks();
+    }
+
+    /// Of guests without disks nothing else is to be seen.
+    pub fn look_at_happenings(&mut self) {
         for (at, happening) in self.guests.journal(self.seen) {
             self.seen += 1;
             self.witness.tell(format!("{happening:?} {} ms ago", at.elapsed().as_millis()));
@@ -32,7 +38,6 @@ impl GuestWatch {
                 self.witness.accuse(Rule::OneWriter, format!("guest {uid}: {what}"));
             }
         }
-        self.look_at_disks();
     }
 
     fn look_at_disks(&self) {

@@ -96,12 +96,12 @@ fn kib(text: &str) -> Option<u32> {
 pub fn show_rate(rate: Option<&NicRate>) -> String {
     let Some(rate) = rate.filter(|rate| rate.average_kbit > 0) else { return String::new() };
     let bits = |kbit: u32| match kbit {
-        _ if kbit % 1_000_000 == 0 => format!("{}G", kbit / 1_000_000),
-        _ if kbit % 1000 == 0 => format!("{}M", kbit / 1000),
+        _ if kbit.is_multiple_of(1_000_000) => format!("{}G", kbit / 1_000_000),
+        _ if kbit.is_multiple_of(1000) => format!("{}M", kbit / 1000),
         _ => format!("{kbit}K"),
     };
     let burst = match rate.burst_kib {
-        kib if kib % 1024 == 0 => format!("{}M", kib / 1024),
+        kib if kib.is_multiple_of(1024) => format!("{}M", kib / 1024),
         kib => format!("{kib}K"),
     };
     match (rate.peak_kbit, rate.burst_kib) {

@@ -85,6 +85,7 @@ pub struct Heartbeats {
     inner: Mutex<Inner>,
     /// Told when a node was heard for the first time in this term, or after a silence.
     pub(super) noticed: Notify,
+    noticed_by_all: watch::Sender<()>,
     progress_changed: watch::Sender<()>,
 }
 
@@ -102,6 +103,7 @@ impl Default for Heartbeats {
         Heartbeats {
             inner: Mutex::new(inner),
             noticed: Notify::new(),
+            noticed_by_all: watch::Sender::new(()),
             progress_changed: watch::Sender::new(()),
         }
     }
@@ -157,6 +159,7 @@ impl Heartbeats {
         drop(inner);
         if news {
             self.noticed.notify_one();
+            self.noticed_by_all.send_replace(());
         }
         if moved {
             self.progress_changed.send_replace(());
@@ -200,6 +203,16 @@ impl Heartbeats {
         let of_before = inner.term_began + overlap;
         let last = inner.acknowledged.get(node).map_or(of_before, |heard| (*heard).max(of_before));
         Instant::now().saturating_duration_since(last)
+    }
+
+    /// Resolves when the node has been silent for no longer than this.
+    pub async fn is_heard(&self, node: &Name, grace: Duration) {
+        let mut noticed = self.noticed_by_all.subscribe();
+        while self.silence_of(node) > grace {
+            if noticed.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// Whether the node was heard in this term, and how long ago.

@@ -18,6 +18,7 @@ use pvc_model::{Command, Name};
 use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, beat, name};
+use super::lane::token;
 
 /// With three coordinators: three that are silent together are a storm.
 const HYPERVISORS: [&str; 4] = ["hv4", "hv5", "hv6", "hv7"];
@@ -177,6 +178,33 @@ async fn a_fence_is_not_called_off_while_its_bmc_may_still_strike() {
     assert!(begun.elapsed() > Duration::from_secs(1), "it was heard before the BMC struck");
     assert_ne!(house.phase("hv4").await, None, "it never got its lease back in between");
     house.until("proven", async || house.phase("hv4").await >= Some(FencePhase::Fenced)).await;
+}
+
+/// The lane may be busy for long: what was judged before is not carried out after the node was heard again.
+#[tokio::test(start_paused = true)]
+async fn a_fence_that_waited_is_judged_again() {
+    let house = House::new().await;
+    house.answering.0.lock().insert(STORAGE.to_owned());
+    house.silence(&["hv4"]);
+    sleep(Duration::from_secs(29)).await;
+    let (id, leader) = house.cluster.leader().await;
+    let others = house.cluster.coordinators.keys().copied().filter(|other| *other != id);
+    let mut cut = others.map(|other| (other, house.cluster.cut(other))).collect::<Vec<_>>().into_iter();
+    // The lane waits for a quorum with this one, and the fence that is due in a second waits behind it.
+    let write = tokio::spawn(async move { leader.submit(token("t1"), "admin/test", None).await });
+    sleep(Duration::from_secs(2)).await;
+    house.hear("hv4");
+    sleep(Duration::from_millis(600)).await;
+    // One first: it lacks the entry that waits, and is elected by nobody.
+    let mut join =
+        || cut.next().map(|(other, store)| house.cluster.join(other, store)).expect("two were cut");
+    join();
+    write.await.expect("no panic").expect("committed at last");
+    join();
+    sleep(Duration::from_secs(5)).await;
+    let node = house.node("hv4").await;
+    assert!(node.is_reachable());
+    assert_eq!(node.status.fences, 0, "no fence was begun after it was heard");
 }
 
 #[tokio::test(start_paused = true)]

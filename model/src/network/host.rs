@@ -21,6 +21,9 @@ pub enum Stance {
     Ready,
     /// It carries them.
     Primary,
+    /// It has handed them over a moment ago: it keeps the gateways' addresses until the new primary has certainly taken them, and
+    /// nothing else.
+    Leaving,
     /// It carried them when its lease lapsed, and knows of no newer epoch: it keeps the gateways' addresses for its own side,
     /// lends no address, and announces with the worst preference of all.
     CutOff,
@@ -33,7 +36,7 @@ impl Stance {
 
     /// Whether the gateways' addresses are on this host.
     pub fn has_gateways(self) -> bool {
-        matches!(self, Stance::Primary | Stance::CutOff)
+        matches!(self, Stance::Primary | Stance::Leaving | Stance::CutOff)
     }
 }
 

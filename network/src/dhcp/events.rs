@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use pvc_model::Timestamp;
+use pvc_model::vm::Mac;
 use pvc_model::network::Vni;
 use pvc_model::network::host::HostPlan;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -108,6 +109,10 @@ impl Book {
         if let Some(known) = planned.filter(|_| partial) {
             complete(&mut event.lease, known);
         }
+        if event.lease.mac.is_none() {
+            let same = planned.filter(|known| known.client_id == event.lease.client_id);
+            event.lease.mac = same.and_then(|known| known.mac).or_else(|| mac_in(&event.lease.client_id));
+        }
         let news = match event.change {
             Change::Del => {
                 planned.is_some() || self.reported.get(&address).is_some_and(|(_, lent)| lent.is_some())
@@ -122,6 +127,16 @@ impl Book {
         }
         news.then_some(event)
     }
+}
+
+/// The MAC in a DUID that was made of one (RFC 8415 sections 11.2 and 11.4). dnsmasq asks the client's neighbour entry for its MAC,
+/// and a guest that is slow to answer has none yet.
+fn mac_in(duid: &str) -> Option<Mac> {
+    const LINK_LAYER: &str = "00:03:00:01:";
+    const WITH_TIME: &str = "00:01:00:01:";
+    const TIME: usize = "xx:xx:xx:xx:".len();
+    let with_time = || duid.strip_prefix(WITH_TIME)?.get(TIME..);
+    duid.strip_prefix(LINK_LAYER).or_else(with_time)?.parse().ok()
 }
 
 /// dnsmasq does not keep all that a client has said over a start of its own.
@@ -229,4 +244,19 @@ pub(super) fn events() -> (mpsc::Sender<LeaseEvent>, Events) {
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mac_in;
+
+    #[test]
+    fn a_duid_that_was_made_of_a_mac_tells_it() {
+        let mac = Some("52:54:00:f7:cc:aa".parse().unwrap());
+        assert_eq!(mac_in("00:03:00:01:52:54:00:f7:cc:aa"), mac);
+        assert_eq!(mac_in("00:01:00:01:2a:bb:cc:dd:52:54:00:f7:cc:aa"), mac);
+        for none in ["", "00:02:00:00:ab:11:52:54:00:f7:cc:aa", "00:03:00:01:52:54", "00:01:00:01:2a", "00:03:00:06:52:54:00:f7:cc:aa"] {
+            assert_eq!(mac_in(none), None, "{none}");
+        }
+    }
 }

@@ -140,7 +140,7 @@ impl Part for Dhcp {
         self.open_desk()?;
         let devices = match plan.stance {
             Stance::Primary | Stance::Ready | Stance::CutOff => devices().await?,
-            Stance::Standby | Stance::Hypervisor => Vec::new(),
+            Stance::Leaving | Stance::Standby | Stance::Hypervisor => Vec::new(),
         };
         let mtus = devices.iter().map(|device| (device.name.clone(), device.mtu)).collect();
         make_room_for_groups();
@@ -156,7 +156,7 @@ impl Part for Dhcp {
                 Stance::Ready => Wanted::Prepared,
                 // Nobody would hear of what is lent by a primary that is cut off, and its successor would lend it again. What
                 // guests have they keep until it runs out.
-                Stance::CutOff | Stance::Standby | Stance::Hypervisor => Wanted::Stopped,
+                Stance::CutOff | Stance::Leaving | Stance::Standby | Stance::Hypervisor => Wanted::Stopped,
             };
             match server.pass(plan, wanted, Path::new(&self.program), &mtus).await {
                 Ok(words) => done.extend(words),

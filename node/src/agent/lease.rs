@@ -24,6 +24,7 @@ pub struct Lease {
     /// How often it has come alive again after it had lapsed.
     lives: Arc<AtomicU64>,
     came_alive: Arc<Notify>,
+    renewed: Arc<Notify>,
     restraint: Arc<Mutex<Restraint>>,
 }
 
@@ -52,6 +53,7 @@ impl Lease {
         if known.len() > KEPT {
             known.pop_front();
         }
+        self.renewed.notify_one();
     }
 
     /// Whether the node may act now.
@@ -69,6 +71,11 @@ impl Lease {
     /// Resolves when it has come alive after it had lapsed. For one who waits.
     pub async fn came_alive(&self) {
         self.came_alive.notified().await;
+    }
+
+    /// Resolves when a heartbeat has been acknowledged. For one who waits.
+    pub async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// The guard's keeper says what the guard would do.

@@ -93,7 +93,11 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     // Heartbeats have connections of their own: nothing else is before them in the way.
     let pulse = coordinators(&config, &tls, KeepAlive::NODE);
     let link = Arc::new(ClusterLink::new(cluster.clone(), vec![pulse.clone()], known.clone()));
-    let beat = Arc::new(Pulse { link: Arc::new(ClusterLink::new(pulse.clone(), Vec::new(), known.clone())) });
+    let guard_port = Arc::new(SocketPort::of(&config.guard_dir));
+    let beat = Arc::new(Pulse {
+        link: Arc::new(ClusterLink::new(pulse.clone(), Vec::new(), known.clone())),
+        guard: guard_port.clone(),
+    });
     let agent_view = AgentView::default();
 
     let part = match (config.role, &expelled) {
@@ -135,7 +139,7 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         link: link.clone(),
         lease: lease.clone(),
         view: role_view.clone(),
-        port: Arc::new(SocketPort::of(&config.guard_dir)),
+        port: guard_port,
     };
     let (guard_stops, guard_stop) = watch::channel(false);
     let guard_keeper = tokio::spawn(guard::Keeper::new(guarding, guard_stop).run());

@@ -132,7 +132,7 @@ impl Keeper {
     /// Pets it where there is a lease. None: it does not answer.
     async fn ask(&mut self, wanted: bool) -> Option<Answer> {
         let end = self.parts.lease.covered_until(pvc_model::Revision::MAX);
-        let ask = match end.map(|end| self.by_its_clock(end)) {
+        let ask = match end.map(|end| self.parts.port.by_its_clock(end)) {
             Some(until) if wanted => Ask::Arm { until },
             Some(until) => Ask::Pet { until },
             None => Ask::Look,
@@ -182,11 +182,6 @@ impl Keeper {
             }
         }
         Next::Soon
-    }
-
-    /// That moment, by the clock that the guard has too.
-    fn by_its_clock(&self, moment: Instant) -> Duration {
-        self.parts.port.now() + moment.saturating_duration_since(Instant::now())
     }
 
     /// Says it to the leader, one word at a time. Another task does: an answer may be long in coming.

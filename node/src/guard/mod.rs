@@ -4,8 +4,8 @@
 //! ```text
 //! daemon ──heartbeat acknowledged──▶ lease ──"until then"──▶ guard ──too late──▶ SIGKILL to each guest of this host
 //! ```
-//! [`Watch`] is its judgement, without a clock or a process; [`keeper`] is the daemon's part: it pets the guard, and tells the
-//! leader that it may be relied upon.
+//! [`Watch`] is its judgement, without a clock or a process; [`keeper`] is the daemon's part: it arms the guard, and tells the
+//! leader that it may be relied upon. [`petting`] keeps an armed guard content from the thread that sends heartbeats.
 //!
 //! What may never happen: a guest that is ended while the host's lease covers the present, or while the guard is not armed; a
 //! process that is ended and is no guest of this host; a guard that is disarmed while the cluster still relies on it.
@@ -13,6 +13,7 @@
 pub mod emulators;
 pub mod keeper;
 mod memory;
+pub mod petting;
 pub mod process;
 pub mod socket;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pvc_model::guard::{Guard, GuardKind};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 pub use keeper::Keeper;
 pub use watch::{Deed, Terms, Watch};
@@ -97,6 +99,11 @@ pub trait GuardPort: Send + Sync + 'static {
     async fn ask(&self, ask: Ask) -> Result<Answer, GuardError>;
 
     fn now(&self) -> SinceBoot;
+
+    /// A moment of the daemon's clock, by the clock that the guard has too; one that is past is now.
+    fn by_its_clock(&self, moment: Instant) -> SinceBoot {
+        self.now() + moment.saturating_duration_since(Instant::now())
+    }
 }
 
 /// Since the host was booted.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::Name;
-use pvc_model::network::host::HostPlan;
+use pvc_model::network::host::{HostPlan, Stance};
 use pvc_model::node::NetworkHealth;
 use pvc_network::drive::Health;
 use tokio::sync::watch;
@@ -32,6 +32,10 @@ pub use plan::host_plan;
 
 /// Problems and repairs are told of so seldom at most: a flapping part must not fill the log.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// In a hand-over the last primary keeps the gateways for so long after it has heard of the next: a guest's packets meet one of
+/// the two all the while. The next one announces itself again after that.
+const OVERLAP: Duration = Duration::from_millis(400);
 
 /// What the plan is made from.
 pub struct Parts {
@@ -52,11 +56,22 @@ pub fn planner(parts: Parts) -> (SharedPlan, JoinHandle<()>) {
 }
 
 async fn make_plans(mut parts: Parts, plans: watch::Sender<Option<Arc<HostPlan>>>) {
+    let mut was = Stance::default();
+    let mut leaving: Option<Instant> = None;
     loop {
         let view = parts.view.borrow_and_update().clone();
         let until = parts.lease.covered_until(view.revision);
         if view.node.is_some() {
-            let plan = host_plan(&parts.me, parts.cluster, &view, until.is_some());
+            let mut plan = host_plan(&parts.me, parts.cluster, &view, until.is_some());
+            // A primary that was followed because its lease had lapsed is cut off by then, and goes at once.
+            let handed_over =
+                was == Stance::Primary && plan.stance == Stance::Standby && parts.lease.is_valid();
+            leaving = if handed_over { Some(Instant::now() + OVERLAP) } else { leaving };
+            leaving = leaving.filter(|until| plan.stance == Stance::Standby && Instant::now() < *until);
+            was = plan.stance;
+            if leaving.is_some() {
+                plan.stance = Stance::Leaving;
+            }
             plans.send_if_modified(|known| {
                 // The cluster's revision moves with everything; by itself it changes nothing here.
                 let changed = !known.as_deref().is_some_and(|known| same(known, &plan));
@@ -68,6 +83,7 @@ async fn make_plans(mut parts: Parts, plans: watch::Sender<Option<Arc<HostPlan>>
         }
         // While it lapses, and when it comes alive again, the stance changes though the view does not.
         let look = until.unwrap_or_else(|| Instant::now() + Duration::from_millis(250));
+        let look = leaving.map_or(look, |leaving| leaving.min(look));
         tokio::select! {
             changed = parts.view.changed() => {
                 if changed.is_err() {

@@ -88,6 +88,31 @@ async fn the_plan_follows_the_lease_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_primary_that_hands_over_keeps_the_gateways_for_a_moment_and_one_that_was_followed_does_not() {
+    let mut lab = lab();
+    let holding = |holder| Arc::new(view(NodeRole::Coordinator, holder, PrimaryPhase::Holding));
+    lab.lease.renew(tokio::time::Instant::now(), 1);
+    lab.views.send_replace(holding("hv1"));
+    until(&mut lab.plan, |plan| plan.stance == Stance::Primary).await;
+    let from = PrimaryPhase::TakingOver { from: name("hv1") };
+    lab.views.send_replace(Arc::new(view(NodeRole::Coordinator, "hv2", from)));
+    until(&mut lab.plan, |plan| plan.stance == Stance::Leaving).await;
+    let begun = tokio::time::Instant::now();
+    lab.views.send_replace(holding("hv2"));
+    until(&mut lab.plan, |plan| plan.stance == Stance::Standby).await;
+    let took = begun.elapsed();
+    assert!(took <= super::OVERLAP + Duration::from_millis(10), "{took:?}");
+    assert!(took >= super::OVERLAP / 2, "{took:?}");
+
+    lab.views.send_replace(holding("hv1"));
+    until(&mut lab.plan, |plan| plan.stance == Stance::CutOff).await;
+    lab.views.send_replace(holding("hv2"));
+    lab.plan.mark_unchanged();
+    until(&mut lab.plan, |plan| matches!(plan.stance, Stance::Standby | Stance::Leaving)).await;
+    assert_eq!(lab.plan.borrow().as_ref().map(|plan| plan.stance), Some(Stance::Standby));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_concern_the_networks_is_no_new_plan() {
     let mut lab = lab();
     let mut view = view(NodeRole::Coordinator, "hv2", PrimaryPhase::Holding);

@@ -17,6 +17,8 @@ use pvc_model::fence::{FencePhase, HEALTHY_FOR, OnReturn, ProofKind, Verdict, ve
 use pvc_model::{Command, Name, Node, World};
 use tokio::time::Instant;
 
+use super::super::error::SubmitError;
+use super::super::lane::Committed;
 use super::super::power::BmcAccess;
 use super::super::seat::Seat;
 use super::silences::Silences;
@@ -94,6 +96,21 @@ impl<S: Seat> Fencing<S> {
         commands
     }
 
+    /// The lane may be busy for long. What it has not taken yet is taken back where it would fence a node that is heard by now.
+    async fn submit(&self, command: Command) -> Option<Result<Committed, SubmitError>> {
+        let begins = match &command {
+            Command::BeginFence { node, .. } => Some(node.clone()),
+            _ => None,
+        };
+        let done = self.coordinator.submit(command, ACTOR, None);
+        let Some(node) = begins else { return Some(done.await) };
+        tokio::select! {
+            biased;
+            () = self.coordinator.heartbeats().is_heard(&node, self.coordinator.grace()) => None,
+            done = done => Some(done),
+        }
+    }
+
     fn is_lost(&self, node: &Node) -> bool {
         node.status.reachability == pvc_model::node::Reachability::Unreachable
     }
@@ -109,7 +126,8 @@ impl<S: Seat> Fencing<S> {
             return None;
         }
         let silent_for = self.coordinator.heartbeats().silence_of(name);
-        if node.is_excused(silent_for) {
+        // The world says so a moment later than it is heard; and a new leader has no news of it yet.
+        if node.is_excused(silent_for) || silent_for <= self.coordinator.grace() {
             return None;
         }
         let sign = self.silences.sign(name);
@@ -229,8 +247,8 @@ impl<S: Seat> Controller for Fencing<S> {
         let proven = proven.map(|(node, epoch)| Command::AcceptProof { node, epoch, kind: ProofKind::Power });
         let mut commands: Vec<Command> = proven.collect();
         commands.extend(self.commands(&world));
-        let submits = commands.into_iter().map(|command| self.coordinator.submit(command, ACTOR, None));
-        outcome_of(futures::future::join_all(submits).await)
+        let submits = commands.into_iter().map(|command| self.submit(command));
+        outcome_of(futures::future::join_all(submits).await.into_iter().flatten())
     }
 
     fn timer(&self) -> Option<Duration> {
