@@ -29,6 +29,7 @@ pub const COVERAGE: &[(&str, &str)] = &[
     ("/pvc.v1.EventService/ListEvents", "cluster history"),
     ("/pvc.v1.NetworkService/ListNetworks", "network list"),
     ("/pvc.v1.NetworkService/GetNetwork", "network info"),
+    ("/pvc.v1.NetworkService/GetNetworkState", "network info"),
     ("/pvc.v1.NetworkService/CreateNetwork", "network add"),
     ("/pvc.v1.NetworkService/UpdateNetwork", "network modify"),
     ("/pvc.v1.NetworkService/DeleteNetwork", "network remove"),

@@ -20,6 +20,7 @@ pub mod frr;
 pub mod gateway;
 mod kept;
 pub mod links;
+pub mod look;
 mod netlink;
 mod part;
 mod site;

@@ -24,7 +24,7 @@ pub enum NetworkCommand {
     },
     /// List networks
     List(NetworkList),
-    /// Show everything about a network: addresses, reservations, rules, who uses it, what is lent in it
+    /// Show everything about a network: addresses, reservations, rules, who uses it, what is lent in it, and what its hosts see
     Info {
         /// Its number or its description
         network: String,

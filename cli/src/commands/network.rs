@@ -3,8 +3,9 @@
 use futures::stream::BoxStream;
 use pvc_proto::v1::{
     BridgedNetwork, CreateNetworkRequest, DeleteNetworkRequest, DhcpRange, GetFabricRequest,
-    GetNetworkRequest, ListLeasesRequest, ListLeasesResponse, ListNetworksRequest, ListNetworksResponse,
-    ManagedNetwork, Meta, Network, NetworkSpec, Subnet, UpdateNetworkRequest, WatchNetworksRequest,
+    GetNetworkRequest, GetNetworkStateRequest, ListLeasesRequest, ListLeasesResponse, ListNetworksRequest,
+    ListNetworksResponse, ManagedNetwork, Meta, Network, NetworkSpec, Subnet, UpdateNetworkRequest,
+    WatchNetworksRequest,
 };
 
 use super::{history, network_acl, network_parts};
@@ -209,9 +210,14 @@ async fn info(cx: &mut Context<'_>, network: &str) -> Result<(), Failure> {
     let leases = listing::fetch(&list, &session).await?.leases;
     let nodes = listing::fetch(&NodeList::default(), &session).await?.nodes;
     let primary = nodes.iter().find(|node| node.primary);
+    let request = session.ask(GetNetworkStateRequest { name: network.vni.to_string() });
+    // What the store has is shown though the hosts can't be asked.
+    let state = session.networks().get_network_state(request).await.map(tonic::Response::into_inner);
+    let state = state.as_ref().map_err(tonic::Status::message);
+    let around = show::network::Around { leases: &leases, primary, state };
     cx.reply(
         &network,
-        |colour| show::network::page(&network, &leases, primary, colour),
+        |colour| show::network::page(&network, &around, colour),
         || vec![network.vni.to_string()],
     )
 }

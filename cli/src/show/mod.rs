@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod event;
 pub mod network;
 pub mod network_parts;
+pub mod network_state;
 pub mod nic;
 pub mod node;
 pub mod task;

@@ -1,9 +1,9 @@
 //! Client networks.
 
-use pvc_proto::v1::{DhcpRange, Lease, ManagedNetwork, Network, NetworkSpec, Node, Subnet};
+use pvc_proto::v1::{DhcpRange, Lease, ManagedNetwork, Network, NetworkSpec, NetworkState, Node, Subnet};
 
-use super::network_parts;
 use super::words::{duration, name, time};
+use super::{network_parts, network_state};
 use crate::output::page::Page;
 use crate::output::table::{Cell, Column, figures, optional, render, text};
 
@@ -84,8 +84,18 @@ fn row(network: &Network) -> Vec<Cell> {
     ]
 }
 
-/// Everything that is known of it. `primary`: where the gateways are.
-pub fn page(network: &Network, leases: &[Lease], primary: Option<&Node>, colour: bool) -> String {
+/// What there is to show of a network besides itself.
+pub struct Around<'a> {
+    pub leases: &'a [Lease],
+    /// Where the gateways are.
+    pub primary: Option<&'a Node>,
+    /// What hosts see of it, or why that is not known.
+    pub state: Result<&'a NetworkState, &'a str>,
+}
+
+/// Everything that is known of it.
+pub fn page(network: &Network, around: &Around<'_>, colour: bool) -> String {
+    let Around { leases, primary, state } = around;
     let meta = network.meta.clone().unwrap_or_default();
     let spec = network.spec.clone().unwrap_or_default();
     let mut page = Page::new(colour)
@@ -99,18 +109,23 @@ pub fn page(network: &Network, leases: &[Lease], primary: Option<&Node>, colour:
         page = page.row("Device", device);
     }
     if let Some(managed) = &spec.managed {
-        page = served(page, managed, primary);
+        page = served(page, managed, *primary);
     }
     let reservations: Vec<String> =
         network.reservations.iter().map(network_parts::reservation_line).collect();
     let rules: Vec<String> = network_parts::acl(&network.acl, false).lines().map(str::to_owned).collect();
     let leases: Vec<String> = leases.iter().map(network_parts::lease_line).collect();
     let users: Vec<String> = network.users.iter().map(|vm| format!("vm/{vm}")).collect();
-    page.section("VMs", &users)
+    page = page
+        .section("VMs", &users)
         .section("Reservations", &reservations)
         .section("Leases", &leases)
-        .section("Rules", if network.acl.is_empty() { &[] } else { &rules })
-        .row("Revision", meta.revision.to_string())
+        .section("Rules", if network.acl.is_empty() { &[] } else { &rules });
+    page = match state {
+        Ok(state) => network_state::sections(page, state, spec.managed.is_some()),
+        Err(why) => page.row("Seen by hosts", format!("not known: {why}")),
+    };
+    page.row("Revision", meta.revision.to_string())
         .row("Created", time(meta.create_time.as_ref()))
         .row("Changed", time(meta.update_time.as_ref()))
         .finish()

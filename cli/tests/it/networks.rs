@@ -73,6 +73,26 @@ impl NetworkService for OneNetwork {
         self.named(&request.into_inner().name).await.map(Response::new)
     }
 
+    /// Hosts of the first network are asked; of others nothing can be had.
+    async fn get_network_state(
+        &self,
+        request: Request<GetNetworkStateRequest>,
+    ) -> Result<Response<NetworkState>, Status> {
+        if request.into_inner().name != "1001" {
+            return Err(Status::internal("no host can be asked"));
+        }
+        let hv1 = HostNetworkState {
+            node: "hv1".into(),
+            stance: NetworkStance::Primary.into(),
+            bridge: true,
+            gateways: vec!["10.1.0.1".into()],
+            ..HostNetworkState::default()
+        };
+        let problem = "it does not answer within 5 s".into();
+        let hv2 = HostNetworkState { node: "hv2".into(), problem, ..HostNetworkState::default() };
+        Ok(Response::new(NetworkState { hosts: vec![hv1, hv2] }))
+    }
+
     async fn create_network(
         &self,
         request: Request<CreateNetworkRequest>,
@@ -260,6 +280,8 @@ async fn a_network_is_made_changed_shown_and_removed() {
         "IPv4 DHCP:           10.1.0.100-10.1.0.199, for 1 h 0 m",
         "  vm/web1",
         "  10.1.0.100  52:54:00:00:00:01  vm/web1",
+        "Seen by hv1:\n  primary: gateways, DHCP, names\n  bridge up, with 10.1.0.1\n",
+        "Seen by hv2:\n  nothing is known: it does not answer within 5 s\n",
     ] {
         assert!(ran.out.contains(line), "{line:?} in {}", ran.out);
     }
@@ -310,6 +332,9 @@ async fn a_bridged_network_has_a_device() {
     assert_eq!(told, "network/100 (office): made\n");
     let ran = home.pvc(&["network", "info", "office"]).await;
     assert!(ran.out.contains("Device:              eth1") && !ran.out.contains("Domain"), "{ran:?}");
+    // Nothing is known of its hosts, and all else is shown.
+    assert_eq!(ran.exit, 0, "{ran:?}");
+    assert!(ran.out.contains("Seen by hosts:       not known: no host can be asked"), "{ran:?}");
 }
 
 #[tokio::test]

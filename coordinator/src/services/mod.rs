@@ -13,6 +13,7 @@ pub mod hosts;
 mod join;
 mod listing;
 mod network;
+mod network_state;
 mod network_views;
 mod node;
 mod node_bmc;

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 use super::answers::Answers;
 use super::caller::Caller;
 use super::listing::{Page, name_filter};
+use super::network_state::state;
 use super::network_views::{brief, lease_message, matches, network_message, touched};
 use super::shared::{Shared, name, optional_name, refuse, reply_name};
 use super::watching::Watch;
@@ -127,6 +128,14 @@ impl NetworkService for Networks {
         let world = self.0.world(request.consistency).await?;
         let network = world.network(&network).map_err(refuse)?;
         Ok(Response::new(network_view(&world, network)))
+    }
+
+    async fn get_network_state(
+        &self,
+        request: Request<v1::GetNetworkStateRequest>,
+    ) -> Result<Response<v1::NetworkState>, Status> {
+        let network = named(&request.into_inner().name)?;
+        Ok(Response::new(state(&self.0, &network).await?))
     }
 
     async fn create_network(

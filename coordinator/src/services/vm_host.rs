@@ -155,7 +155,11 @@ async fn fresh(shared: &Shared) -> Result<World, Status> {
     shared.world(v1::Consistency::Linearizable.into()).await
 }
 
-async fn host(shared: &Shared, world: &World, node: &Name) -> Result<HostServiceClient<Channel>, Status> {
+pub(super) async fn host(
+    shared: &Shared,
+    world: &World,
+    node: &Name,
+) -> Result<HostServiceClient<Channel>, Status> {
     let address = Shared::node_address(world, node)?;
     shared.hosts.host(node, &address).await
 }

@@ -12,7 +12,7 @@ use pvc_coordinator::services::hosts::Hosts;
 use pvc_model::Name;
 use pvc_proto::internal::v1::host_service_client::HostServiceClient;
 use pvc_proto::internal::v1::host_service_server::{HostService, HostServiceServer};
-use pvc_proto::internal::v1::{HostDumpVmRequest, HostVmLogRequest};
+use pvc_proto::internal::v1::{HostDumpVmRequest, HostNetworkRequest, HostVmLogRequest};
 use pvc_proto::v1;
 use tokio::io::DuplexStream;
 use tonic::service::RoutesBuilder;
@@ -26,6 +26,10 @@ use super::cluster::name;
 pub struct FakeHosts {
     /// No connection comes about.
     pub down: RwLock<BTreeSet<Name>>,
+    /// Hosts that take a connection and never answer.
+    pub mute: RwLock<BTreeSet<Name>>,
+    /// What all of them see on another host.
+    pub macs: RwLock<Vec<String>>,
     /// Hosts that know guests: "node/uid".
     pub guests: RwLock<BTreeSet<String>>,
 }
@@ -37,7 +41,9 @@ impl Hosts for FakeHosts {
             return Ok(HostServiceClient::new(broken()));
         }
         let guests = self.guests.read().clone();
-        let host = FakeHost { node: node.clone(), guests };
+        let mute = self.mute.read().contains(node);
+        let macs = self.macs.read().clone();
+        let host = FakeHost { node: node.clone(), guests, mute, macs };
         let mut routes = RoutesBuilder::default();
         routes.add_service(HostServiceServer::new(host));
         Ok(HostServiceClient::new(serve(routes)))
@@ -68,6 +74,8 @@ fn broken() -> Channel {
 struct FakeHost {
     node: Name,
     guests: BTreeSet<String>,
+    mute: bool,
+    macs: Vec<String>,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -139,5 +147,27 @@ impl HostService for FakeHost {
         let live = self.guests.contains(&format!("{}/{uid}", self.node));
         let xml = format!("{} with {volumes:?} by {}", named.name, self.node);
         Ok(Response::new(v1::DumpVmResponse { xml, live }))
+    }
+
+    /// Sees MACs on another host.
+    async fn look_at_network(
+        &self,
+        request: Request<HostNetworkRequest>,
+    ) -> Result<Response<v1::HostNetworkState>, Status> {
+        if self.mute {
+            std::future::pending::<()>().await;
+        }
+        let vni = request.into_inner().vni;
+        let macs = self.macs.iter().map(|mac| v1::NetworkMac {
+            mac: mac.clone(),
+            host: "192.0.2.9".into(),
+            ..Default::default()
+        });
+        Ok(Response::new(v1::HostNetworkState {
+            node: self.node.to_string(),
+            gateways: vec![format!("10.{vni}.0.1")],
+            macs: macs.collect(),
+            ..Default::default()
+        }))
     }
 }

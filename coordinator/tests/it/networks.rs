@@ -212,6 +212,40 @@ async fn a_statement_that_the_packet_filter_does_not_take_is_refused_and_nothing
     assert_eq!(get(&desk, "lan").await.acl_rule_count, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn all_hosts_are_asked_what_they_see_and_none_is_waited_for() {
+    let desk = Desk::open().await;
+    make(&desk, 1001, lan()).await.expect("made");
+    attach(&desk, "web1", "1001").await;
+    let mac = desk.cluster.leader().await.1.world().vms[&super::cluster::name("web1")].spec.nics[0].mac;
+    desk.hosts.macs.write().extend([mac.expect("given").to_string(), "52:54:00:00:00:09".to_owned()]);
+    let ask = async |name: &str| {
+        let request = v1::GetNetworkStateRequest { name: name.into() };
+        networks(&desk).await.get_network_state(admin(request)).await
+    };
+    assert_eq!(refused(ask("1002").await).0, Code::NotFound);
+    let state = ask("lan").await.expect("a state").into_inner();
+    let shown = |host: &v1::HostNetworkState| (host.node.clone(), host.problem.clone());
+    let all: Vec<_> = state.hosts.iter().map(shown).collect();
+    assert_eq!(all, ["hv1", "hv2", "hv3"].map(|node| (node.to_owned(), String::new())));
+    assert_eq!(state.hosts[0].gateways, ["10.1001.0.1"], "it is asked of that network");
+    let vms: Vec<&str> = state.hosts[0].macs.iter().map(|mac| mac.vm.as_str()).collect();
+    assert_eq!(vms, ["web1", ""]);
+
+    desk.hosts.mute.write().insert("hv1".parse().expect("a name"));
+    desk.hosts.down.write().insert("hv2".parse().expect("a name"));
+    let began = tokio::time::Instant::now();
+    let state = ask("lan").await.expect("a state").into_inner();
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let problems: Vec<&str> = state.hosts.iter().map(|host| host.problem.as_str()).collect();
+    assert!(problems[0].contains("does not answer") && problems[1].contains("broke"), "{problems:?}");
+    assert_eq!((problems[2], &state.hosts[2].gateways[0][..]), ("", "10.1001.0.1"));
+
+    desk.silence("hv3").await;
+    let state = ask("lan").await.expect("a state").into_inner();
+    assert_eq!(state.hosts[2].problem, "the leader does not hear it");
+}
+
 fn lease(address: &str, mac: &str, expires: Timestamp) -> LeaseReport {
     LeaseReport {
         network: Vni::new(1001).expect("a number"),

@@ -1,14 +1,16 @@
-//! `HostService`: what only this host can tell: its log, its guests' consoles, serial logs and XML. Callers
+//! `HostService`: what only this host can tell: its log, its guests' consoles, serial logs and XML, its networks. Callers
 //! are coordinators; the door has made sure. Nothing here starts, ends or changes a guest.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pvc_model::{Uid, Vm, Volume};
-use pvc_proto::convert::At;
+use pvc_proto::convert::{At, vni};
 use pvc_proto::internal::v1::host_service_server::HostService;
-use pvc_proto::internal::v1::{HostDumpVmRequest, HostVmLogRequest};
-use pvc_proto::v1::{ConsoleInput, ConsoleOutput, DumpVmResponse, LogChunk, TailNodeLogRequest};
+use pvc_proto::internal::v1::{HostDumpVmRequest, HostNetworkRequest, HostVmLogRequest};
+use pvc_proto::v1::{
+    ConsoleInput, ConsoleOutput, DumpVmResponse, HostNetworkState, LogChunk, TailNodeLogRequest,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -19,6 +21,7 @@ use super::serial_log::SerialLog;
 use crate::agent::SharedView;
 use crate::agent::volumes::Pools;
 use crate::hypervisor::{GuestNic, GuestSpec, Hypervisor, HypervisorError, ResolvedDisk, Stamp};
+use crate::network::Looker;
 use pvc_coordinator::services::{Answers, answers};
 use pvc_coordinator::status;
 
@@ -44,25 +47,21 @@ impl AgentView {
 
 /// Serves coordinators. Clones are cheap.
 #[derive(Clone)]
-pub struct HostCalls(Arc<Inner>);
+pub struct HostCalls(Arc<Parts>);
 
-struct Inner {
-    hypervisor: Arc<dyn Hypervisor>,
-    pools: Pools,
-    settings: HostSettings,
-    tail: LogTail,
-    closing: CancellationToken,
+/// What is asked.
+pub struct Parts {
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub pools: Pools,
+    pub settings: HostSettings,
+    pub tail: LogTail,
+    pub looker: Looker,
+    pub closing: CancellationToken,
 }
 
 impl HostCalls {
-    pub fn new(
-        hypervisor: Arc<dyn Hypervisor>,
-        pools: Pools,
-        settings: HostSettings,
-        tail: LogTail,
-        closing: CancellationToken,
-    ) -> Self {
-        HostCalls(Arc::new(Inner { hypervisor, pools, settings, tail, closing }))
+    pub fn new(parts: Parts) -> Self {
+        HostCalls(Arc::new(parts))
     }
 
     /// The XML with which this host would start the VM.
@@ -242,5 +241,14 @@ impl HostService for HostCalls {
             }
             Err(error) => Err(failed(&error)),
         }
+    }
+
+    async fn look_at_network(
+        &self,
+        request: Request<HostNetworkRequest>,
+    ) -> Result<Response<HostNetworkState>, Status> {
+        let number = vni(&At::new("network").field("vni"), request.into_inner().vni);
+        let number = number.map_err(|rejection| status::rejected(&rejection))?;
+        Ok(Response::new(self.0.looker.look(number).await))
     }
 }

@@ -99,7 +99,6 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
         guard: guard_port.clone(),
     });
     let agent_view = AgentView::default();
-    let host = HostCalls::new(hypervisor.clone(), pools.clone(), settings.clone(), tail, closing.clone());
 
     let part = match (config.role, &expelled) {
         (Role::Coordinator, None) => Some(CoordinatorPart::open(&config, &tls, &closing).await?),
@@ -117,6 +116,14 @@ pub async fn run(config_path: &Path, tail: LogTail) -> anyhow::Result<()> {
     let (seen, role_view) = watch::channel(Arc::default());
     let (wishes, wish) = watch::channel(Wish::default());
     let networks = networks::start(&config, link.clone(), lease.clone(), role_view.clone()).await?;
+    let host = HostCalls::new(host_service::Parts {
+        hypervisor: hypervisor.clone(),
+        pools: pools.clone(),
+        settings: settings.clone(),
+        tail,
+        looker: networks.looker.clone(),
+        closing: closing.clone(),
+    });
     let keeping = primary::Parts {
         me: settings.node.clone(),
         link: link.clone(),

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use crate::agent::SharedView;
 use crate::agent::lease::Lease;
 use crate::agent::link::CoordinatorLink;
-use crate::network::{self, Teller};
+use crate::network::{self, Looker, Teller};
 
 /// What is heard from the kernel is opened again after this, when it has failed.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
@@ -36,6 +36,8 @@ pub(super) struct Networks {
     drivers: Drivers,
     /// What the leader is told.
     pub told: watch::Receiver<NetworkHealth>,
+    /// What coordinators ask.
+    pub looker: Looker,
     tasks: JoinSet<()>,
 }
 
@@ -81,10 +83,11 @@ pub(super) async fn start(
     }
     tasks.spawn(hear_devices([links, gateway]));
     tasks.spawn(hear_rules(rules));
+    let looker = Looker { site, plan: plan.clone() };
     tasks.spawn(Teller { me, link, view, plan }.run(events));
     let (tell, told) = watch::channel(NetworkHealth::default());
     tasks.spawn(network::tell(drivers.health(), tell));
-    Ok(Networks { drivers, told, tasks })
+    Ok(Networks { drivers, told, looker, tasks })
 }
 
 async fn site(config: &DaemonConfig) -> anyhow::Result<Site> {

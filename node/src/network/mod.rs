@@ -8,6 +8,7 @@
 //! does not cover.
 
 mod leases;
+mod look;
 mod plan;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::agent::SharedView;
 use crate::agent::lease::Lease;
 pub use leases::Teller;
+pub use look::Looker;
 pub use plan::host_plan;
 
 /// Problems and repairs are told of so seldom at most: a flapping part must not fill the log.
