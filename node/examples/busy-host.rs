@@ -23,6 +23,7 @@ use pvc_node::agent::lease::Lease;
 use pvc_node::agent::link::{
     AssignmentStream, CoordinatorLink, Heartbeat, HeartbeatAck, LeasesReport, LinkError, Report,
 };
+use pvc_node::guard::socket::SocketPort;
 use pvc_node::pulse::Pulse;
 
 #[derive(Parser)]
@@ -137,6 +138,8 @@ async fn main() {
     let args = Args::parse();
     let (task, thread) = (Noting::default(), Noting::default());
     println!("late by, as a task:   {:?}", watch(&args, &task, &InTask).await);
-    let pulse = Pulse { link: Arc::new(thread.clone()) };
+    // No guard is met there.
+    let guard = Arc::new(SocketPort::of(&std::env::temp_dir()));
+    let pulse = Pulse { link: Arc::new(thread.clone()), guard };
     println!("late by, as a thread: {:?}", watch(&args, &thread, &pulse).await);
 }

@@ -199,7 +199,7 @@ fn delete() -> DeleteNetworkRequest {
 /// Nothing of it is left on any host.
 async fn remove(seen: &Seen<'_>) {
     let name = VM.to_owned();
-    let request = StopVmRequest { name: name.clone(), request_id: request_id(), ..StopVmRequest::default() };
+    let request = StopVmRequest { name: name.clone(), request_id: request_id() };
     let task = seen.client.vms().stop_vm(request).await.unwrap().into_inner();
     seen.succeed(task).await;
     let request = DeleteVmRequest { name, request_id: request_id(), ..DeleteVmRequest::default() };

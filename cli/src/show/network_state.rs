@@ -45,6 +45,7 @@ fn stance(stance: NetworkStance) -> &'static str {
         NetworkStance::Primary => "primary: gateways, DHCP, names",
         NetworkStance::Ready => "coordinator: about to be the primary",
         NetworkStance::Standby => "coordinator: announces and forwards",
+        NetworkStance::Leaving => "leaving: has just handed the gateways over",
         NetworkStance::CutOff => "cut off: was the primary, keeps the gateways, lends nothing",
         NetworkStance::Hypervisor => "hypervisor",
         NetworkStance::Unspecified => "unknown",

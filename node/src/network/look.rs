@@ -74,6 +74,7 @@ fn wire_stance(stance: Stance) -> v1::NetworkStance {
         Stance::Ready => v1::NetworkStance::Ready,
         Stance::Primary => v1::NetworkStance::Primary,
         Stance::CutOff => v1::NetworkStance::CutOff,
+        Stance::Leaving => v1::NetworkStance::Leaving,
     }
 }
 

@@ -252,13 +252,17 @@ fn only_our_own_nics_are_taken_away() {
         LiveNic { port, ours }
     };
     let users_own = live(7, false);
-    assert_eq!(steps(&[], &[users_own.clone()]), []);
-    assert_eq!(steps(&[wanted.clone()], &[live(1, true), users_own.clone()]), []);
+    assert_eq!(steps(&[], std::slice::from_ref(&users_own)), []);
+    assert_eq!(steps(std::slice::from_ref(&wanted), &[live(1, true), users_own.clone()]), []);
     assert_eq!(
-        steps(&[wanted.clone()], &[live(2, true), users_own]),
+        steps(std::slice::from_ref(&wanted), &[live(2, true), users_own]),
         [Step::Detach(mac(2)), Step::Attach(wanted.clone())]
     );
     let mut down = live(1, false);
     down.port.link_up = false;
-    assert_eq!(steps(&[wanted.clone()], &[down]), [Step::Update(wanted.port)], "of an older pvcd's start");
+    assert_eq!(
+        steps(std::slice::from_ref(&wanted), &[down]),
+        [Step::Update(wanted.port)],
+        "of an older pvcd's start"
+    );
 }
