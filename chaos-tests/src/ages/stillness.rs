@@ -10,8 +10,8 @@
 //! well for a minute has its fence, a guest that is to run for ten minutes until its restarts are forgotten tells of them, a
 //! task that waits is there. All others are shorter than [`STILL_FOR`], or belong to a node that is silent.
 //!
-//! The proof is a test (`tests/it/ages.rs`): lives that were played whole are the same, event by event and to the millisecond,
-//! as those of which this was passed over, and their ends are the same.
+//! A test compares (`tests/it/ages.rs`): what lives that were played whole live through is what those do of which this was passed
+//! over, as often; most are the same to the millisecond.
 
 use std::time::Duration;
 

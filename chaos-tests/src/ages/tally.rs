@@ -24,6 +24,16 @@ impl Tally {
         self.0.get(what).copied().unwrap_or_default()
     }
 
+    /// What was counted, without what was measured in time.
+    pub fn counts(&self) -> BTreeMap<&str, f64> {
+        let timed = |what: &str| what.contains("hours") || what.contains("seconds") || what.contains(LARGEST);
+        self.0
+            .iter()
+            .filter(|(what, _)| !timed(what))
+            .map(|(what, figure)| (what.as_str(), *figure))
+            .collect()
+    }
+
     /// Takes in what another life has printed among other things.
     pub fn read(&mut self, printed: &str) {
         for line in printed.lines().filter_map(|line| line.strip_prefix(SET_IN)) {
