@@ -17,6 +17,10 @@ const FRR_SNIPPETS: &str = "/etc/pvc/frr.d";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
+    /// False: this host has no part in client networks, and nothing of its own network is changed. No guest with a NIC in one can
+    /// run here, and as the primary it serves none.
+    #[serde(skip_serializing_if = "is_true")]
+    pub enabled: bool,
     /// The device that carries the cluster's network, on which overlays travel. Without it: the one that has the address of
     /// `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +50,7 @@ pub struct Network {
 impl Default for Network {
     fn default() -> Self {
         Network {
+            enabled: true,
             cluster_device: None,
             upstream_device: None,
             storage_device: None,
@@ -55,6 +60,11 @@ impl Default for Network {
             frr_snippets: PathBuf::from(FRR_SNIPPETS),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_true(enabled: &bool) -> bool {
+    *enabled
 }
 
 fn is_usual_frr_dir(dir: &Path) -> bool {

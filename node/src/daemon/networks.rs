@@ -78,11 +78,15 @@ pub(super) async fn start(
         (Box::new(dhcp), &idle),
         (Box::new(Dns::new(&site, Ports::default())), &idle),
     ];
-    for (part, wake) in each {
-        drivers.add(part, Arc::clone(wake));
+    if config.network.enabled {
+        for (part, wake) in each {
+            drivers.add(part, Arc::clone(wake));
+        }
+        tasks.spawn(hear_devices([links, gateway]));
+        tasks.spawn(hear_rules(rules));
+    } else {
+        tracing::warn!("this host has no part in client networks: its configuration says so");
     }
-    tasks.spawn(hear_devices([links, gateway]));
-    tasks.spawn(hear_rules(rules));
     let looker = Looker { site, plan: plan.clone() };
     tasks.spawn(Teller { me, link, view, plan }.run(events));
     let (tell, told) = watch::channel(NetworkHealth::default());

@@ -190,7 +190,8 @@ impl Cluster {
             system_uuid: None,
             networks: std::collections::BTreeMap::new(),
             store: StoreConfig::default(),
-            network: pvc_host::daemon_config::Network::default(),
+            // They run in the machine's own network, where nothing is theirs to change.
+            network: pvc_host::daemon_config::Network { enabled: false, ..Default::default() },
             storage: vec![Storage { pool: "shared".to_owned(), directory: shared }],
         };
         let tools = folder.join("tools");
