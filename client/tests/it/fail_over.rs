@@ -7,7 +7,7 @@ use pvc_identity::{Ca, ExpectedPeer, Identity};
 use pvc_proto::v1;
 use pvc_proto::v1::token_service_client::TokenServiceClient;
 use pvc_proto::v1::token_service_server::{TokenService, TokenServiceServer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
@@ -77,10 +77,12 @@ async fn revoke(over: &Coordinators) -> Result<(), Status> {
     TokenServiceClient::new(over.clone()).revoke_token(request).await.map(drop)
 }
 
-/// An address where nobody listens.
-async fn dead() -> String {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    socket.local_addr().unwrap().to_string()
+/// An address where nobody listens, and nobody else can while the socket is held.
+fn dead() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
 }
 
 #[tokio::test]
@@ -91,7 +93,8 @@ async fn dead_and_silent_coordinators_are_passed_and_the_leader_is_followed() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let leader = serve(&ca, "hv2", None, &sender).await;
     let follower = serve(&ca, "hv1", Some(leader.clone()), &sender).await;
-    let addresses = [dead().await, silent.local_addr().unwrap().to_string(), follower];
+    let (_kept, nobody) = dead();
+    let addresses = [nobody, silent.local_addr().unwrap().to_string(), follower];
     let over = coordinators(&ca, &addresses, Duration::from_secs(20));
     revoke(&over).await.unwrap();
     // The leader was not in the list; it got the same request.
@@ -119,7 +122,8 @@ async fn a_coordinator_that_is_gone_costs_a_head_start_only() {
 #[tokio::test]
 async fn the_deadline_is_kept() {
     let ca = tls::ca();
-    let over = coordinators(&ca, &[dead().await], Duration::from_secs(1));
+    let (_kept, nobody) = dead();
+    let over = coordinators(&ca, &[nobody], Duration::from_secs(1));
     let before = tokio::time::Instant::now();
     let status = revoke(&over).await.unwrap_err();
     assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
