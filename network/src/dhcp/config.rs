@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::{IpNet, Ipv6Net};
+use pvc_model::command::LEASES_OF_NETWORK_MAX;
 use pvc_model::network::host::HostPlan;
 use pvc_model::network::{DhcpRange, LEASE_SECONDS_DEFAULT, Managed, Network, Subnet, Vni};
 
@@ -113,10 +114,13 @@ fn section4(
     gateway: IpAddr,
     mtu: Option<u32>,
 ) -> Result<Option<String>, String> {
-    let (Some(DhcpRange { first, last, lease_seconds }), IpNet::V4(net)) = (&subnet.dhcp, subnet.subnet)
+    let (Some(DhcpRange { first: IpAddr::V4(first), last: IpAddr::V4(last), lease_seconds }), IpNet::V4(net)) =
+        (&subnet.dhcp, subnet.subnet)
     else {
         return Ok(None);
     };
+    let most = u32::try_from(lent_at_most(managed) - 1).unwrap_or(0);
+    let last = Ipv4Addr::from(first.to_bits().saturating_add(most)).min(*last);
     check_domain(&managed.domain)?;
     let tag = format!("n{}", network.vni);
     let mut text = format!("interface={}\n", network.vni.bridge());
@@ -152,6 +156,8 @@ fn section6(
                     network.vni
                 ));
             }
+            let most = u128::try_from(lent_at_most(managed) - 1).unwrap_or(0);
+            let last = Ipv6Addr::from(first.to_bits().saturating_add(most)).min(*last);
             let _ = writeln!(text, "dhcp-range=set:{tag},{first},{last},{prefix},{lease_seconds}");
         }
         // None are lent; those that make addresses of their own ask for the rest.
@@ -174,6 +180,17 @@ fn section6(
     option(&mut text, &tag, "option6:ntp-server", &bracketed(of_family(&managed.ntp_servers, gateway)));
     option(&mut text, &tag, "option6:domain-search", &[&managed.domain]);
     Ok(Some(text))
+}
+
+/// Addresses of a range, as far as the store has room for leases of them all: what was lent and is not stored would be lent
+/// twice. A range that is longer is used from its begin.
+fn lent_at_most(managed: &Managed) -> usize {
+    let reserved = managed
+        .reservations
+        .iter()
+        .map(|one| usize::from(one.ipv4.is_some()) + usize::from(one.ipv6.is_some()));
+    let ranges = managed.subnets().filter(|subnet| subnet.dhcp.is_some()).count().max(1);
+    (LEASES_OF_NETWORK_MAX.saturating_sub(reserved.sum()) / ranges).max(1)
 }
 
 /// The /64 that an address is in.

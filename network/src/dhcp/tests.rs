@@ -110,6 +110,18 @@ fn ipv6_is_served_as_its_prefix_allows() {
     assert_eq!(of("fd00::/64", "none", range), (String::new(), 0), "nobody is there to serve it");
 }
 
+/// The store keeps 4,000 leases of a network; one address of each family is reserved, so 1,999 of each are left.
+#[test]
+fn no_more_is_lent_than_is_kept() {
+    let v4 = subnet("10.0.0.0/16", "10.0.0.1", Some(("10.0.1.0", "10.0.255.199")));
+    let v6 = subnet("fd00::/64", "fd00::1", Some(("fd00::1:0", "fd00::ffff:ffff:ffff")));
+    let plan = plan(vec![network(5, Some(v4), Some(v6))]);
+    let four = lines(&rendered(Family::V4, &plan), "dhcp-range");
+    assert_eq!(four, ["dhcp-range=set:n5,10.0.1.0,10.0.8.206,255.255.0.0,600"]);
+    let six = lines(&rendered(Family::V6, &plan), "dhcp-range");
+    assert_eq!(six, ["dhcp-range=set:n5,fd00::1:0,fd00::1:7ce,64,600"]);
+}
+
 #[test]
 fn a_network_that_cannot_be_written_down_harms_no_other() {
     let v4 = || Some(subnet("10.0.0.0/24", "10.0.0.1", Some(("10.0.0.100", "10.0.0.199"))));

@@ -4,8 +4,8 @@ mod fabric;
 mod lease;
 mod parts;
 
-pub use lease::LeaseReport;
 pub(super) use lease::prune_leases;
+pub use lease::{LEASES_OF_NETWORK_MAX, LeaseReport};
 
 use std::net::IpAddr;
 
