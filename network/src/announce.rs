@@ -15,26 +15,34 @@ const ALL_NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
 const ICMPV6: u8 = 58;
-/// Who says it is a router. Without that guests would strike it off their list of routers.
+/// Who says it is a router.
 const ROUTER: u8 = 0x80;
 /// It replaces what is known.
 const OVERRIDE: u8 = 0x20;
 
-pub(crate) struct Announcer {
+/// Whose address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    Host,
+    /// One that did not say so would be struck off guests' lists of routers.
+    Router,
+}
+
+pub struct Announcer {
     socket: Socket,
 }
 
 impl Announcer {
-    pub(crate) fn open() -> io::Result<Self> {
+    pub fn open() -> io::Result<Self> {
         // No protocol: it hears nothing.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
         Ok(Announcer { socket })
     }
 
-    /// Says on a link that a router's address is at `mac`.
-    pub(crate) fn announce(&self, index: u32, mac: [u8; 6], address: IpAddr) -> io::Result<()> {
-        let frame = frame(mac, address);
+    /// Says on the link with this index that the address is at `mac`.
+    pub fn announce(&self, speaker: Speaker, index: u32, mac: [u8; 6], address: IpAddr) -> io::Result<()> {
+        let frame = frame(speaker, mac, address);
         self.socket.send_to(&frame, &on_link(index, &frame)).map(drop)
     }
 }
@@ -54,10 +62,10 @@ fn on_link(index: u32, frame: &[u8]) -> SockAddr {
     unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as libc::socklen_t) }
 }
 
-fn frame(mac: [u8; 6], address: IpAddr) -> Vec<u8> {
+fn frame(speaker: Speaker, mac: [u8; 6], address: IpAddr) -> Vec<u8> {
     let (to, kind, packet) = match address {
         IpAddr::V4(address) => (EVERYBODY, ARP, arp(address, mac)),
-        IpAddr::V6(address) => (ALL_NODES, IPV6, advertisement(address, mac)),
+        IpAddr::V6(address) => (ALL_NODES, IPV6, advertisement(speaker, address, mac)),
     };
     [&to[..], &mac, &kind.to_be_bytes(), &packet].concat()
 }
@@ -68,12 +76,12 @@ fn arp(address: Ipv4Addr, mac: [u8; 6]) -> Vec<u8> {
     [&[0, 1, 8, 0, 6, 4, 0, 1], &mac[..], &address.octets(), &[0; 6], &address.octets()].concat()
 }
 
-fn advertisement(address: Ipv6Addr, mac: [u8; 6]) -> Vec<u8> {
+fn advertisement(speaker: Speaker, address: Ipv6Addr, mac: [u8; 6]) -> Vec<u8> {
     const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
     const TARGET_LINK_ADDRESS: u8 = 2;
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    let mut message =
-        [&[NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, ROUTER | OVERRIDE, 0, 0, 0], &address.octets()[..]].concat();
+    let flags = if speaker == Speaker::Router { ROUTER | OVERRIDE } else { OVERRIDE };
+    let mut message = [&[NEIGHBOUR_ADVERTISEMENT, 0, 0, 0, flags, 0, 0, 0], &address.octets()[..]].concat();
     message.extend([TARGET_LINK_ADDRESS, 1]);
     message.extend(mac);
     let length = message.len() as u16;
@@ -104,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_gratuitous_arp_is_as_the_rfc_says() {
-        let frame = frame(MAC, "10.0.0.9".parse().expect("an address"));
+        let frame = frame(Speaker::Host, MAC, "10.0.0.9".parse().expect("an address"));
         assert_eq!(frame[..14], [255, 255, 255, 255, 255, 255, 2, 0x54, 0, 0x12, 0x34, 0x5f, 8, 6]);
         assert_eq!(frame[14..22], [0, 1, 8, 0, 6, 4, 0, 1]);
         assert_eq!(frame[22..32], [2, 0x54, 0, 0x12, 0x34, 0x5f, 10, 0, 0, 9]);
@@ -113,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_advertisement_is_a_routers_and_replaces_what_is_known() {
-        let frame = frame(MAC, "2001:db8::9".parse().expect("an address"));
+        let frame = frame(Speaker::Router, MAC, "2001:db8::9".parse().expect("an address"));
         assert_eq!(frame[..6], ALL_NODES);
         assert_eq!(frame[12..22], [0x86, 0xdd, 0x60, 0, 0, 0, 0, 32, 58, 255]);
         let (addresses, message) = (&frame[22..54], &frame[54..]);
@@ -123,5 +131,7 @@ mod tests {
         // A right checksum makes the sum of all nothing.
         let pseudo = [addresses, &[0, 0, 0, 32, 0, 0, 0, 58]].concat();
         assert_eq!(checksum(&[&pseudo[..], message].concat()), 0);
+        let hosts = super::frame(Speaker::Host, MAC, "2001:db8::9".parse().expect("an address"));
+        assert_eq!(hosts[54..][4], 0x20);
     }
 }

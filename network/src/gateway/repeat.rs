@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
-use crate::announce::Announcer;
+use crate::announce::{Announcer, Speaker};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Announced {
@@ -57,7 +57,7 @@ impl Repeater {
 
 fn say(announcer: &Announcer, announced: &[Announced]) {
     for one in announced {
-        if let Err(error) = announcer.announce(one.index, one.mac, one.address) {
+        if let Err(error) = announcer.announce(Speaker::Router, one.index, one.mac, one.address) {
             tracing::warn!(address = %one.address, %error, "a gateway's address was not announced");
         }
     }

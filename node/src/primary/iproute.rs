@@ -1,15 +1,15 @@
-//! The real adapter: iproute2's `ip` for the addresses, sockets of its own for the announcements.
+//! The real adapter: iproute2's `ip` for the addresses, and the gateways' announcer.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pvc_model::primary::{Device, Floating};
+use pvc_network::announce::{Announcer, Speaker};
 use pvc_process::{Cmd, CmdError, Output};
 use serde::Deserialize;
 
 use super::addresses::{AddressError, Addresses, Link};
-use super::announce;
 
 /// The kernel answers at once; a host that is out of memory does not.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -92,7 +92,10 @@ impl Addresses for IpRoute {
     }
 
     async fn announce(&self, floating: &Floating, link: &Link) -> Result<(), AddressError> {
-        announce::announce(floating.address.address, link).map_err(AddressError::Announce)
+        let announced = Announcer::open().and_then(|announcer| {
+            announcer.announce(Speaker::Host, link.index, link.mac, floating.address.address)
+        });
+        announced.map_err(AddressError::Announce)
     }
 }
 

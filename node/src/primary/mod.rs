@@ -9,7 +9,6 @@
 //! let go while it may be on the host.
 
 pub mod addresses;
-pub mod announce;
 pub mod fake;
 pub mod iproute;
 mod record;
