@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use pvc_model::command::{CountedGuest, LeaseReport, NetworkCommand, PrimaryReport, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, NetworkCommand, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::feature::{LevelError, Levels, OURS};
 use pvc_model::guard::Guard;
 use pvc_model::health::{SYNC_LIMIT_DEFAULT, StoreHealth};
+use pvc_model::network::lease::LeaseReport;
 use pvc_model::node::NodeFacts;
 use pvc_model::{Changes, Command, Context, Name, Rejection, Timestamp, Uid, World, decide};
 use raft_store::{Pause, Store};

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use pvc_coordinator::core::{CoordinatorOptions, RuleCheck};
 use pvc_coordinator::services::Networks;
-use pvc_model::command::LeaseReport;
 use pvc_model::network::Vni;
 use pvc_model::network::acl::Acl;
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::{Name, Timestamp};
 use pvc_proto::v1;
 use pvc_proto::v1::network_service_server::NetworkService;

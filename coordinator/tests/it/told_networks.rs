@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use pvc_coordinator::core::{Assignments, Told};
 use pvc_model::command::NetworkCommand::{self, *};
-use pvc_model::command::{Ending, LeaseReport, SpecPatch};
+use pvc_model::command::{Ending, SpecPatch};
 use pvc_model::network::fabric::{Fabric, Peer};
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::network::{Attachment, Network, NetworkKind, NetworkSpec, Subnet, Vni};
 use pvc_model::nic::Nic;
 use pvc_model::node::{NodeFacts, NodeRole, Reachability};

@@ -35,7 +35,7 @@ mod volume;
 pub use adopt::CountedGuest;
 pub use bmc::{PowerOrder, bmc_wiring};
 pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
-pub use network::{LEASES_OF_NETWORK_MAX, LeaseReport, NetworkCommand};
+pub use network::{LEASES_OF_NETWORK_MAX, NetworkCommand};
 pub use primary::{Ending, PrimaryReport};
 pub use report::{MigrationEvent, MigrationReport, VmReport, VolumeReport};
 pub use vm::SpecPatch;

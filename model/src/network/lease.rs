@@ -25,7 +25,39 @@ pub struct Lease {
     pub expires: Timestamp,
 }
 
+/// An address that was lent, as the primary's DHCP server has it: a [`Lease`] without what only the store knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseReport {
+    pub network: Vni,
+    pub address: IpAddr,
+    pub mac: Option<Mac>,
+    pub hostname: Option<Name>,
+    pub client_id: String,
+    pub iaid: Option<String>,
+    pub expires: Timestamp,
+}
+
+impl From<&Lease> for LeaseReport {
+    fn from(lease: &Lease) -> Self {
+        LeaseReport {
+            network: lease.network,
+            address: lease.address,
+            mac: lease.mac,
+            hostname: lease.hostname.clone(),
+            client_id: lease.client_id.clone(),
+            iaid: lease.iaid.clone(),
+            expires: lease.expires,
+        }
+    }
+}
+
 impl Lease {
+    /// What was reported, as it is stored.
+    pub fn of(meta: Meta, report: &LeaseReport) -> Lease {
+        let LeaseReport { network, address, mac, hostname, client_id, iaid, expires } = report.clone();
+        Lease { meta, network, address, mac, hostname, client_id, iaid, expires }
+    }
+
     /// The name of the lease of `address` in the store.
     pub fn name(network: Vni, address: IpAddr) -> Name {
         let hex = match address {

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use pvc_model::Timestamp;
 use pvc_model::network::Vni;
 use pvc_model::network::host::HostPlan;
+use pvc_model::network::lease::LeaseReport;
 use pvc_model::vm::Mac;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,7 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::wire::{Asked, CALL_BYTES_MAX, Call, Change, Family, LeaseEvent, Lent, Refused, lease_file};
+use super::wire::{Asked, CALL_BYTES_MAX, Call, Change, Family, LeaseEvent, Refused, lease_file};
 
 /// Events that wait to be stored; callers wait behind them, and try again.
 const WAITING_MAX: usize = 4096;
@@ -35,11 +36,18 @@ const CALLERS_MAX: usize = 16;
 const ON_ITS_WAY: Duration = Duration::from_secs(60);
 
 /// What the servers report, in order.
-pub struct Events(pub(super) mpsc::Receiver<LeaseEvent>);
+pub struct Events(mpsc::Receiver<(u64, LeaseEvent)>);
+
+impl From<mpsc::Receiver<(u64, LeaseEvent)>> for Events {
+    fn from(told: mpsc::Receiver<(u64, LeaseEvent)>) -> Self {
+        Events(told)
+    }
+}
 
 impl Events {
-    /// None: the part that these are of is gone.
-    pub async fn next(&mut self) -> Option<LeaseEvent> {
+    /// With the epoch of the plan by which it was lent: whoever tells of it at another one tells of what is another primary's
+    /// by now. None: the part that these are of is gone.
+    pub async fn next(&mut self) -> Option<(u64, LeaseEvent)> {
         self.0.recv().await
     }
 }
@@ -48,24 +56,30 @@ impl Events {
 #[derive(Default)]
 pub(super) struct Book {
     subnets: Vec<(IpNet, Vni)>,
-    planned: BTreeMap<IpAddr, Lent>,
+    planned: BTreeMap<IpAddr, LeaseReport>,
     /// None: it is over.
-    reported: BTreeMap<IpAddr, (Instant, Option<Lent>)>,
+    reported: BTreeMap<IpAddr, (Instant, Option<LeaseReport>)>,
     duid: String,
+    /// The primary's, of the plan.
+    epoch: u64,
 }
 
 impl Book {
     /// Takes a new plan. Tells what the servers can't know: leases that are not over, and that somebody has removed.
-    pub fn plan(&mut self, plan: &HostPlan, duid: String, now: Timestamp) -> Vec<Lent> {
+    pub fn plan(&mut self, plan: &HostPlan, duid: String, now: Timestamp) -> Vec<LeaseReport> {
         self.duid = duid;
+        if std::mem::replace(&mut self.epoch, plan.epoch) != plan.epoch {
+            // What is not stored by now was refused: somebody else has lent since, or may have.
+            self.reported.clear();
+        }
         self.subnets = plan
             .networks
             .iter()
             .filter_map(|network| Some((network.vni, network.managed()?)))
             .flat_map(|(vni, managed)| managed.subnets().map(move |subnet| (subnet.subnet, vni)))
             .collect();
-        let planned: BTreeMap<IpAddr, Lent> =
-            plan.leases.iter().map(|lease| (lease.address, Lent::from(&**lease))).collect();
+        let planned: BTreeMap<IpAddr, LeaseReport> =
+            plan.leases.iter().map(|lease| (lease.address, LeaseReport::from(&**lease))).collect();
         let before = std::mem::replace(&mut self.planned, planned);
         let gone = before.into_iter().filter(|(address, lease)| {
             let known =
@@ -140,7 +154,7 @@ fn mac_in(duid: &str) -> Option<Mac> {
 }
 
 /// dnsmasq does not keep all that a client has said over a start of its own.
-fn complete(told: &mut Lent, known: &Lent) {
+fn complete(told: &mut LeaseReport, known: &LeaseReport) {
     if told.client_id.is_empty() && told.mac == known.mac {
         told.client_id.clone_from(&known.client_id);
     }
@@ -150,9 +164,9 @@ fn complete(told: &mut Lent, known: &Lent) {
 }
 
 /// Whether what is stored says all that is told; an end is told in whole seconds.
-fn says_all(stored: &Lent, told: &Lent) -> bool {
+fn says_all(stored: &LeaseReport, told: &LeaseReport) -> bool {
     let same_end = stored.expires.0.div_ceil(1000) == told.expires.0.div_ceil(1000);
-    same_end && Lent { expires: told.expires, ..stored.clone() } == *told
+    same_end && LeaseReport { expires: told.expires, ..stored.clone() } == *told
 }
 
 /// The socket's server. Dropped, it takes no more calls; the socket's file stays, and callers try again.
@@ -167,7 +181,11 @@ impl Drop for Desk {
 }
 
 impl Desk {
-    pub fn open(socket: &Path, book: Arc<Mutex<Book>>, events: mpsc::Sender<LeaseEvent>) -> io::Result<Desk> {
+    pub fn open(
+        socket: &Path,
+        book: Arc<Mutex<Book>>,
+        events: mpsc::Sender<(u64, LeaseEvent)>,
+    ) -> io::Result<Desk> {
         // One of an earlier process of ours; who listens there has gone.
         match std::fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -201,7 +219,11 @@ impl Desk {
     }
 }
 
-async fn serve(stream: UnixStream, book: &Mutex<Book>, events: &mpsc::Sender<LeaseEvent>) -> io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    book: &Mutex<Book>,
+    events: &mpsc::Sender<(u64, LeaseEvent)>,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let limit = u64::try_from(CALL_BYTES_MAX).unwrap_or(u64::MAX);
@@ -219,7 +241,7 @@ async fn serve(stream: UnixStream, book: &Mutex<Book>, events: &mpsc::Sender<Lea
 async fn answer(
     line: &[u8],
     book: &Mutex<Book>,
-    events: &mpsc::Sender<LeaseEvent>,
+    events: &mpsc::Sender<(u64, LeaseEvent)>,
 ) -> Result<String, Refused> {
     let call: Call = serde_json::from_slice(line).map_err(|_| Refused("not a call"))?;
     let asked = call.parse(|address| book.lock().network_of(address))?;
@@ -228,17 +250,18 @@ async fn answer(
         Asked::Event { event, partial } => {
             // Room first: what the book has noted is also told.
             let room = events.reserve().await.map_err(|_| Refused("the daemon ends"))?;
-            if let Some(news) = book.lock().report(event, partial) {
-                room.send(news);
+            let mut book = book.lock();
+            if let Some(news) = book.report(event, partial) {
+                room.send((book.epoch, news));
             }
             Ok(String::new())
         }
     }
 }
 
-pub(super) fn events() -> (mpsc::Sender<LeaseEvent>, Events) {
+pub(super) fn events() -> (mpsc::Sender<(u64, LeaseEvent)>, Events) {
     let (tell, told) = mpsc::channel(WAITING_MAX);
-    (tell, Events(told))
+    (tell, told.into())
 }
 
 pub(super) fn now() -> Timestamp {

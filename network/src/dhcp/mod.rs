@@ -32,7 +32,7 @@ use pvc_model::network::host::{HostPlan, Stance};
 use tokio::sync::mpsc;
 
 pub use events::Events;
-pub use wire::{Change, LeaseEvent, Lent};
+pub use wire::{Change, LeaseEvent};
 
 use crate::files::open_dir;
 use crate::netlink::{Device, Netlink};
@@ -48,7 +48,7 @@ pub struct Dhcp {
     dir: PathBuf,
     program: PathBuf,
     book: Arc<Mutex<Book>>,
-    tell: mpsc::Sender<LeaseEvent>,
+    tell: mpsc::Sender<(u64, LeaseEvent)>,
     desk: Option<Desk>,
     servers: [Server; 2],
     router: Option<Router>,

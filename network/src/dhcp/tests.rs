@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pvc_model::network::host::HostPlan;
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::network::{DhcpRange, Managed, Network, NetworkKind, NetworkSpec, Reservation, Subnet, Vni};
 use pvc_model::{Meta, Timestamp, name::Uid};
 
 use super::config::{Place, Rendered, render};
 use super::events::Book;
-use super::wire::{Asked, Call, Change, Family, LeaseEvent, Lent};
+use super::wire::{Asked, Call, Change, Family, LeaseEvent};
 
 fn subnet(net: &str, gateway: &str, range: Option<(&str, &str)>) -> Subnet {
     let range = range.map(|(first, last)| DhcpRange {
@@ -229,27 +229,19 @@ fn calls_are_believed_as_far_as_they_parse() {
     }
 }
 
-fn stored(lent: &Lent) -> Arc<Lease> {
-    Arc::new(Lease {
-        meta: Meta {
-            name: Lease::name(lent.network, lent.address),
-            uid: Uid::from_random(2),
-            revision: 2,
-            created: Timestamp(0),
-            updated: Timestamp(0),
-        },
-        network: lent.network,
-        address: lent.address,
-        mac: lent.mac,
-        hostname: lent.hostname.clone(),
-        client_id: lent.client_id.clone(),
-        iaid: lent.iaid.clone(),
-        expires: lent.expires,
-    })
+fn stored(lent: &LeaseReport) -> Arc<Lease> {
+    let meta = Meta {
+        name: Lease::name(lent.network, lent.address),
+        uid: Uid::from_random(2),
+        revision: 2,
+        created: Timestamp(0),
+        updated: Timestamp(0),
+    };
+    Arc::new(Lease::of(meta, lent))
 }
 
 fn event(change: Change, host: u8) -> LeaseEvent {
-    let lease = Lent {
+    let lease = LeaseReport {
         network: Vni::new(5).unwrap(),
         address: IpAddr::from([10, 0, 0, host]),
         mac: format!("52:54:00:00:00:{host:02}").parse().ok(),
@@ -306,6 +298,13 @@ fn the_book_goes_by_the_plan_and_by_what_is_on_its_way_there() {
     assert_eq!(book.init(Family::V4, Timestamp(2_000_000_000_000)), "", "over");
     plan.leases.clear();
     assert!(book.plan(&plan, "00".into(), Timestamp(2_000_000_000_000)).is_empty());
+
+    // Another has been the primary since: what it did not find in the store it may have lent to somebody else.
+    assert!(book.report(event(Change::Add, 13), false).is_some());
+    assert_eq!(book.init(Family::V4, now), line(13));
+    plan.epoch += 2;
+    book.plan(&plan, "00".into(), now);
+    assert_eq!(book.init(Family::V4, now), "");
 }
 
 #[test]

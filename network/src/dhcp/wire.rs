@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pvc_model::network::Vni;
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::LeaseReport;
 use pvc_model::vm::Mac;
 use pvc_model::{Name, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,33 +33,6 @@ pub(super) struct Call {
     pub env: BTreeMap<String, String>,
 }
 
-/// An address that was lent: a [`Lease`] without what only the store knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lent {
-    pub network: Vni,
-    pub address: IpAddr,
-    pub mac: Option<Mac>,
-    pub hostname: Option<Name>,
-    /// DHCPv4: the client identifier; DHCPv6: the client's DUID. Hexadecimal pairs joined by ':'; empty: none.
-    pub client_id: String,
-    pub iaid: Option<String>,
-    pub expires: Timestamp,
-}
-
-impl From<&Lease> for Lent {
-    fn from(lease: &Lease) -> Lent {
-        Lent {
-            network: lease.network,
-            address: lease.address,
-            mac: lease.mac,
-            hostname: lease.hostname.clone(),
-            client_id: lease.client_id.clone(),
-            iaid: lease.iaid.clone(),
-            expires: lease.expires,
-        }
-    }
-}
-
 /// What became of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -74,7 +47,7 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseEvent {
     pub change: Change,
-    pub lease: Lent,
+    pub lease: LeaseReport,
 }
 
 /// What a call asks for.
@@ -164,7 +137,7 @@ impl Call {
         // What is over needs no end.
         let expires =
             expires.or((change == Change::Del).then_some(0)).ok_or(Refused("no end of the lease"))?;
-        let lease = Lent {
+        let lease = LeaseReport {
             network,
             address,
             mac,
@@ -205,7 +178,7 @@ fn is_iaid(text: &str) -> bool {
 /// address to somebody else: what is left out here is only what was never lent by it.
 pub(super) fn lease_file<'a>(
     family: Family,
-    leases: impl Iterator<Item = &'a Lent>,
+    leases: impl Iterator<Item = &'a LeaseReport>,
     duid: &str,
     now: Timestamp,
 ) -> String {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::lab::{LONG, address, change, in_lab, network, plan, reservation, settle, stored, until};
 
 async fn next(events: &mut Events) -> LeaseEvent {
-    timeout(LONG, events.next()).await.expect("a report of a DHCP server").expect("the part is there")
+    timeout(LONG, events.next()).await.expect("a report of a DHCP server").expect("the part is there").1
 }
 
 async fn nothing(events: &mut Events) {

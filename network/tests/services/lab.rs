@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pvc_model::network::host::{HostPlan, Stance};
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::network::{DhcpRange, Managed, Network, NetworkKind, NetworkSpec, Reservation, Subnet, Vni};
 use pvc_model::{Meta, Name, Timestamp, name::Uid};
-use pvc_network::dhcp::Lent;
 use pvc_network::{Outcome, Part, Site};
 use pvc_process::{Cmd, Daemon, DaemonId, DaemonLogs};
 use tempfile::TempDir;
@@ -320,17 +319,8 @@ pub fn plan(stance: Stance, networks: &[&Network]) -> HostPlan {
 }
 
 /// As the store has it.
-pub fn stored(lent: &Lent, revision: u64) -> Arc<Lease> {
-    Arc::new(Lease {
-        meta: meta(Lease::name(lent.network, lent.address), revision),
-        network: lent.network,
-        address: lent.address,
-        mac: lent.mac,
-        hostname: lent.hostname.clone(),
-        client_id: lent.client_id.clone(),
-        iaid: lent.iaid.clone(),
-        expires: lent.expires,
-    })
+pub fn stored(lent: &LeaseReport, revision: u64) -> Arc<Lease> {
+    Arc::new(Lease::of(meta(Lease::name(lent.network, lent.address), revision), lent))
 }
 
 pub fn address(text: &str) -> IpAddr {

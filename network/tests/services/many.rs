@@ -6,8 +6,8 @@ use std::time::Duration;
 use pvc_model::Timestamp;
 use pvc_model::network::Network;
 use pvc_model::network::host::Stance;
-use pvc_model::network::lease::Lease;
-use pvc_network::dhcp::{Dhcp, Lent};
+use pvc_model::network::lease::{Lease, LeaseReport};
+use pvc_network::dhcp::Dhcp;
 use pvc_network::dns::{Dns, Ports};
 use tokio::time::{Instant, timeout};
 
@@ -51,7 +51,7 @@ fn a_take_over_of_many_networks_serves_guests_soon() {
         eprintln!("and IPv6 after {:?}", begun.elapsed());
         // What was known is told again by the servers, and is no news: the guest's two leases are all.
         for _ in 0..2 {
-            let event = timeout(LONG, events.next()).await.expect("a report").unwrap();
+            let (_, event) = timeout(LONG, events.next()).await.expect("a report").unwrap();
             assert_eq!(event.lease.mac, "52:54:00:00:00:01".parse().ok());
         }
         eprintln!("both are reported after {:?}", begun.elapsed());
@@ -90,7 +90,7 @@ fn leases(network: &Network) -> Vec<Arc<Lease>> {
     let lease = |number: u32| {
         let [_, a, b, c] = vni.get().to_be_bytes();
         let mac = pvc_model::vm::Mac([0x52, a, b, c, 0, u8::try_from(number).unwrap()]);
-        let lent = Lent {
+        let lent = LeaseReport {
             network: vni,
             address: std::net::Ipv4Addr::from(u32::from(first) + number).into(),
             mac: Some(mac),

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pvc_model::command::{CountedGuest, LeaseReport, PrimaryReport, VmReport, VolumeReport};
+use pvc_model::command::{CountedGuest, PrimaryReport, VmReport, VolumeReport};
 use pvc_model::guard::Guard;
 use pvc_model::health::StoreHealth;
 use pvc_model::network::Network;
 use pvc_model::network::fabric::Fabric;
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::node::{Node, NodeFacts};
 use pvc_model::primary::{Floating, Primary};
 use pvc_model::{Name, Rejection, Revision, Uid, Vm, Volume};

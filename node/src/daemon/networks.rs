@@ -88,7 +88,7 @@ pub(super) async fn start(
         tracing::warn!("this host has no part in client networks: its configuration says so");
     }
     let looker = Looker { site, plan: plan.clone() };
-    tasks.spawn(Teller { me, link, view, plan }.run(events));
+    tasks.spawn(Teller { me, link, view }.run(events));
     let (tell, told) = watch::channel(NetworkHealth::default());
     tasks.spawn(network::tell(drivers.health(), tell));
     Ok(Networks { drivers, told, looker, tasks })

@@ -1,16 +1,14 @@
 //! What this host's DHCP servers lend goes to the leader, in order and in batches, until it is taken or is of no account any
-//! more. At another epoch the leader refuses it: another primary lends now, from what was stored.
+//! more. It is told at the epoch at which it was lent and at no other: another primary may have lent the address since.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pvc_model::command::LeaseReport;
-use pvc_model::network::lease::Lease;
-use pvc_model::{Name, Revision};
+use pvc_model::Name;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_network::dhcp::{Change, Events, LeaseEvent};
 
-use super::SharedPlan;
 use crate::agent::SharedView;
 use crate::agent::link::{CoordinatorLink, LeasesReport, LinkError};
 
@@ -25,39 +23,41 @@ pub struct Teller {
     pub me: Name,
     pub link: Arc<dyn CoordinatorLink>,
     pub view: SharedView,
-    pub plan: SharedPlan,
 }
 
 impl Teller {
     /// Runs until the servers' part is gone.
     pub async fn run(self, mut events: Events) {
-        while let Some(first) = events.next().await {
-            let mut batch = Batch::default();
-            batch.take(first);
+        let mut first = events.next().await;
+        while let Some((epoch, event)) = first.take() {
+            let mut batch = Batch::of(epoch, event);
             let gathering = async {
-                while batch.len() < BATCH_MAX {
+                while batch.words.len() < BATCH_MAX {
                     match events.next().await {
-                        Some(event) => batch.take(event),
-                        None => return,
+                        Some((epoch, event)) if epoch == batch.epoch => batch.take(event),
+                        other => return other,
                     }
                 }
+                None
             };
-            let _ = tokio::time::timeout(GATHER, gathering).await;
-            self.tell(batch).await;
+            // One of another epoch begins the next batch.
+            first = tokio::time::timeout(GATHER, gathering).await.unwrap_or_default();
+            self.tell(&batch).await;
+            if first.is_none() {
+                first = events.next().await;
+            }
         }
     }
 
     /// Says it until it is taken or refused. What a refused report held is not lent: the next primary does not know of it.
-    async fn tell(&self, batch: Batch) {
+    async fn tell(&self, batch: &Batch) {
+        let leases = batch.words.len();
         loop {
-            let epoch = self.plan.borrow().as_ref().map_or(0, |plan| plan.epoch);
-            let session = self.view.borrow().session;
-            let report = batch.report(&self.me, session, epoch);
+            let report = batch.report(&self.me, self.view.borrow().session);
             match self.link.report_leases(report).await {
-                Ok(revision) => return told(&batch, revision),
+                Ok(revision) => return tracing::debug!(leases, revision, "told what is lent"),
                 Err(LinkError::Rejected(refusal)) => {
-                    tracing::warn!(%refusal, leases = batch.len(), "what was lent is not taken");
-                    return;
+                    return tracing::warn!(%refusal, leases, "what was lent is not taken");
                 }
                 Err(error) => tracing::debug!(%error, "what was lent is not told yet"),
             }
@@ -66,44 +66,29 @@ impl Teller {
     }
 }
 
-fn told(batch: &Batch, revision: Revision) {
-    tracing::debug!(leases = batch.len(), revision, "told what is lent");
-}
-
-/// The last word on each address.
-#[derive(Default)]
+/// The last word on each address, of one epoch.
 struct Batch {
+    epoch: u64,
     words: BTreeMap<Name, Option<LeaseReport>>,
 }
 
 impl Batch {
+    fn of(epoch: u64, first: LeaseEvent) -> Self {
+        let mut batch = Batch { epoch, words: BTreeMap::new() };
+        batch.take(first);
+        batch
+    }
+
     fn take(&mut self, event: LeaseEvent) {
-        let lent = event.lease;
-        let name = Lease::name(lent.network, lent.address);
-        let word = match event.change {
-            Change::Del => None,
-            Change::Add | Change::Old => Some(LeaseReport {
-                network: lent.network,
-                address: lent.address,
-                mac: lent.mac,
-                hostname: lent.hostname,
-                client_id: lent.client_id,
-                iaid: lent.iaid,
-                expires: lent.expires,
-            }),
-        };
-        self.words.insert(name, word);
+        let name = Lease::name(event.lease.network, event.lease.address);
+        self.words.insert(name, (event.change != Change::Del).then_some(event.lease));
     }
 
-    fn len(&self) -> usize {
-        self.words.len()
-    }
-
-    fn report(&self, me: &Name, session: u64, epoch: u64) -> LeasesReport {
+    fn report(&self, me: &Name, session: u64) -> LeasesReport {
         LeasesReport {
             node: me.clone(),
             session,
-            epoch,
+            epoch: self.epoch,
             put: self.words.values().flatten().cloned().collect(),
             gone: self
                 .words

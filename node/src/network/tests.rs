@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pvc_model::command::{Command, Ending};
+use pvc_model::network::acl::Acl;
 use pvc_model::network::host::{HostPlan, Stance};
-use pvc_model::node::NodeRole;
+use pvc_model::network::lease::LeaseReport;
+use pvc_model::network::{Managed, Network, NetworkKind, NetworkSpec, Subnet, Vni};
+use pvc_model::node::{NodeRole, Reachability};
 use pvc_model::primary::{Primary, PrimaryPhase};
-use pvc_model::{Name, Node, Timestamp};
+use pvc_model::vm::Mac;
+use pvc_model::{Meta, Name, Node, Object, Timestamp};
+use pvc_network::dhcp::{Change, LeaseEvent};
 use tokio::sync::watch;
 
-use super::{Parts, host_plan, planner};
+use super::{Parts, Teller, host_plan, planner};
 use crate::agent::lease::{LEASE, Lease};
 use crate::agent::tests::leader::Leader;
 use crate::agent::tests::name;
@@ -126,4 +132,80 @@ async fn what_does_not_concern_the_networks_is_no_new_plan() {
     view.coordinators = vec![(Name::clone(&name("hv2")), "192.0.2.2:7741".to_owned())];
     lab.views.send_replace(Arc::new(view));
     until(&mut lab.plan, |plan| plan.coordinators.len() == 1).await;
+}
+
+/// Nothing but a network with addresses to lend, and hv1 the primary for the first time.
+fn lending() -> Leader {
+    let leader = Leader::new();
+    for (id, node) in (1..).zip(["hv1", "hv2"].map(name)) {
+        leader.enrol(&node);
+        let mut voter = Node::clone(&leader.world().nodes[&node]);
+        (voter.spec.role, voter.status.member_id) = (NodeRole::Coordinator, id);
+        voter.status.reachability = Reachability::Reachable;
+        leader.put(Object::Node(voter));
+    }
+    let vni = Vni::new(5).expect("a number");
+    let ipv4 = Subnet {
+        subnet: "10.0.0.0/24".parse().expect("a subnet"),
+        gateway: "10.0.0.1".parse().ok(),
+        dhcp: None,
+    };
+    let managed = Managed {
+        domain: "net5.test".to_owned(),
+        name_servers: Vec::new(),
+        ntp_servers: Vec::new(),
+        ipv4: Some(ipv4),
+        ipv6: None,
+        reservations: Vec::new(),
+        acl: Acl::default(),
+    };
+    let spec = NetworkSpec { description: name("net5"), mtu: None, kind: NetworkKind::Managed(managed) };
+    let meta = Meta { name: vni.name(), ..leader.world().nodes[&name("hv1")].meta.clone() };
+    leader.put(Object::Network(Network { meta, vni, spec }));
+    leader
+}
+
+fn elect(leader: &Leader, node: &str) {
+    let epoch = leader.world().primary().map_or(0, |primary| primary.epoch);
+    let elected =
+        Command::ElectPrimary { node: name(node), epoch, ending: Ending::Lapsed, reason: "test".to_owned() };
+    leader.submit(elected).expect("it is elected");
+}
+
+fn lent(host: u8) -> LeaseEvent {
+    let lease = LeaseReport {
+        network: Vni::new(5).expect("a number"),
+        address: [10, 0, 0, host].into(),
+        mac: Some(Mac([0x52, 0x54, 0, 0, 0, host])),
+        hostname: None,
+        client_id: String::new(),
+        iaid: None,
+        expires: Timestamp(2_000_000_000),
+    };
+    LeaseEvent { change: Change::Add, lease }
+}
+
+/// A host that was the primary, and is so again, has had a successor between: the address may be another guest's by now.
+#[tokio::test(start_paused = true)]
+async fn what_was_lent_in_an_earlier_reign_is_not_told_as_of_a_later_one() {
+    let leader = lending();
+    elect(&leader, "hv1");
+    let (tell, told) = tokio::sync::mpsc::channel(8);
+    let (_views, view) = watch::channel(Arc::default());
+    let teller = Teller { me: name("hv1"), link: Arc::new(leader.link(&name("hv1"))), view };
+    tokio::spawn(teller.run(told.into()));
+    tell.send((1, lent(10))).await.expect("it listens");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(leader.world().leases.len(), 1);
+
+    leader.cut("hv1");
+    tell.send((1, lent(11))).await.expect("it listens");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    elect(&leader, "hv2");
+    elect(&leader, "hv1");
+    tell.send((3, lent(12))).await.expect("it listens");
+    leader.heal("hv1");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let stored: Vec<_> = leader.world().leases.values().map(|lease| lease.address.to_string()).collect();
+    assert_eq!(stored, ["10.0.0.10", "10.0.0.12"]);
 }

@@ -1,7 +1,6 @@
 //! Addresses that were lent.
 
-use pvc_model::command::LeaseReport;
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::vm::Mac;
 use pvc_model::{Rejection, World};
 

@@ -3,10 +3,9 @@
 
 use proptest::prelude::*;
 use prost::Message;
-use pvc_model::command::LeaseReport;
 use pvc_model::network::acl::{Acl, AclRule, Action, Direction, Matches, PortRange, Protocol};
 use pvc_model::network::fabric::{Fabric, Peer};
-use pvc_model::network::lease::Lease;
+use pvc_model::network::lease::{Lease, LeaseReport};
 use pvc_model::network::{
     DhcpRange, Managed, Network, NetworkKind, NetworkSpec, Reservation, Subnet, Vni, check,
 };

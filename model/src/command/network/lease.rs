@@ -9,7 +9,7 @@ use crate::change::{Changes, Collection, Object};
 use crate::context::Context;
 use crate::mac::Mac;
 use crate::name::Name;
-use crate::network::lease::Lease;
+use crate::network::lease::{Lease, LeaseReport};
 use crate::network::{Network, Vni};
 use crate::rejection::{Rejection, RejectionKind};
 use crate::time::Timestamp;
@@ -23,18 +23,6 @@ pub const LEASES_OF_NETWORK_MAX: usize = 4000;
 pub const KEPT_AFTER_SECONDS: u64 = 6 * 3600;
 /// Leases that are forgotten at once, at most.
 const FORGOTTEN_AT_ONCE: usize = 1000;
-
-/// A lease, as the primary's DHCP server has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseReport {
-    pub network: Vni,
-    pub address: IpAddr,
-    pub mac: Option<Mac>,
-    pub hostname: Option<Name>,
-    pub client_id: String,
-    pub iaid: Option<String>,
-    pub expires: Timestamp,
-}
 
 /// `epoch`: at which the node was the primary when it lent and took back. At another one it has no say.
 pub(super) fn report_leases(
@@ -94,16 +82,7 @@ fn take(draft: &mut Draft<'_>, report: &LeaseReport) {
         None => draft.new_meta(name),
     };
     meta.updated = draft.context.now;
-    draft.put(Object::Lease(Lease {
-        meta,
-        network: report.network,
-        address: report.address,
-        mac: report.mac,
-        hostname,
-        client_id: report.client_id.clone(),
-        iaid: report.iaid.clone(),
-        expires: report.expires,
-    }));
+    draft.put(Object::Lease(Lease { hostname, ..Lease::of(meta, report) }));
 }
 
 fn has_room_for(network: &Network, address: IpAddr) -> bool {

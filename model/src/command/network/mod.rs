@@ -4,8 +4,8 @@ mod fabric;
 mod lease;
 mod parts;
 
+pub use lease::LEASES_OF_NETWORK_MAX;
 pub(super) use lease::prune_leases;
-pub use lease::{LEASES_OF_NETWORK_MAX, LeaseReport};
 
 use std::net::IpAddr;
 
@@ -25,6 +25,7 @@ use crate::network::acl::{Acl, AclRule};
 use crate::network::check::check_network;
 use crate::network::conflict::refuse_conflicts;
 use crate::network::fabric::Peer;
+use crate::network::lease::LeaseReport;
 use crate::network::{Managed, Network, NetworkKind, NetworkSpec, Reservation, Vni};
 use crate::rejection::{Rejection, RejectionKind};
 use crate::world::World;

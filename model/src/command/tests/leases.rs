@@ -2,12 +2,12 @@
 
 use super::networks::{cluster, create, managed, network, vni};
 use crate::command::Command::{self, *};
+use crate::command::Ending;
 use crate::command::NetworkCommand::*;
-use crate::command::{Ending, LeaseReport};
 use crate::name::Name;
 use crate::network::Reservation;
 use crate::network::fabric::{ASN_DEFAULT, PEERS_MAX, Peer};
-use crate::network::lease::Lease;
+use crate::network::lease::{Lease, LeaseReport};
 use crate::testing::{Cluster, name};
 use crate::time::Timestamp;
 use crate::vm::Mac;
