@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use pvc_model::cluster::Restored;
+use pvc_model::command::comes_back;
 use pvc_model::{Command, Name, Object, Rejection, RejectionKind};
 use pvc_proto::convert::awaited_nodes;
 use pvc_proto::v1;
@@ -206,7 +207,7 @@ async fn restore(shared: &Shared, caller: &Caller, name: &str, backup: &Backup) 
         if let Object::Node(node) = &object {
             nodes.insert(node.meta.name.clone());
         }
-        if !matches!(object, Object::Vm(_) | Object::Volume(_)) {
+        if !comes_back(&object) {
             continue;
         }
         let full = steps.last().is_none_or(|(objects, bytes): &(Vec<Object>, usize)| {

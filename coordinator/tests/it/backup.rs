@@ -3,18 +3,21 @@
 use std::collections::BTreeSet;
 
 use futures::StreamExt;
-use pvc_coordinator::services::ClusterInfo;
+use pvc_coordinator::services::{ClusterInfo, Rules};
 use pvc_model::Uid;
 use pvc_model::command::CountedGuest;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_proto::v1;
 use pvc_proto::v1::cluster_service_server::ClusterService;
+use pvc_proto::v1::rule_service_server::RuleService;
 use pvc_proto::v1::vm_service_server::VmService;
 use raft_store::Backup;
 use tonic::Code;
 
 use super::cluster::name;
 use super::desk::{Desk, admin, rule};
+use super::networks::{lan, make};
+use super::placing::apart;
 
 async fn backup(info: &ClusterInfo) -> Vec<u8> {
     let pieces = info.backup_cluster(admin(v1::BackupClusterRequest {})).await.expect("begun").into_inner();
@@ -98,6 +101,9 @@ async fn a_backup_is_whole_and_says_what_it_is_of() {
 async fn a_restored_cluster_adopts_what_runs_and_starts_nothing() {
     let old = full().await;
     let (web1, db1) = (uid(&old, "web1").await, uid(&old, "db1").await);
+    make(&old, 1001, lan()).await.expect("a network");
+    let rules = Rules(old.leading().await);
+    rules.create_rule(admin(apart("apart", &["web1", "db1"]))).await.expect("a rule");
     let file = backup(&old.info().await).await;
 
     let desk = Desk::open().await;
@@ -110,6 +116,8 @@ async fn a_restored_cluster_adopts_what_runs_and_starts_nothing() {
     let again = restore(&info, &file, 700).await.expect("done already");
     assert!(again.done);
     assert_eq!(phase(&desk, "web1").await, VmPhase::Unknown);
+    let world = desk.cluster.leader().await.1.world();
+    assert!(world.networks.contains_key(&name("1001")) && world.rules.contains_key(&name("apart")));
 
     // No node is told of a VM whose guest is looked for; each is asked to count.
     let (_, leader) = desk.cluster.leader().await;

@@ -30,11 +30,11 @@ fn managed(description: &str, ipv4: Option<v1::Subnet>, ipv6: Option<v1::Subnet>
     v1::NetworkSpec { description: description.into(), managed: Some(managed), ..Default::default() }
 }
 
-fn lan() -> v1::NetworkSpec {
+pub(super) fn lan() -> v1::NetworkSpec {
     managed("lan", subnet("10.1.0.0/24", "10.1.0.1"), subnet("2001:db8:1::/64", "2001:db8:1::1"))
 }
 
-async fn make(desk: &Desk, vni: u32, spec: v1::NetworkSpec) -> Result<v1::Network, Status> {
+pub(super) async fn make(desk: &Desk, vni: u32, spec: v1::NetworkSpec) -> Result<v1::Network, Status> {
     let request = v1::CreateNetworkRequest { vni, spec: Some(spec), ..Default::default() };
     networks(desk).await.create_network(admin(request)).await.map(tonic::Response::into_inner)
 }

@@ -22,7 +22,7 @@ async fn nodes(desk: &Desk) -> Nodes {
     Nodes(desk.leading().await)
 }
 
-fn apart(rule: &str, vms: &[&str]) -> v1::CreateRuleRequest {
+pub(super) fn apart(rule: &str, vms: &[&str]) -> v1::CreateRuleRequest {
     let spec = v1::RuleSpec {
         kind: v1::RuleKind::Apart.into(),
         vms: vms.iter().map(ToString::to_string).collect(),

@@ -116,8 +116,17 @@ pub(super) fn begin_restore(
     Ok(draft.finish())
 }
 
-/// Some of the backup's objects. What is not of use in another cluster is left out: nodes must join, tokens
-/// must not come alive again, tasks and faults are of a past that is over.
+/// Whether such an object comes back with a backup. What is not of use in another cluster is left out: nodes must join, tokens
+/// must not come alive again, tasks and faults are of a past that is over, and to which routers the networks are announced
+/// is to be said anew.
+pub fn comes_back(object: &Object) -> bool {
+    matches!(
+        object,
+        Object::Vm(_) | Object::Volume(_) | Object::Rule(_) | Object::Network(_) | Object::Lease(_)
+    )
+}
+
+/// Some of the backup's objects: those that [come back](comes_back).
 pub(super) fn restore_objects(
     world: &World,
     backup: &str,

@@ -32,7 +32,7 @@ mod token;
 mod vm;
 mod volume;
 
-pub use adopt::CountedGuest;
+pub use adopt::{CountedGuest, comes_back};
 pub use bmc::{PowerOrder, bmc_wiring};
 pub use cluster::{ClusterPatch, FloatingPatch, replaced_fault};
 pub use network::{LEASES_OF_NETWORK_MAX, NetworkCommand};
