@@ -37,6 +37,11 @@ impl<'a> Context<'a> {
         Ok(session)
     }
 
+    /// Whether a table is asked for, and so what is not in the reply may be shown beside it.
+    pub fn is_for_people(&self) -> bool {
+        self.global.output == Output::Table
+    }
+
     /// Prints a reply by `-o`.
     pub fn reply<R: Serialize>(
         &mut self,

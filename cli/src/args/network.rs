@@ -25,9 +25,13 @@ pub enum NetworkCommand {
     /// List networks
     List(NetworkList),
     /// Show everything about a network: addresses, reservations, rules, who uses it, what is lent in it, and what its hosts see
+    #[command(after_help = "Examples:\n  pvc network info lan\n  pvc network info lan --state -o json")]
     Info {
         /// Its number or its description
         network: String,
+        /// Only what its hosts see: bridges, sessions, guests, rules that have matched, names served
+        #[arg(long)]
+        state: bool,
     },
     /// Show what has happened to a network: its settings, addresses, rules
     History {

@@ -4,8 +4,8 @@ use futures::stream::BoxStream;
 use pvc_proto::v1::{
     BridgedNetwork, CreateNetworkRequest, DeleteNetworkRequest, DhcpRange, GetFabricRequest,
     GetNetworkRequest, GetNetworkStateRequest, ListLeasesRequest, ListLeasesResponse, ListNetworksRequest,
-    ListNetworksResponse, ManagedNetwork, Meta, Network, NetworkSpec, Subnet, UpdateNetworkRequest,
-    WatchNetworksRequest,
+    ListNetworksResponse, ManagedNetwork, Meta, Network, NetworkSpec, NetworkState, Subnet,
+    UpdateNetworkRequest, WatchNetworksRequest,
 };
 
 use super::{history, network_acl, network_parts};
@@ -17,6 +17,7 @@ use crate::call::{Session, request_id};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::listing::{self, Listing};
+use crate::output::page::Page;
 use crate::show;
 use crate::show::network::called;
 
@@ -40,7 +41,7 @@ pub async fn run(cx: &mut Context<'_>, command: NetworkCommand) -> Result<(), Fa
             let watch = list.watch;
             listing::run(cx, &list, watch).await
         }
-        NetworkCommand::Info { network } => info(cx, &network).await,
+        NetworkCommand::Info { network, state } => info(cx, &network, state).await,
         NetworkCommand::History { network, last } => {
             history::run(cx, format!("network/{network}"), last).await
         }
@@ -203,16 +204,31 @@ fn refuse_managed(subject: &str, settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn info(cx: &mut Context<'_>, network: &str) -> Result<(), Failure> {
+/// What the hosts see of a network, or why nobody can say.
+pub(super) async fn state(
+    cx: &mut Context<'_>,
+    network: &Network,
+) -> Result<Result<NetworkState, tonic::Status>, Failure> {
+    let session = cx.session()?;
+    let request = session.ask(GetNetworkStateRequest { name: network.vni.to_string() });
+    Ok(session.networks().get_network_state(request).await.map(tonic::Response::into_inner))
+}
+
+async fn info(cx: &mut Context<'_>, network: &str, only_state: bool) -> Result<(), Failure> {
     let network = get(cx, network).await?;
+    // What the store has is shown though the hosts can't be asked.
+    let state = state(cx, &network).await?;
+    if only_state {
+        let (state, managed) = (state?, network.spec.as_ref().is_some_and(|spec| spec.managed.is_some()));
+        let names = || state.hosts.iter().map(|host| host.node.clone()).collect();
+        let page = |colour| show::network_state::sections(Page::new(colour), &state, managed).finish();
+        return cx.reply(&state, page, names);
+    }
     let session = cx.session()?;
     let list = LeaseList { network: Some(network.vni.to_string()), ..LeaseList::default() };
     let leases = listing::fetch(&list, &session).await?.leases;
     let nodes = listing::fetch(&NodeList::default(), &session).await?.nodes;
     let primary = nodes.iter().find(|node| node.primary);
-    let request = session.ask(GetNetworkStateRequest { name: network.vni.to_string() });
-    // What the store has is shown though the hosts can't be asked.
-    let state = session.networks().get_network_state(request).await.map(tonic::Response::into_inner);
     let state = state.as_ref().map_err(tonic::Status::message);
     let around = show::network::Around { leases: &leases, primary, state };
     cx.reply(

@@ -7,7 +7,7 @@ use pvc_proto::v1::{
     ReplaceAclRequest, UpdateAclRuleRequest,
 };
 
-use super::network::{done, get, list_anew, revision};
+use super::network::{done, get, list_anew, revision, state};
 use crate::args::network_parts::{AclAdd, AclCommand, AclModify, AclSettings, ProtocolWord};
 use crate::call::request_id;
 use crate::context::Context;
@@ -31,6 +31,8 @@ pub async fn run(cx: &mut Context<'_>, command: AclCommand) -> Result<(), Failur
         }
         AclCommand::List { network, in_, out } => {
             let network = get(cx, &network).await?;
+            // Rules are listed though the hosts can't be asked what they have matched.
+            let state = if cx.is_for_people() { state(cx, &network).await?.ok() } else { None };
             let mut rules = network.acl;
             rules.retain(|rule| match rule.direction() {
                 AclDirection::In => !out,
@@ -42,7 +44,7 @@ pub async fn run(cx: &mut Context<'_>, command: AclCommand) -> Result<(), Failur
             let (network, table) = (network.vni.to_string(), rules.clone());
             // In the form in which `load` takes it.
             let reply = ReplaceAclRequest { network, rules, ..ReplaceAclRequest::default() };
-            cx.reply(&reply, |colour| show::network_parts::acl(&table, colour), || names)
+            cx.reply(&reply, |colour| show::network_parts::acl(&table, state.as_ref(), colour), || names)
         }
         AclCommand::Load { network, file, expected } => {
             let read = ReplaceAclRequest {

@@ -113,7 +113,8 @@ pub fn page(network: &Network, around: &Around<'_>, colour: bool) -> String {
     }
     let reservations: Vec<String> =
         network.reservations.iter().map(network_parts::reservation_line).collect();
-    let rules: Vec<String> = network_parts::acl(&network.acl, false).lines().map(str::to_owned).collect();
+    let rules: Vec<String> =
+        network_parts::acl(&network.acl, None, false).lines().map(str::to_owned).collect();
     let leases: Vec<String> = leases.iter().map(network_parts::lease_line).collect();
     let users: Vec<String> = network.users.iter().map(|vm| format!("vm/{vm}")).collect();
     page = page

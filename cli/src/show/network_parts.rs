@@ -1,7 +1,10 @@
 //! What a network has many of, and what carries all networks: reservations, leases, rules, peers, the fabric.
 
-use pvc_proto::v1::{AclAction, AclRule, FabricInfo, Lease, Network, Peer, PortRange, Reservation};
+use pvc_proto::v1::{
+    AclAction, AclRule, FabricInfo, Lease, Network, NetworkState, Peer, PortRange, Reservation,
+};
 
+use super::network_state;
 use super::words::{choice, time, yes_no};
 use crate::output::Tone;
 use crate::output::page::Page;
@@ -26,6 +29,7 @@ const RULES: &[Column] = &[
     text("FROM"),
     text("TO"),
     text("PORTS"),
+    optional("PACKETS"),
     optional("DESCRIPTION"),
 ];
 const PEERS: &[Column] = &[text("NAME"), text("ADDRESS"), figures("ASN"), text("BFD")];
@@ -66,12 +70,18 @@ pub fn lease_line(lease: &Lease) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
 }
 
-/// In the order in which they are given.
-pub fn acl(rules: &[AclRule], colour: bool) -> String {
-    render(RULES, rules.iter().map(rule).collect(), colour)
+/// In the order in which they are given. `state`: what the hosts see, where it is asked how many packets each rule has matched.
+pub fn acl(rules: &[AclRule], state: Option<&NetworkState>, colour: bool) -> String {
+    let matched = state.map(network_state::sums).unwrap_or_default();
+    let packets = |one: &AclRule| {
+        matched
+            .get(&(one.direction(), one.name.as_str()))
+            .map_or(String::new(), |(packets, _)| packets.to_string())
+    };
+    render(RULES, rules.iter().map(|one| rule(one, packets(one))).collect(), colour)
 }
 
-fn rule(rule: &AclRule) -> Vec<Cell> {
+fn rule(rule: &AclRule, packets: String) -> Vec<Cell> {
     let any = |list: Vec<String>| if list.is_empty() { "any".to_owned() } else { list.join(",") };
     let mut row = vec![
         rule.order.to_string().into(),
@@ -97,7 +107,7 @@ fn rule(rule: &AclRule) -> Vec<Cell> {
     } else {
         row.extend([Cell::from("raw"), rule.raw.as_str().into(), "".into(), "".into(), "".into()]);
     }
-    row.push(rule.description.as_str().into());
+    row.extend([packets.into(), rule.description.as_str().into()]);
     row
 }
 

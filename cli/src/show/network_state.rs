@@ -118,18 +118,22 @@ fn unlisted(count: u32, listed: usize) -> Option<String> {
     (more > 0).then(|| format!("and {more} more"))
 }
 
-/// The sum over all hosts: packets pass where they are routed.
-fn matched(state: &NetworkState) -> Vec<String> {
+/// Packets and bytes that each rule has matched: the sum over all hosts, for packets pass where they are routed.
+pub fn sums(state: &NetworkState) -> BTreeMap<(AclDirection, &str), (u64, u64)> {
     let mut sums: BTreeMap<(AclDirection, &str), (u64, u64)> = BTreeMap::new();
     for count in state.hosts.iter().flat_map(|host| &host.counts) {
         let sum = sums.entry((count.direction(), count.rule.as_str())).or_default();
         *sum = (sum.0.saturating_add(count.packets), sum.1.saturating_add(count.bytes));
     }
+    sums
+}
+
+fn matched(state: &NetworkState) -> Vec<String> {
     let line = |((direction, rule), (packets, bytes)): ((AclDirection, &str), (u64, u64))| {
         let direction = choice(direction.as_str_name(), "ACL_DIRECTION_");
         format!("{direction} {rule}: {packets} packets, {bytes} bytes")
     };
-    sums.into_iter().map(line).collect()
+    sums(state).into_iter().map(line).collect()
 }
 
 fn names(state: &NetworkState) -> Vec<String> {

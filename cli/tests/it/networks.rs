@@ -86,6 +86,12 @@ impl NetworkService for OneNetwork {
             stance: NetworkStance::Primary.into(),
             bridge: true,
             gateways: vec!["10.1.0.1".into()],
+            counts: vec![RuleCount {
+                direction: AclDirection::In.into(),
+                rule: "ssh".into(),
+                packets: 7,
+                bytes: 420,
+            }],
             ..HostNetworkState::default()
         };
         let problem = "it does not answer within 5 s".into();
@@ -374,7 +380,7 @@ async fn rules_are_added_changed_listed_and_loaded() {
     assert_eq!(ran.exit, 0, "{ran:?}");
     let ran = home.pvc(&["network", "acl", "list", "lan"]).await;
     let row: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["10", "ssh", "in", "drop", "tcp", "192.0.2.0/24", "any", "any"], "{ran:?}");
+    assert_eq!(row, ["10", "ssh", "in", "drop", "tcp", "192.0.2.0/24", "any", "any", "7"], "{ran:?}");
     let ran = home.pvc(&["network", "acl", "list", "lan", "--out"]).await;
     assert_eq!(ran.out.lines().count(), 1, "none of that direction: {ran:?}");
 
