@@ -88,7 +88,7 @@ bench-failover: demo-build
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest
 	$(AS_ROOT) scripts/failover.py --runs $(or $(RUNS),20) --guest $(TARGET)/guest
 
-# PARTS: only these, with commas between them; RUNS: of hand-overs, migrations and cuts
+# PARTS: only these, with commas between them; RUNS: of hand-overs and cuts
 bench-network: demo-build
 	scripts/install-deps.sh test
 	$(AS_USER) $(TARGET)/release/pvc-bootstrap guest build $(TARGET)/guest

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures client networks on a local cluster of its own, with a router upstream, which it removes again.
 
-    scripts/network.py [--only PART,…] [--runs N] [--deaths N] [--name NAME] [--guest DIR] [--profile PROFILE]
+    scripts/network.py [--only PART,…] [--runs N] [--moves N] [--deaths N] [--name NAME] [--guest DIR] [--profile PROFILE]
                        [--keep] [--logs DIR]
 
 Needs root and what `make demo` has built. Founds four hosts (three coordinators and a plain hypervisor), a network, and
@@ -45,7 +45,8 @@ PARTS = {
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="these parts alone, with commas between them")
-    parser.add_argument("--runs", type=int, default=5, help="of hand-overs, migrations and cuts")
+    parser.add_argument("--runs", type=int, default=5, help="of hand-overs and cuts")
+    parser.add_argument("--moves", type=int, default=20, help="of a guest, live")
     parser.add_argument("--deaths", type=int, default=2, help="of the primary's host")
     parser.add_argument("--networks", type=int, default=1000)
     parser.add_argument("--live", type=int, default=200)

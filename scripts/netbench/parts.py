@@ -154,7 +154,7 @@ def upstream(bench):
 def migration(bench):
     """A guest moves live under pings and a TCP stream from outside."""
     guest, over_ping, over_stream = bench.far_guest(), [], []
-    for run in range(bench.options.runs):
+    for _ in range(bench.options.moves):
         old = guest.node()
         new = next_of(bench.cluster.HOSTS, old)
         with guest.ping() as ping, guest.echo() as echo:

@@ -30,14 +30,6 @@ def add(bench, number):
     bench.cluster.do("network", "add", str(vni), "-d", f"n{vni}", "-n", f"n{vni}.test", *addresses)
 
 
-def define(bench, numbers):
-    """Defines them; seconds."""
-    began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(lambda number: add(bench, number), numbers))
-    return time.monotonic() - began
-
-
 def undefine(bench, numbers):
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda number: bench.cluster.do("network", "remove", "-y", str(FIRST_VNI + number)), numbers))
@@ -50,6 +42,10 @@ def defined_here(bench):
 def bridges(bench, host):
     links = bench.cluster.inside(host, "ip", "-br", "link", "show", "type", "bridge")
     return len(re.findall(r"^vmbr[1-9]\d*\b", links, re.MULTILINE))
+
+
+def gateways(bench, host):
+    return bench.cluster.inside(host, "ip", "-br", "-4", "address").count("10.2")
 
 
 def memory(bench, host):
@@ -76,38 +72,51 @@ def ticks(pid):
     return int(fields[11]) + int(fields[12])
 
 
-def live(bench):
-    """Networks that are all live on each coordinator: bridges, tunnels, and on the primary gateways, DHCP and rules."""
-    cluster, count = bench.cluster, bench.options.live
-    primary, here = cluster.settled_primary(), bridges(bench, cluster.primary())
-    defined = define(bench, range(count))
-    bench.report.measured(f"{count} networks defined", [defined * MS])
+def make(bench, primary, numbers):
+    """Defines networks and waits until they are live on all coordinators."""
+    cluster = bench.cluster
+    before, here = gateways(bench, primary), bridges(bench, primary)
     began = time.monotonic()
-    want = here + count
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda number: add(bench, number), numbers))
+    took = (time.monotonic() - began) * MS
+    bench.report.measured(f"{len(numbers)} networks defined", [took], DEFINED_MS)
+    began, want = time.monotonic(), here + len(numbers)
     everywhere = lambda: all(bridges(bench, host) >= want for host in cluster.COORDINATORS)
     wait_for(f"{want} bridges on each coordinator", everywhere, 300)
-    gateways = lambda: cluster.inside(primary, "ip", "-br", "-4", "address").count("10.2")
-    wait_for("their gateways on the primary", lambda: gateways() >= count, 300)
+    wait_for("their gateways on the primary", lambda: gateways(bench, primary) >= before + len(numbers), 300)
     took = (time.monotonic() - began) * MS
-    bench.report.measured(f"{count} networks live on each coordinator, after the last was defined", [took], LIVE_MS)
+    bench.report.measured(f"{want} networks live on each coordinator, after the last was defined", [took], LIVE_MS)
+
+
+def live(bench):
+    """Networks that are all live on each coordinator: bridges, tunnels, and on the primary gateways, DHCP and rules."""
+    count = bench.options.live
+    primary = bench.cluster.settled_primary()
+    make(bench, primary, range(count))
+    standing(bench, primary, count)
+
+
+def standing(bench, primary, count):
+    """What so many networks cost the primary while nothing changes, and how soon it mends one of them."""
+    there = f"{count} networks live"
     for name, kib in sorted(memory(bench, primary).items()):
-        bench.report.measured(f"{count} networks live, memory of {name} on the primary", [kib / MIB], unit="MiB")
-    quiet = busy(bench, primary)
-    bench.report.measured(f"{count} networks live, pvcd while nothing changes", [quiet], unit="% of a processor")
+        bench.report.measured(f"{there}, memory of {name} on the primary", [kib / MIB], unit="MiB")
+    bench.report.measured(f"{there}, pvcd while nothing changes", [busy(bench, primary)], unit="% of a processor")
     bridge = f"vmbr{FIRST_VNI}"
-    cluster.inside(primary, "ip", "link", "del", bridge)
+    bench.cluster.inside(primary, "ip", "link", "del", bridge)
     began = time.monotonic()
-    wait_for(f"{bridge} is made anew", lambda: bridge in cluster.inside(primary, "ip", "-br", "link"), every=0.02)
+    wait_for(f"{bridge} is made anew", lambda: bridge in bench.cluster.inside(primary, "ip", "-br", "link"), every=0.02)
     took = (time.monotonic() - began) * MS
-    bench.report.measured(f"{count} networks live, a bridge deleted by hand is there again", [took], REPAIR_MS)
+    bench.report.measured(f"{there}, a bridge deleted by hand is there again", [took], REPAIR_MS)
 
 
 def thousand(bench):
-    """As many networks as are asked for, and away again."""
+    """As many networks as are asked for, all live on each coordinator, and away again."""
     count, there = bench.options.networks, defined_here(bench)
-    numbers = range(there, count)
-    took = define(bench, numbers)
-    bench.report.measured(f"{len(numbers)} further networks defined, {count} in all", [took * MS], DEFINED_MS)
+    primary = bench.cluster.settled_primary()
+    make(bench, primary, range(there, count))
+    standing(bench, primary, count)
     began = time.monotonic()
     bench.report.checked(f"all {count} are listed", defined_here(bench) == count)
     bench.report.measured(f"list of {count} networks", [(time.monotonic() - began) * MS])
@@ -115,7 +124,9 @@ def thousand(bench):
     with guest.ping() as ping:
         time.sleep(5)
     bench.report.measured(f"a guest's longest time without an answer beside {count} networks", [ping.gap() * MS])
+    began = time.monotonic()
     undefine(bench, range(count))
+    bench.report.measured(f"{count} networks removed", [(time.monotonic() - began) * MS])
     bench.report.checked("all are removed again", defined_here(bench) == 0)
 
 
