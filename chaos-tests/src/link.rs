@@ -280,6 +280,7 @@ pub(crate) fn translate(told: core::Assignments) -> Assignments {
         volumes_gone: told.volumes_gone,
         node: told.node.map(|node| (*node).clone()),
         coordinators: told.coordinators,
+        hypervisors: told.hypervisors,
         incarnation: told.incarnation,
         count_guests: told.count_guests,
         primary: told.primary.map(|role| PrimaryRole { primary: role.primary, floating: role.floating }),

@@ -50,7 +50,7 @@ pub async fn look(site: &Site, plan: &HostPlan, vni: Vni) -> Option<Seen> {
     let managed = network.managed().is_some();
     let (bridge, fabric, places, counts) = tokio::join!(
         in_time(on_bridge(vni)),
-        in_time(asked(managed, state::read(site))),
+        in_time(asked(managed, state::read(site, plan))),
         in_time(asked(managed, state::places(site, vni))),
         in_time(asked(managed, firewall::counts(vni))),
     );

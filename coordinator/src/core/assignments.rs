@@ -43,6 +43,8 @@ pub struct Assignments {
     pub node: Option<Arc<Node>>,
     /// All coordinators with their addresses, when they have changed.
     pub coordinators: Option<Vec<(Name, String)>>,
+    /// All hypervisors with theirs, when they have changed. For coordinators alone.
+    pub hypervisors: Option<Vec<(Name, String)>>,
     /// Of the cluster, at this revision.
     pub incarnation: u64,
     /// The node is to count its guests. Told with each message.
@@ -66,6 +68,7 @@ impl Assignments {
             && self.volumes_gone.is_empty()
             && self.node.is_none()
             && self.coordinators.is_none()
+            && self.hypervisors.is_none()
             && self.primary.is_none()
             && self.network.is_empty()
             && !self.news
@@ -136,6 +139,7 @@ pub struct Told {
     guests: BTreeSet<Uid>,
     node: Option<Arc<Node>>,
     coordinators: Vec<(Name, String)>,
+    hypervisors: Vec<(Name, String)>,
     vms: BTreeMap<Uid, Arc<Vm>>,
     volumes: BTreeMap<Uid, Arc<Volume>>,
     /// Volumes that the node works on.
@@ -156,7 +160,12 @@ impl Told {
         first.full = true;
         first.primary = Some(told.primary.clone());
         first.network.fabric = Some(told.networks.fabric().clone());
+        first.hypervisors = told.is_coordinator().then(|| told.hypervisors.clone());
         (told, first)
+    }
+
+    fn is_coordinator(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| node.spec.role == NodeRole::Coordinator)
     }
 
     fn nothing(&self, revision: u64) -> Assignments {
@@ -169,6 +178,7 @@ impl Told {
             volumes_gone: Vec::new(),
             node: None,
             coordinators: None,
+            hypervisors: None,
             incarnation: self.world.incarnation(),
             count_guests: self.counts,
             primary: None,
@@ -196,10 +206,16 @@ impl Told {
             message.primary = Some(primary);
         }
         if !older.nodes.ptr_eq(&world.nodes) {
-            let coordinators = coordinators(world);
+            let coordinators = addresses(world, NodeRole::Coordinator);
             if coordinators != self.coordinators {
                 self.coordinators.clone_from(&coordinators);
                 message.coordinators = Some(coordinators);
+            }
+            let whole = self.is_coordinator();
+            let hypervisors = if whole { addresses(world, NodeRole::Hypervisor) } else { Vec::new() };
+            if hypervisors != self.hypervisors {
+                self.hypervisors.clone_from(&hypervisors);
+                message.hypervisors = Some(hypervisors);
             }
         }
         let mut vms_changed = self.forget_unconfirmed(&older, world, &mut message);
@@ -280,9 +296,9 @@ impl Told {
     }
 }
 
-fn coordinators(world: &World) -> Vec<(Name, String)> {
-    let coordinators = world.nodes.values().filter(|node| node.spec.role == NodeRole::Coordinator);
-    coordinators.map(|node| (node.meta.name.clone(), node.status.address.clone())).collect()
+fn addresses(world: &World, role: NodeRole) -> Vec<(Name, String)> {
+    let nodes = world.nodes.values().filter(|node| node.spec.role == role);
+    nodes.map(|node| (node.meta.name.clone(), node.status.address.clone())).collect()
 }
 
 /// Placed on `node`, migrating hither or thither, or seen there.

@@ -10,9 +10,10 @@ use pvc_proto::convert::{
 };
 use pvc_proto::internal::v1::agent_service_server::AgentService;
 use pvc_proto::internal::v1::{
-    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, LeaveNodeRequest, LeaveNodeResponse,
-    ReportGuardRequest, ReportGuardResponse, ReportLeasesRequest, ReportLeasesResponse, ReportPrimaryRequest,
-    ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest, WorkProgress,
+    Assignments, Coordinator, HeartbeatRequest, HeartbeatResponse, Hypervisors, LeaveNodeRequest,
+    LeaveNodeResponse, ReportGuardRequest, ReportGuardResponse, ReportLeasesRequest, ReportLeasesResponse,
+    ReportPrimaryRequest, ReportPrimaryResponse, ReportRequest, ReportResponse, WatchAssignmentsRequest,
+    WorkProgress,
 };
 use tonic::{Request, Response, Status};
 
@@ -202,5 +203,8 @@ fn message(told: &core::Assignments) -> Assignments {
         leases: told.network.leases.iter().map(|lease| (&**lease).into()).collect(),
         leases_gone: told.network.leases_gone.iter().map(ToString::to_string).collect(),
         fabric: told.network.fabric.as_ref().map(Into::into),
+        hypervisors: told.hypervisors.as_ref().map(|hypervisors| Hypervisors {
+            addresses: hypervisors.iter().map(|(node, at)| (node.to_string(), at.clone())).collect(),
+        }),
     }
 }

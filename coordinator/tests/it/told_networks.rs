@@ -23,6 +23,7 @@ struct Mirror {
     networks: BTreeMap<Name, Arc<Network>>,
     leases: BTreeMap<Name, Arc<Lease>>,
     fabric: Option<Fabric>,
+    hypervisors: Option<Vec<(Name, String)>>,
     messages: usize,
 }
 
@@ -36,6 +37,7 @@ impl Mirror {
             networks: BTreeMap::new(),
             leases: BTreeMap::new(),
             fabric: None,
+            hypervisors: None,
             messages: 0,
         };
         mirror.take(first);
@@ -48,6 +50,7 @@ impl Mirror {
     }
 
     fn take(&mut self, message: Assignments) {
+        self.hypervisors = message.hypervisors.or(self.hypervisors.take());
         let news = message.network;
         self.messages += usize::from(!news.is_empty());
         for name in &news.networks_gone {
@@ -79,21 +82,7 @@ impl Bench {
     fn new() -> Bench {
         let mut bench = Bench { world: World::default(), mirrors: Vec::new() };
         bench.run(Command::FoundNode { name: name("hv1"), address: "192.0.2.1:1".into(), member_id: 1 });
-        bench.run(Command::CreateJoinToken {
-            name: name("join"),
-            lifetime_seconds: 60,
-            node: None,
-            secret_hash: "hash".into(),
-        });
-        bench.run(Command::RedeemJoinToken {
-            token: name("join"),
-            secret_hash: "hash".into(),
-            node: name("hv2"),
-            role: NodeRole::Hypervisor,
-            address: "192.0.2.2:1".into(),
-            key_hash: "key".into(),
-            standby: false,
-        });
+        bench.join("hv2", "192.0.2.2:1");
         for node in ["hv1", "hv2"] {
             bench.run(Command::SetReachability { node: name(node), reachability: Reachability::Reachable });
             let facts = Some(NodeFacts { cpus: 4, memory_mib: 4096, ..NodeFacts::default() });
@@ -104,6 +93,25 @@ impl Bench {
         bench.run(Command::ElectPrimary { node: name("hv1"), epoch: 0, ending: Ending::Lapsed, reason });
         bench.mirrors = ["hv1", "hv2"].map(|node| Mirror::begin(node, &bench.world)).into();
         bench
+    }
+
+    fn join(&mut self, hypervisor: &str, address: &str) {
+        let token = name(&format!("join-{hypervisor}"));
+        self.run(Command::CreateJoinToken {
+            name: token.clone(),
+            lifetime_seconds: 60,
+            node: None,
+            secret_hash: "hash".into(),
+        });
+        self.run(Command::RedeemJoinToken {
+            token,
+            secret_hash: "hash".into(),
+            node: name(hypervisor),
+            role: NodeRole::Hypervisor,
+            address: address.into(),
+            key_hash: "key".into(),
+            standby: false,
+        });
     }
 
     fn run(&mut self, command: Command) {
@@ -119,6 +127,7 @@ impl Bench {
             let anew = Mirror::begin(self.mirrors[at].node.clone().as_str(), &self.world);
             assert_eq!(anew.has(), self.mirrors[at].has(), "{command:?}");
             assert_eq!(anew.fabric, self.mirrors[at].fabric, "{command:?}");
+            assert_eq!(anew.hypervisors, self.mirrors[at].hypervisors, "{command:?}");
         }
     }
 
@@ -168,6 +177,21 @@ impl Bench {
 
 fn vni(number: u32) -> Vni {
     Vni::new(number).expect("a number")
+}
+
+#[test]
+fn a_coordinator_is_told_where_hypervisors_are_and_a_hypervisor_is_not() {
+    let mut bench = Bench::new();
+    let told = |bench: &Bench, mirror: usize| {
+        let hypervisors = bench.mirrors[mirror].hypervisors.clone()?;
+        Some(hypervisors.into_iter().map(|(node, at)| format!("{node} {at}")).collect::<Vec<_>>())
+    };
+    assert_eq!(told(&bench, 0), Some(vec!["hv2 192.0.2.2:1".to_owned()]));
+    bench.join("hv3", "192.0.2.3:1");
+    assert_eq!(told(&bench, 0), Some(vec!["hv2 192.0.2.2:1".to_owned(), "hv3 192.0.2.3:1".to_owned()]));
+    bench.run(Command::DeleteNode { name: name("hv3"), expected_revision: 0 });
+    assert_eq!(told(&bench, 0), Some(vec!["hv2 192.0.2.2:1".to_owned()]));
+    assert_eq!(told(&bench, 1), None);
 }
 
 #[test]

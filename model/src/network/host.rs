@@ -53,6 +53,8 @@ pub struct HostPlan {
     pub fabric: Fabric,
     /// All coordinators and where they are reached in the cluster's network, this host among them where it is one.
     pub coordinators: Vec<(Name, IpAddr)>,
+    /// All hypervisors and where they are; a hypervisor is not told.
+    pub hypervisors: Vec<(Name, IpAddr)>,
     /// Networks that this host is to carry, in order of their numbers: a coordinator all, a hypervisor those of its guests.
     pub networks: Vec<Arc<Network>>,
     /// Leases in these networks.

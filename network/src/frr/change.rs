@@ -31,6 +31,20 @@ pub(super) fn missing<'a>(wanted: &'a [Line], running: &HashSet<Line>) -> Vec<&'
     wanted.iter().filter(|line| !running.contains(line)).collect()
 }
 
+/// What takes neighbours out of the groups that they are in, where they are to join another one: FRRouting moves none.
+pub(super) fn regrouped(missing: &[Line], running: &HashSet<Line>) -> Vec<Line> {
+    let group = |line: &Line| Some((line.neighbor()?.to_owned(), line.text.split(' ').nth(3)?.to_owned()));
+    let member = |line: &&Line| line.text.split(' ').nth(2) == Some("peer-group");
+    let joins: Vec<(&Line, _)> =
+        missing.iter().filter(member).filter_map(|line| Some((line, group(line)?))).collect();
+    let leaves = |line: &Line| {
+        let Some((neighbor, _)) = group(line) else { return false };
+        joins.iter().any(|(join, (joining, _))| join.blocks == line.blocks && *joining == neighbor)
+    };
+    let left = running.iter().filter(member).filter(|line| leaves(line));
+    left.map(|line| Line { blocks: line.blocks.clone(), text: line.undone() }).collect()
+}
+
 /// What is running and neither wanted nor somebody else's: as lines that take it back, in an order in which each can be said.
 pub(super) fn taken_back(surplus: &[Line], wanted: &[Line]) -> Vec<Line> {
     let mut undone = Vec::new();
@@ -97,6 +111,18 @@ mod tests {
             told(&missing),
             ["router bgp 1 | timers bgp 3 9", " | ip prefix-list PVC-X seq 5 permit any"]
         );
+    }
+
+    #[test]
+    fn a_neighbour_leaves_its_group_before_it_joins_another_one() {
+        let running = "router bgp 1\n neighbor G peer-group\n neighbor H peer-group\n neighbor 1.1.1.1 peer-group G\n \
+                       neighbor 2.2.2.2 peer-group G\n";
+        let running: HashSet<Line> = parse(running).into_iter().collect();
+        let joins = parse(
+            "router bgp 1\n neighbor 1.1.1.1 peer-group H\n neighbor 3.3.3.3 peer-group H\n neighbor I peer-group\n",
+        );
+        assert_eq!(told(&regrouped(&joins, &running)), ["router bgp 1 | no neighbor 1.1.1.1 peer-group G"]);
+        assert_eq!(told(&regrouped(&parse("router bgp 1\n neighbor I peer-group\n"), &running)), [""; 0]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::Path;
 
-use super::change::{follows, holder, is_ours, missing, taken_back};
+use super::change::{follows, holder, is_ours, missing, regrouped, taken_back};
 use super::text::{Line, parse};
 use super::vty::{Vty, VtyError};
 
@@ -113,6 +113,7 @@ impl Live {
                 .into_iter()
                 .filter(|line| !peculiar.unseen.contains(&(daemon.to_owned(), line.clone())))
                 .collect();
+            self.say(daemon, &regrouped(&lines, &self.running[daemon])).await?;
             let refused = self.say(daemon, &lines).await?;
             self.problems.extend(refused.iter().map(|(_, reason)| reason.clone()));
             said.extend(lines.into_iter().map(|line| (daemon.to_owned(), line)));

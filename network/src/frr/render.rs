@@ -4,7 +4,7 @@
 //! ```text
 //!              eBGP, BFD: client subnets out, all but those in
 //!   routers ◀──────────────▶ coordinators ◀──── iBGP, EVPN, BFD: full mesh ────▶ coordinators
-//!                                  ▲ route reflectors, for whoever comes from the cluster's network
+//!                                  ▲ route reflectors
 //!                                  └── iBGP, EVPN, BFD ──▶ hypervisors
 //! ```
 //! A subnet is announced by whoever has its gateway, because that is the address of a device of its; the other coordinators
@@ -15,6 +15,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use pvc_model::Name;
 use pvc_model::network::fabric::Peer;
 use pvc_model::network::host::{HostPlan, Stance};
 
@@ -26,8 +27,6 @@ pub(super) const MARK: &str =
 
 /// Milliseconds between two packets of BFD; three missing are a dead link.
 const BFD_INTERVAL: u32 = 250;
-/// Hypervisors, at most, which a coordinator takes up without having been told of them.
-const HYPERVISORS_MAX: u32 = 1000;
 /// Ways that are used at a time to where several lead.
 const WAYS_MAX: u32 = 8;
 /// Written on what was learnt from another coordinator; taken off before it leaves the cluster.
@@ -50,7 +49,7 @@ pub(super) fn render(site: &Site, plan: &HostPlan, cluster: IpNet) -> String {
         lists(&mut text, plan, cluster);
         maps(&mut text, plan.stance);
     }
-    router(&mut text, site, plan, cluster);
+    router(&mut text, site, plan);
     let _ = write!(
         text,
         "!\nbfd\n profile pvc\n  transmit-interval {BFD_INTERVAL}\n  receive-interval {BFD_INTERVAL}\n exit\n !\nexit\n"
@@ -140,7 +139,7 @@ fn map(text: &mut String, name: &str, lines: &[&str]) {
     line(text, "exit");
 }
 
-fn router(text: &mut String, site: &Site, plan: &HostPlan, cluster: IpNet) {
+fn router(text: &mut String, site: &Site, plan: &HostPlan) {
     let coordinator = plan.stance.is_coordinator();
     let _ = writeln!(text, "!\nrouter bgp {}", plan.fabric.asn);
     let mut put = |lines: &[String]| lines.iter().for_each(|within| line(text, &format!(" {within}")));
@@ -150,30 +149,18 @@ fn router(text: &mut String, site: &Site, plan: &HostPlan, cluster: IpNet) {
         "bgp bestpath as-path multipath-relax".to_owned(),
         "timers bgp 3 9".to_owned(),
     ]);
-    put(&group("PVC-COORDINATOR"));
-    // Of several addresses on the device (the cluster's own floating one) it is the host's that the others expect.
-    put(&[format!("neighbor PVC-COORDINATOR update-source {}", site.address)]);
-    put(&[
-        "neighbor PVC-COORDINATOR advertisement-interval 0".to_owned(),
-        "neighbor PVC-COORDINATOR timers connect 1".to_owned(),
-    ]);
+    put(&group(site, "PVC-COORDINATOR", "timers connect 1"));
+    put(&members(site, "PVC-COORDINATOR", &plan.coordinators));
     if coordinator {
-        put(&group("PVC-HYPERVISOR"));
-        put(&["neighbor PVC-HYPERVISOR advertisement-interval 0".to_owned()]);
-    }
-    for (name, address) in plan.coordinators.iter().filter(|(_, address)| *address != site.address) {
-        put(&[
-            format!("neighbor {address} peer-group PVC-COORDINATOR"),
-            format!("neighbor {address} description {name}"),
-        ]);
+        // They come by themselves: one that is off is not called for.
+        put(&group(site, "PVC-HYPERVISOR", "passive"));
+        // Each by name, not whoever comes from the cluster's network: FRRouting 8.4.4 forgets such a one when its link is cut before
+        // BFD has watched it, and nobody else is to be taken for a hypervisor.
+        put(&members(site, "PVC-HYPERVISOR", &plan.hypervisors));
     }
     let upstream: &[Peer] = if coordinator { &plan.fabric.peers } else { &[] };
     upstream.iter().for_each(|peer| put(&peer_lines(peer)));
     if coordinator {
-        put(&[
-            format!("bgp listen limit {HYPERVISORS_MAX}"),
-            format!("bgp listen range {cluster} peer-group PVC-HYPERVISOR"),
-        ]);
         unicast(text, "ipv4", upstream.iter().map(|peer| peer.address).filter(IpAddr::is_ipv4));
         unicast(text, "ipv6", upstream.iter().map(|peer| peer.address).filter(IpAddr::is_ipv6));
     }
@@ -181,9 +168,21 @@ fn router(text: &mut String, site: &Site, plan: &HostPlan, cluster: IpNet) {
     line(text, "exit");
 }
 
-fn group(name: &str) -> [String; 4] {
-    ["peer-group", "remote-as internal", "bfd", "bfd profile pvc"]
+fn group(site: &Site, name: &str, more: &str) -> [String; 7] {
+    // Of several addresses on the device (the cluster's own floating one) it is the host's that the others expect.
+    let source = format!("update-source {}", site.address);
+    ["peer-group", "remote-as internal", "bfd", "bfd profile pvc", &source, "advertisement-interval 0", more]
         .map(|what| format!("neighbor {name} {what}"))
+}
+
+fn members(site: &Site, group: &str, hosts: &[(Name, IpAddr)]) -> Vec<String> {
+    let others = hosts.iter().filter(|(_, address)| *address != site.address);
+    others
+        .flat_map(|(name, address)| {
+            [format!("peer-group {group}"), format!("description {name}")]
+                .map(|what| format!("neighbor {address} {what}"))
+        })
+        .collect()
 }
 
 fn peer_lines(peer: &Peer) -> Vec<String> {
@@ -293,6 +292,7 @@ mod tests {
                 ..Fabric::default()
             },
             coordinators: vec![(name("hv1"), at(1)), (name("hv2"), at(2)), (name("hv3"), at(3))],
+            hypervisors: vec![(name("hv4"), at(4))],
             networks: vec![network(1001, ["10.100.0.0/24", "fd00:100::/64"])],
             ..HostPlan::default()
         }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use pvc_model::Name;
 use pvc_model::network::Vni;
+use pvc_model::network::host::HostPlan;
 use pvc_model::vm::Mac;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -66,14 +68,14 @@ pub enum Place {
     At(IpAddr),
 }
 
-pub async fn read(site: &Site) -> Result<FabricState, VtyError> {
+pub async fn read(site: &Site, plan: &HostPlan) -> Result<FabricState, VtyError> {
     let mut bgpd = Vty::open(&site.frr_run_dir, "bgpd").await?;
     let summary = bgpd.json("show bgp summary json").await?;
     let bfd = Vty::open(&site.frr_run_dir, "bfdd").await?.json("show bfd peers json").await?;
     let vnis = Vty::open(&site.frr_run_dir, "zebra").await?.json("show evpn vni json").await?;
     Ok(FabricState {
         asn: families(&summary).find_map(|(_, family)| number(family, "as")).unwrap_or(0),
-        peers: peers(&summary, &bfd),
+        peers: peers(&summary, &bfd, plan),
         networks: networks(&vnis),
     })
 }
@@ -103,7 +105,7 @@ fn number<T: TryFrom<u64>>(of: &Map<String, Value>, key: &str) -> Option<T> {
     of.get(key)?.as_u64()?.try_into().ok()
 }
 
-fn peers(summary: &Value, bfd: &Value) -> Vec<PeerState> {
+fn peers(summary: &Value, bfd: &Value, plan: &HostPlan) -> Vec<PeerState> {
     let alive: BTreeMap<IpAddr, bool> = bfd
         .as_array()
         .into_iter()
@@ -112,10 +114,9 @@ fn peers(summary: &Value, bfd: &Value) -> Vec<PeerState> {
         .collect();
     let mut found: BTreeMap<IpAddr, PeerState> = BTreeMap::new();
     for (name, family) in families(summary) {
-        let own: u32 = number(family, "as").unwrap_or(0);
         for (address, shown) in family.get("peers").and_then(Value::as_object).into_iter().flatten() {
             let (Ok(address), Some(shown)) = (address.parse::<IpAddr>(), shown.as_object()) else { continue };
-            let peer = found.entry(address).or_insert_with(|| peer(address, own, shown));
+            let peer = found.entry(address).or_insert_with(|| peer(address, kind(address, plan), shown));
             peer.alive = alive.get(&address).copied();
             let routes = (number(shown, "pfxRcd").unwrap_or(0), number(shown, "pfxSnt").unwrap_or(0));
             peer.routes.insert(name.clone(), routes);
@@ -124,14 +125,18 @@ fn peers(summary: &Value, bfd: &Value) -> Vec<PeerState> {
     found.into_values().collect()
 }
 
-fn peer(address: IpAddr, own: u32, shown: &Map<String, Value>) -> PeerState {
+fn kind(address: IpAddr, plan: &HostPlan) -> PeerKind {
+    let is_of = |hosts: &[(Name, IpAddr)]| hosts.iter().any(|(_, known)| *known == address);
+    match (is_of(&plan.coordinators), is_of(&plan.hypervisors)) {
+        (true, _) => PeerKind::Coordinator,
+        (_, true) => PeerKind::Hypervisor,
+        _ => PeerKind::Upstream,
+    }
+}
+
+fn peer(address: IpAddr, kind: PeerKind, shown: &Map<String, Value>) -> PeerState {
     let text = |key: &str| shown.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let asn = number(shown, "remoteAs").unwrap_or(0);
-    let kind = match (shown.contains_key("dynamicPeer"), asn == own || asn == 0) {
-        (true, _) => PeerKind::Hypervisor,
-        (false, true) => PeerKind::Coordinator,
-        (false, false) => PeerKind::Upstream,
-    };
     let milliseconds: u64 = number(shown, "peerUptimeMsec").unwrap_or(0);
     PeerState {
         address,

@@ -26,7 +26,7 @@ async fn states(lab: &Lab) {
     let read = || {
         lab.hosts[0].netns.within(|| async {
             let places = state::places(&site, vni(7)).await.expect("zebra answers");
-            (state::read(&site).await.expect("the daemons answer"), places)
+            (state::read(&site, &lab.hosts[0].plan).await.expect("the daemons answer"), places)
         })
     };
     until("BFD watches all", || read().0.peers.iter().all(|peer| peer.alive == Some(true))).await;
@@ -45,7 +45,7 @@ async fn states(lab: &Lab) {
             "10.254.0.254 Upstream router4 64999 true Some(true)",
             "10.255.0.2 Coordinator hv2 65500 true Some(true)",
             "10.255.0.3 Coordinator hv3 65500 true Some(true)",
-            "10.255.0.4 Hypervisor  65500 true Some(true)",
+            "10.255.0.4 Hypervisor hv4 65500 true Some(true)",
             "fd54::254 Upstream router6 64999 true Some(true)",
         ]
     );

@@ -17,6 +17,10 @@ fn coordinator() -> HostPlan {
     plan
 }
 
+fn has(shown: &[String], line: &str) -> bool {
+    shown.iter().any(|shown| shown == line)
+}
+
 fn running(vty: &mut Vty) -> Vec<String> {
     vty.say("show running-config").lines().map(|line| line.trim().to_owned()).collect()
 }
@@ -87,14 +91,25 @@ fn frrouting_is_told_what_differs_and_keeps_what_is_others() {
         after.sort();
         assert_eq!(before, after);
 
-        // Networks and coordinators come and go.
+        // A hypervisor becomes a coordinator.
+        plan.hypervisors.push((name("hv4"), [10, 255, 0, 4].into()));
+        part.pass(&plan).await.expect("it can be done");
+        assert_eq!(part.pass(&plan).await, Ok(Outcome::Settled));
+        assert!(has(&running(&mut vty), "neighbor 10.255.0.4 peer-group PVC-HYPERVISOR"));
+        plan.coordinators.append(&mut plan.hypervisors);
+        part.pass(&plan).await.expect("it leaves one group for the other");
+        part.pass(&plan).await.expect("what went with it comes again");
+        assert_eq!(part.pass(&plan).await, Ok(Outcome::Settled));
+        assert!(has(&running(&mut vty), "neighbor 10.255.0.4 peer-group PVC-COORDINATOR"));
+        assert!(has(&running(&mut vty), "neighbor 10.255.0.4 description hv4"));
+
+        // Networks and hosts come and go.
         plan.networks = vec![managed(8, &["10.0.9.1/24"])];
-        plan.coordinators.pop();
+        plan.coordinators.truncate(2);
         part.pass(&plan).await.expect("it can be done");
         let shown = running(&mut vty);
-        let has = |shown: &[String], line: &str| shown.iter().any(|shown| shown == line);
         assert!(has(&shown, "ip prefix-list PVC-CLIENTS seq 108 permit 10.0.9.0/24"), "{shown:#?}");
-        for gone in ["10.0.7.0", "10.0.8.0", "fd07", "10.255.0.3"] {
+        for gone in ["10.0.7.0", "10.0.8.0", "fd07", "10.255.0.3", "10.255.0.4"] {
             assert!(!shown.iter().any(|line| line.contains(gone)), "{gone}: {shown:#?}");
         }
         assert_eq!(part.pass(&plan).await, Ok(Outcome::Settled));

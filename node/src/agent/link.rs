@@ -63,6 +63,8 @@ pub struct Assignments {
     pub node: Option<Node>,
     /// All coordinators with the addresses of their daemons; None: as they were.
     pub coordinators: Option<Vec<(Name, String)>>,
+    /// All hypervisors with theirs; a hypervisor is not told. None: as they were.
+    pub hypervisors: Option<Vec<(Name, String)>>,
     /// Of the cluster, at this revision.
     pub incarnation: u64,
     /// The node is to count its guests.

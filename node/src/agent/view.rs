@@ -28,6 +28,8 @@ pub struct NodeView {
     pub floating: Option<Floating>,
     /// All coordinators with the addresses of their daemons.
     pub coordinators: Vec<(Name, String)>,
+    /// All hypervisors with theirs; none on a hypervisor.
+    pub hypervisors: Vec<(Name, String)>,
     /// Client networks: on a coordinator all, on a hypervisor those of its guests.
     pub networks: BTreeMap<Name, Arc<Network>>,
     /// What was lent in them.
@@ -59,6 +61,9 @@ impl NodeView {
         }
         if let Some(coordinators) = told.coordinators {
             self.coordinators = coordinators;
+        }
+        if let Some(hypervisors) = told.hypervisors {
+            self.hypervisors = hypervisors;
         }
         for name in &told.networks_gone {
             self.networks.remove(name);

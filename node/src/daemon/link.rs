@@ -1,6 +1,7 @@
 //! The agent's link to the coordinators, over gRPC. It also keeps the list of coordinators fresh: each
 //! stream of assignments tells them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -208,6 +209,18 @@ fn assignments(told: &wire::Assignments) -> Result<Assignments, Rejection> {
                     Ok((at.item("coordinators", i).name(&known.node)?, known.address.clone()))
                 });
                 named.collect::<Result<_, Rejection>>()
+            })
+            .transpose()?,
+        hypervisors: told
+            .hypervisors
+            .as_ref()
+            .map(|hypervisors| {
+                let named = hypervisors
+                    .addresses
+                    .iter()
+                    .map(|(node, address)| Ok((at.field("hypervisors").name(node)?, address.clone())));
+                // In the order of their names, however the map was told.
+                Ok(named.collect::<Result<BTreeMap<_, _>, Rejection>>()?.into_iter().collect())
             })
             .transpose()?,
         incarnation: told.incarnation,

@@ -96,11 +96,21 @@ async fn make_plans(mut parts: Parts, plans: watch::Sender<Option<Arc<HostPlan>>
 }
 
 fn same(known: &HostPlan, new: &HostPlan) -> bool {
-    let HostPlan { revision: _, cluster, epoch, stance, fabric, coordinators, networks, leases, ports } =
-        known;
+    let HostPlan {
+        revision: _,
+        cluster,
+        epoch,
+        stance,
+        fabric,
+        coordinators,
+        hypervisors,
+        networks,
+        leases,
+        ports,
+    } = known;
     (cluster, epoch, stance) == (&new.cluster, &new.epoch, &new.stance)
-        && (fabric, coordinators, networks) == (&new.fabric, &new.coordinators, &new.networks)
-        && (leases, ports) == (&new.leases, &new.ports)
+        && (fabric, coordinators, hypervisors) == (&new.fabric, &new.coordinators, &new.hypervisors)
+        && (networks, leases, ports) == (&new.networks, &new.leases, &new.ports)
 }
 
 /// What the leader is told of the host's networks: problems and repairs, at most each [`TELL_EVERY`].

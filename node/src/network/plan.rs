@@ -22,11 +22,8 @@ pub fn host_plan(me: &Name, cluster: u128, view: &NodeView, covered: bool) -> Ho
         cluster,
         epoch: primary.map_or(0, |primary| primary.epoch),
         fabric: view.fabric.clone(),
-        coordinators: view
-            .coordinators
-            .iter()
-            .filter_map(|(name, at)| Some((name.clone(), ip(at)?)))
-            .collect(),
+        coordinators: ips(&view.coordinators),
+        hypervisors: ips(&view.hypervisors),
         networks: by_number(view),
         leases: view.leases.values().cloned().collect(),
         ports: ports(me, view),
@@ -50,8 +47,9 @@ fn by_number(view: &NodeView) -> Vec<Arc<Network>> {
     networks
 }
 
-fn ip(address: &str) -> Option<IpAddr> {
-    Some(address.parse::<SocketAddr>().ok()?.ip())
+fn ips(hosts: &[(Name, String)]) -> Vec<(Name, IpAddr)> {
+    let ip = |address: &str| Some(address.parse::<SocketAddr>().ok()?.ip());
+    hosts.iter().filter_map(|(name, address)| Some((name.clone(), ip(address)?))).collect()
 }
 
 /// NICs of the guests that are here, may be started here, or arrive.

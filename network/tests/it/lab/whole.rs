@@ -225,6 +225,9 @@ impl Lab {
             host.tell(|plan| {
                 plan.stance = [Stance::Primary, Stance::Standby, Stance::Standby, Stance::Hypervisor][number];
                 plan.coordinators = coordinators.clone();
+                if number < 3 {
+                    plan.hypervisors = vec![(name("hv4"), [10, 255, 0, 4].into())];
+                }
                 plan.networks = networks.to_vec();
                 plan.fabric = fabric();
             });

@@ -279,6 +279,7 @@ impl AssignmentStream for Stream {
             networks: world.networks.values().map(|n| (**n).clone()).collect(),
             node: world.nodes.get(me).map(|n| (**n).clone()),
             coordinators: None,
+            hypervisors: None,
             incarnation: world.incarnation(),
             count_guests: world.awaits(me),
             primary: Some(PrimaryRole {
