@@ -16,6 +16,9 @@ SHARED = "/var/lib/pvc/volumes/shared"
 ECHO_PORT = 7
 SHELL_PORT = 2323
 PATIENCE_SECONDS = 120
+# How a guest's kernel says that it can't go on, and how soon: its own watchdog looks every 26 s.
+DEATHS = re.compile("soft lockup|is not a head|Kernel panic|Oops")
+LOCKUP_TOLD_WITHIN = 60
 
 
 class Refused(Exception):
@@ -197,6 +200,25 @@ class Guest:
     def shell(self, script):
         """What its open shell says, asked through the gateway."""
         return probe.shell(self.cluster.router, self.v4, SHELL_PORT, script)
+
+    def kernel_died(self):
+        """What its kernel says of its end, once it says so; None: it lives, and something else is wrong."""
+
+        def says():
+            lines = self.cluster.do("vm", "log", self.name, "--lines", "40").splitlines()
+            return next((line for line in lines if DEATHS.search(line)), None)
+
+        try:
+            return wait_for("a word of the guest's kernel about its end", says, patience=LOCKUP_TOLD_WITHIN, every=1)
+        except Refused:
+            return None
+
+    def start_anew(self, host):
+        """Off at once, and on again there."""
+        self.cluster.do("vm", "stop", self.name)
+        self.home = host
+        self.start()
+        wait_for(f"{self.name} answers again", self.answers)
 
     def migrate(self, host):
         self.cluster.do("vm", "migrate", self.name, "--node", host)

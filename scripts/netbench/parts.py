@@ -153,7 +153,7 @@ def upstream(bench):
 
 def migration(bench):
     """A guest moves live under pings and a TCP stream from outside."""
-    guest, over_ping, over_stream = bench.far_guest(), [], []
+    guest, over_ping, over_stream, died = bench.far_guest(), [], [], 0
     for _ in range(bench.options.moves):
         old = guest.node()
         new = next_of(bench.cluster.HOSTS, old)
@@ -163,12 +163,21 @@ def migration(bench):
             guest.migrate(new)
             time.sleep(AFTER_SECONDS)
         pause = bench.pause(watch)
+        # Seen with QEMU 7.2 without KVM: the rings that a guest shares with its devices do not arrive as they were.
+        why = None if guest.answers() else guest.kernel_died()
+        if why:
+            died += 1
+            print(f"  {old} -> {new}: the guest's own kernel says: {why}", flush=True)
+            guest.start_anew(new)
+            continue
         over_ping.append(ping.gap() * MS - pause)
         over_stream.append(echo.gap() * MS - pause)
         told = f"ping {ping.gap() * MS:.0f} ms, stream {echo.gap() * MS:.0f} ms"
         print(f"  {old} -> {new}: {told}, the hypervisor's own pause {pause:.0f} ms", flush=True)
         if echo.broken:
             bench.report.checked("the TCP stream holds", False, str(echo.broken))
+    outlived = f"{len(over_ping)} of {bench.options.moves}"
+    bench.report.checked("live migration: moves that the guest's kernel outlived, most", len(over_ping) > 3 * died, outlived)
     bench.report.measured("live migration: pings, beyond the hypervisor's pause", over_ping, MIGRATION_MS)
     bench.report.measured("live migration: TCP stream, beyond the hypervisor's pause", over_stream, MIGRATION_MS)
 
