@@ -29,6 +29,7 @@ pub enum NetworkCommand {
 const ADD_EXAMPLES: &str = "\
 Examples:
   pvc vm network add web1 1001
+  pvc vm network add web1 lan
   pvc vm network add web1 upstream --mac 52:54:00:12:34:56 --rate-out 100M
   pvc vm network add web1 --bridge br0 --link-down";
 
@@ -42,7 +43,7 @@ Examples:
 #[command(group = ArgGroup::new("attachment").required(true).args(["network", "bridge"]))]
 pub struct NicAdd {
     pub vm: String,
-    /// A client network by its number, or upstream, cluster or storage
+    /// A client network by its number or its description, or upstream, cluster or storage
     pub network: Option<String>,
     /// Or a bridge that the hosts' administrator has made
     #[arg(long, value_name = "NAME")]

@@ -95,7 +95,13 @@ async fn mac_of(cx: &mut Context<'_>, vm: &str, nic: &str) -> Result<String, Fai
     }
     let reply = get(cx, vm).await?;
     let nics = reply.spec.map_or(Vec::new(), |spec| spec.nics);
-    only_one_on(vm, &nics, nic)
+    if nics.iter().any(|one| attachment(one) == nic) {
+        return only_one_on(vm, &nics, nic);
+    }
+    // By the network's description? Where it is none, what is said is that the VM has no such NIC.
+    let found = super::network::get(cx, nic).await;
+    let network = found.map_or_else(|_| nic.to_owned(), |network| network.vni.to_string());
+    only_one_on(vm, &nics, &network)
 }
 
 fn only_one_on(vm: &str, nics: &[Nic], network: &str) -> Result<String, Failure> {

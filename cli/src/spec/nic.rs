@@ -5,7 +5,7 @@ use pvc_proto::v1::{Nic, NicRate};
 use super::size::parse_bytes;
 use crate::failure::Failure;
 
-const NIC_FORM: &str = "--nic network=NUMBER|upstream|cluster|storage or bridge=NAME, then [,mac=MAC]\
+const NIC_FORM: &str = "--nic network=NETWORK|upstream|cluster|storage or bridge=NAME, then [,mac=MAC]\
     [,model=virtio|e1000e|rtl8139][,link=up|down][,rate-in=RATE][,rate-out=RATE][,spoof-check=on|off][,address=IP]…";
 
 /// network=NETWORK or bridge=NAME, then what else is to be said of it.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pvc_model::change::Collection;
+use pvc_model::network::HostNetwork;
 use pvc_model::node::Reachability;
 use pvc_model::phase::{VmPhase, vm_phase};
 use pvc_model::{Command, Name, Node, Object, Vm, World};
@@ -92,6 +93,15 @@ impl Filter {
     }
 }
 
+/// Puts numbers in the place of networks' descriptions. What is neither is refused when it is read.
+fn numbered<'a>(world: &World, networks: impl Iterator<Item = &'a mut String>) {
+    for network in networks.filter(|text| text.parse::<HostNetwork>().is_err()) {
+        if let Some(found) = network.parse().ok().and_then(|name| world.network(&name).ok()) {
+            *network = found.vni.to_string();
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl VmService for Vms {
     async fn list_vms(
@@ -146,7 +156,11 @@ impl VmService for Vms {
 
     async fn create_vm(&self, request: Request<v1::CreateVmRequest>) -> Result<Response<v1::Vm>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        numbered(
+            &self.0.core.world(),
+            request.spec.iter_mut().flat_map(|spec| &mut spec.nics).map(|nic| &mut nic.network),
+        );
         let name = vm(&request.name)?;
         let subject = format!("vm/{name}");
         let root = At::new(&subject);
@@ -159,7 +173,12 @@ impl VmService for Vms {
 
     async fn update_vm(&self, request: Request<v1::UpdateVmRequest>) -> Result<Response<v1::Vm>, Status> {
         let caller = Caller::of(&request)?;
-        let request = request.into_inner();
+        let mut request = request.into_inner();
+        let added = request.add_nics.iter_mut().map(|nic| &mut nic.network);
+        numbered(
+            &self.0.core.world(),
+            added.chain(request.change_nics.iter_mut().map(|nic| &mut nic.network)),
+        );
         let name = vm(&request.name)?;
         let patch = spec_patch(&At::new(&format!("vm/{name}")), &request).map_err(refuse)?;
         let expected_revision = request.expected_revision;

@@ -44,6 +44,30 @@ async fn get(desk: &Desk, name: &str) -> v1::Network {
     networks(desk).await.get_network(admin(request)).await.expect("it is there").into_inner()
 }
 
+#[tokio::test(start_paused = true)]
+async fn nics_are_attached_by_a_network_s_number_or_description() {
+    let desk = Desk::open().await;
+    make(&desk, 1001, lan()).await.expect("made");
+    attach(&desk, "web1", "lan").await;
+    let nics = async || {
+        let world = desk.cluster.leader().await.1.world();
+        let vm = world.vm(&"web1".parse().expect("a name")).expect("a VM").clone();
+        vm.spec.nics.iter().map(|nic| nic.attachment.network().map(Vni::get)).collect::<Vec<_>>()
+    };
+    assert_eq!(nics().await, [Some(1001)]);
+    let nic = |network: &str| v1::Nic { network: network.into(), ..Default::default() };
+    let add = |network: &str| v1::UpdateVmRequest {
+        name: "web1".into(),
+        add_nics: vec![nic(network)],
+        ..Default::default()
+    };
+    desk.vms().await.update_vm(admin(add("lan"))).await.expect("added");
+    desk.vms().await.update_vm(admin(add("upstream"))).await.expect("added");
+    assert_eq!(nics().await, [Some(1001), Some(1001), None]);
+    let refused = desk.vms().await.update_vm(admin(add("lam"))).await.expect_err("no network");
+    assert!(refused.message().contains("not \"lam\""), "{refused}");
+}
+
 /// Gives a VM, made anew, a NIC in a network.
 async fn attach(desk: &Desk, vm: &str, network: &str) {
     let nic = v1::Nic { network: network.into(), ..Default::default() };

@@ -115,9 +115,9 @@ fn network(at: &At<'_>, text: &str) -> Result<Attachment, Rejection> {
     text.parse().map(Attachment::Network).map_err(|_| {
         let shown: String = text.chars().take(32).collect();
         let detail = format!(
-            "must be the number of a network (1 to {VNI_MAX}), upstream, cluster or storage, not {shown:?}"
+            "must be a network's number (1 to {VNI_MAX}) or description, upstream, cluster or storage, not {shown:?}"
         );
-        at.refuse("bad-network", detail)
+        at.refuse("bad-network", detail).help("see `pvc network list`")
     })
 }
 

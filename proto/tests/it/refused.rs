@@ -140,8 +140,8 @@ fn nics_that_are_refused() {
         check(
             &|n| n.network = bad.into(),
             &format!(
-                "spec.nics[0].network: must be the number of a network (1 to 16777214), upstream, cluster or \
-                 storage, not {bad:?} [bad-network]"
+                "spec.nics[0].network: must be a network's number (1 to 16777214) or description, upstream, \
+                 cluster or storage, not {bad:?} [bad-network]"
             ),
         );
     }
