@@ -185,6 +185,11 @@ impl Served {
         Value::Bool(true)
     }
 
+    /// A server that has begun anew: what the one before it noted it may not have sent.
+    pub fn forget_all(&self) {
+        self.notified.lock().clear();
+    }
+
     /// Forgets what zones were told that are no more; everything, where another is to tell from now on.
     pub fn forget(&self, snapshot: &Snapshot) {
         self.notified.lock().retain(|id, _| snapshot.tells && snapshot.by_id(*id).is_some());
@@ -250,5 +255,34 @@ impl Asked<'_> {
         let value = self.0.get(name)?;
         let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
         number.or_else(|| value.as_str()?.parse().ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::zones::Content;
+    use super::*;
+
+    #[test]
+    fn secondaries_are_told_once_and_again_by_a_server_that_begins_anew() {
+        let served = Served::default();
+        let serials = BTreeMap::from([("a.test".to_owned(), 7)]);
+        let mut snapshot = Snapshot::new(BTreeMap::from([("a.test".into(), Content::default())]), &serials);
+        snapshot.secondaries = vec!["192.0.2.9".parse().unwrap()];
+        snapshot.tells = true;
+        served.snapshot.store(Arc::new(snapshot));
+        let ask = |method: &str, parameters: Value| {
+            served.answer(
+                &serde_json::from_value(json!({ "method": method, "parameters": parameters })).unwrap(),
+            )
+        };
+        let untold = || ask("getUpdatedMasters", json!({}));
+        assert_eq!(untold()[0]["serial"], 7);
+        assert_eq!(ask("setNotified", json!({ "id": untold()[0]["id"], "serial": 7 })), true);
+        assert_eq!(untold(), json!([]));
+        served.forget_all();
+        assert_eq!(untold()[0]["serial"], 7);
     }
 }

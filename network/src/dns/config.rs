@@ -8,6 +8,10 @@ use pvc_model::network::host::HostPlan;
 
 use super::Ports;
 
+/// How long it waits for our answer. Where there is none it ends, and is started anew: on a busy host we may stand still for seconds.
+/// Where we are gone it notices at once.
+const ANSWER_MS: u32 = 10_000;
+
 /// PowerDNS's configuration; `address` is the host's own, where it has it already. It says nothing of networks, secondaries or the primary: those change, and it is not restarted
 /// for them.
 pub(super) fn powerdns(
@@ -19,7 +23,7 @@ pub(super) fn powerdns(
 ) -> String {
     let mut conf = String::from("# Made by pvcd, again and again: what is changed here is lost.\n");
     conf.push_str("daemon=no\nguardian=no\nlaunch=remote\n");
-    let _ = writeln!(conf, "remote-connection-string=unix:path={},timeout=2000", socket.display());
+    let _ = writeln!(conf, "remote-connection-string=unix:path={},timeout={ANSWER_MS}", socket.display());
     let _ = writeln!(conf, "socket-dir={}", dir.display());
     if let Some(user) = user {
         let _ = writeln!(conf, "setuid={user}\nsetgid={user}");

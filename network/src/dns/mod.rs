@@ -134,7 +134,10 @@ impl Dns {
         let path = self.dir.join("pdns.conf");
         write_if_changed(&path, conf.as_bytes()).map_err(|error| file(&path, &error))?;
         let args = [format!("--config-dir={}", self.dir.display())];
-        keep(&mut self.powerdns, "pdns_server", &args, &conf, done).await.map(drop)
+        if keep(&mut self.powerdns, "pdns_server", &args, &conf, done).await? {
+            self.served.forget_all();
+        }
+        Ok(())
     }
 
     async fn keep_resolver(&mut self, plan: &HostPlan, done: &mut Vec<String>) -> Result<(), Blocked> {

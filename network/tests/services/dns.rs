@@ -160,9 +160,11 @@ fn secondaries_copy_and_are_told_by_the_primary_only() {
         assert!(timeout(Duration::from_secs(4), notified(&secondary)).await.is_err());
         plan.stance = Stance::Primary;
         settle(&mut dns, &plan).await;
+        // The daemon stands still for longer than PowerDNS waits: it ends, and the next one tells.
+        std::thread::sleep(Duration::from_secs(12));
         let mut told = std::collections::BTreeSet::new();
         while told.len() < 3 {
-            told.insert(timeout(LONG, notified(&secondary)).await.expect("the primary tells"));
+            told.insert(next_told(&mut dns, &plan, &secondary).await);
         }
         assert!(told.contains("net1001.test") && told.contains("1.4.10.in-addr.arpa"), "{told:?}");
         // Once; and again when something changes, of the zones that it is in.
@@ -173,11 +175,23 @@ fn secondaries_copy_and_are_told_by_the_primary_only() {
         settle(&mut dns, &plan).await;
         let mut told = std::collections::BTreeSet::new();
         while told.len() < 2 {
-            told.insert(timeout(LONG, notified(&secondary)).await.expect("the primary tells"));
+            told.insert(next_told(&mut dns, &plan, &secondary).await);
         }
         eprintln!("a secondary hears of a change after {:?}", changed.elapsed());
         assert!(told.iter().eq(["1.4.10.in-addr.arpa", "net1001.test"]), "{told:?}");
     });
+}
+
+/// The zone that the secondary is told of next, while the part is looked after as by its driver.
+async fn next_told(dns: &mut Dns, plan: &HostPlan, secondary: &UdpSocket) -> String {
+    let end = Instant::now() + LONG;
+    loop {
+        if let Ok(zone) = timeout(Duration::from_secs(1), notified(secondary)).await {
+            return zone;
+        }
+        assert!(Instant::now() < end, "the primary tells nobody");
+        settle(dns, plan).await;
+    }
 }
 
 /// The zone of the next NOTIFY (RFC 1996), which is acknowledged.
