@@ -215,7 +215,7 @@ class Guest:
 
     def start_anew(self, host):
         """Off at once, and on again there."""
-        self.cluster.do("vm", "stop", self.name)
+        self.cluster.do("vm", "stop", "-y", self.name)
         self.home = host
         self.start()
         wait_for(f"{self.name} answers again", self.answers)

@@ -23,6 +23,11 @@ pub struct Heartbeat {
     pub count: u64,
 }
 
+/// The guest's own kernel says that it can't go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest's kernel has died; on its console is {0:?}")]
+pub struct Died(String);
+
 async fn tail(client: &Client, vm: &str) -> Result<String, CallError> {
     let mut request =
         tonic::Request::new(TailVmLogRequest { name: vm.to_owned(), lines: LINES, follow: false });
@@ -79,6 +84,9 @@ pub async fn next_heartbeat(client: &Client, vm: &str) -> anyhow::Result<Heartbe
         }
         if Instant::now() >= deadline {
             match outcome {
+                Ok(text) if last_words(&text).is_some() => {
+                    return Err(Died(last_words(&text).unwrap_or_default().to_owned()).into());
+                }
                 Ok(text) => bail!(
                     "the guest's heartbeat does not go on; the last line on its console is {:?}",
                     text.lines().last().unwrap_or_default()
@@ -88,6 +96,14 @@ pub async fn next_heartbeat(client: &Client, vm: &str) -> anyhow::Result<Heartbe
         }
         sleep(AGAIN_AFTER).await;
     }
+}
+
+/// What a kernel says at its end, if that stands last, among the like.
+fn last_words(log: &str) -> Option<&str> {
+    let dying = |line: &&str| {
+        ["is not a head", "soft lockup", "Kernel panic"].iter().any(|words| line.contains(words))
+    };
+    log.lines().last().map(str::trim_end).filter(dying)
 }
 
 fn own_lines(log: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
@@ -118,6 +134,11 @@ mod tests {
         assert_eq!(count_boots(log), 1);
         let last = Heartbeat { uptime: Duration::from_millis(3620), count: 2 };
         assert_eq!(last_heartbeat(log), Some(last));
+        assert_eq!(last_words(log), None);
+        let died =
+            "PVC 5.37 heartbeat 3\r\n[    6.402901] virtio_net virtio0: output.0:id 0 is not a head!\r\n";
+        assert_eq!(last_words(died), Some("[    6.402901] virtio_net virtio0: output.0:id 0 is not a head!"));
+        assert_eq!(last_words(&format!("{died}PVC 1.50 ready\r\n")), None, "it was started anew");
         assert_eq!(last_heartbeat("PVC x heartbeat 1\nPVC 1 heartbeat one"), None);
     }
 }

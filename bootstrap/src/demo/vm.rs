@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use pvc_client::{CallError, Client, request_id};
 use pvc_proto::v1::{
-    CreateVmRequest, DirectBoot, Disk, GetVmRequest, Nic, StartVmRequest, Task, TaskState, Vm, VmPhase,
-    VmSpec,
+    CreateVmRequest, DirectBoot, Disk, GetVmRequest, Nic, StartVmRequest, StopVmRequest, Task, TaskState, Vm,
+    VmPhase, VmSpec,
 };
 use tokio::time::Instant;
 use tonic::Code;
@@ -152,6 +152,14 @@ pub async fn start(client: &Client, tell: &Teller, address: Ipv4Addr) -> anyhow:
         seconds(first_answer)
     ));
     Ok(Some(Boot { first_line, first_answer }))
+}
+
+/// Switches the VM off at once.
+pub async fn stop(client: &Client, tell: &Teller) -> anyhow::Result<()> {
+    tell.pvc(&["vm", "stop", NAME]);
+    let request = StopVmRequest { name: NAME.to_owned(), request_id: request_id() };
+    let task = client.vms().stop_vm(request).await.map_err(CallError::from)?.into_inner();
+    succeed(follow(client, tell, &name_of(&task)).await?).map(drop)
 }
 
 async fn is_running(client: &Client) -> anyhow::Result<bool> {

@@ -10,6 +10,9 @@ pub const ZEBRA: &str = "zebra";
 pub const BGPD: &str = "bgpd";
 /// Whether the links between them live.
 pub const BFDD: &str = "bfdd";
+/// Its socket for the others. One that is started before that is there tries again ten seconds later, and BFD never watches the
+/// neighbours that come up meanwhile (seen of 8.4.4; FRRouting's own start script waits too).
+pub const ZEBRA_SOCKET: &str = "zserv.api";
 /// All that are run, in the order in which they are started.
 pub const DAEMONS: [&str; 3] = [ZEBRA, BGPD, BFDD];
 /// FRRouting's user and group.

@@ -34,8 +34,10 @@ pub const PRIVATE_DIRS: [&str; 10] = [
     "/etc/frr",
     "/var/log/frr",
 ];
-/// Folders that belong to FRRouting's user; in the last one its daemons are spoken to.
-const FRR_DIRS: [&str; 3] = ["/etc/frr", "/var/log/frr", "/run/frr"];
+/// Where FRRouting's daemons are spoken to, and speak to each other.
+const FRR_RUN: &str = "/run/frr";
+/// Folders that belong to FRRouting's user.
+const FRR_DIRS: [&str; 3] = ["/etc/frr", "/var/log/frr", FRR_RUN];
 /// Where each host sees the folder that all hosts share.
 pub const SHARED_DIR: &str = "/var/lib/pvc/volumes/shared";
 /// Folder in the host whose files `hold-SERVICE` keep a service from being started. It dies with the host's power.
@@ -239,7 +241,7 @@ fn make_view(dir: &ClusterDir, state: &ClusterState, host: HostName) -> Result<(
     mount(Path::new("tmpfs"), Path::new("/var/tmp"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
     // last: the state's folder might be under /run
     mount(Path::new("tmpfs"), Path::new("/run"), Some("tmpfs"), libc::MS_NOSUID | libc::MS_NODEV)?;
-    for at in ["/run/lock", "/run/libvirt", "/run/pvc", "/run/frr", HOLD_DIR] {
+    for at in ["/run/lock", "/run/libvirt", "/run/pvc", FRR_RUN, HOLD_DIR] {
         step(format!("make {at}"), fs::create_dir_all(at))?;
     }
     let (user, group) = frr::user()?;
@@ -261,7 +263,11 @@ fn services(state: &ClusterState) -> Vec<Service> {
     // The daemons come up with nothing configured: pvcd tells them all by their sockets, also one that has died.
     let mut all: Vec<Service> = frr::DAEMONS
         .into_iter()
-        .map(|daemon| Service::new(daemon, frr::argv(daemon, frr::NO_CONFIG), vec![], hold(daemon)))
+        .map(|daemon| {
+            let needs =
+                if daemon == frr::ZEBRA { vec![] } else { vec![Path::new(FRR_RUN).join(frr::ZEBRA_SOCKET)] };
+            Service::new(daemon, frr::argv(daemon, frr::NO_CONFIG), needs, hold(daemon))
+        })
         .collect();
     all.extend([
         Service::new("virtlogd", argv(&["/usr/sbin/virtlogd"]), vec![], hold("virtlogd")),

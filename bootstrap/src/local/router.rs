@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use pvc_process::{Cmd, CmdError, DaemonLogs};
+use tokio::time::{Instant, sleep};
 
 use super::frr::{self, FrrUserError};
 use super::plan::{AddressPlan, ClusterName, Net};
@@ -30,6 +31,8 @@ const BEHIND_V6: (&str, &str) = ("2001:db8:c6::1", "2001:db8:c6::/64");
 pub const NAME: &str = "router.site.test";
 const DOMAIN: &str = "site.test";
 const DNSMASQ: &str = "dnsmasq";
+/// After that the others are started as well, and say themselves what is wrong.
+const ZEBRA_LIMIT: Duration = Duration::from_secs(5);
 const DIE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why there is no router.
@@ -82,8 +85,15 @@ pub async fn ensure(state: &ClusterState) -> Result<bool, RouterError> {
     let addresses = state.addresses();
     wiring::plug_in_router(cluster, addresses, &BEHIND).await?;
     lay_out(state)?;
+    let socket = folder(cluster).join(frr::ZEBRA_SOCKET);
+    // one of a zebra that was killed
+    let _ = fs::remove_file(&socket);
     for program in programs() {
         start(cluster, addresses, program)?;
+        let end = Instant::now() + ZEBRA_LIMIT;
+        while program == frr::ZEBRA && !socket.exists() && Instant::now() < end {
+            sleep(Duration::from_millis(10)).await;
+        }
     }
     Ok(true)
 }
