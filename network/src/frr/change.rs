@@ -33,16 +33,15 @@ pub(super) fn missing<'a>(wanted: &'a [Line], running: &HashSet<Line>) -> Vec<&'
 
 /// What takes neighbours out of the groups that they are in, where they are to join another one: FRRouting moves none.
 pub(super) fn regrouped(missing: &[Line], running: &HashSet<Line>) -> Vec<Line> {
-    let group = |line: &Line| Some((line.neighbor()?.to_owned(), line.text.split(' ').nth(3)?.to_owned()));
-    let member = |line: &&Line| line.text.split(' ').nth(2) == Some("peer-group");
-    let joins: Vec<(&Line, _)> =
-        missing.iter().filter(member).filter_map(|line| Some((line, group(line)?))).collect();
-    let leaves = |line: &Line| {
-        let Some((neighbor, _)) = group(line) else { return false };
-        joins.iter().any(|(join, (joining, _))| join.blocks == line.blocks && *joining == neighbor)
+    // "neighbor A peer-group G"; without G it makes a group.
+    let member = |line: &&Line| {
+        matches!(line.text.split(' ').collect::<Vec<_>>()[..], ["neighbor", _, "peer-group", _])
     };
-    let left = running.iter().filter(member).filter(|line| leaves(line));
-    left.map(|line| Line { blocks: line.blocks.clone(), text: line.undone() }).collect()
+    let joining: HashSet<_> =
+        missing.iter().filter(member).map(|line| (&line.blocks, line.neighbor())).collect();
+    let leaving =
+        running.iter().filter(member).filter(|line| joining.contains(&(&line.blocks, line.neighbor())));
+    leaving.map(|line| Line { blocks: line.blocks.clone(), text: line.undone() }).collect()
 }
 
 /// What is running and neither wanted nor somebody else's: as lines that take it back, in an order in which each can be said.
